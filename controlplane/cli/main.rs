@@ -1,0 +1,2 @@
+//! Placeholder entry, replaced within this change.
+fn main() {}

@@ -1,0 +1,1 @@
+//! EAP methods, server and peer, sans-IO (RFC 3748).

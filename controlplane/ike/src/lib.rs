@@ -1,0 +1,1 @@
+//! The IKEv2 protocol, sans-IO (RFC 7296).

@@ -1,0 +1,1 @@
+//! The control plane: sessions, AAA, address pools, management API, driver.

@@ -1,0 +1,1 @@
+//! Bindings to the parts of DPDK 22.11 that Causeway uses.

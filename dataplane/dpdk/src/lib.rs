@@ -1,0 +1,1 @@
+//! Safe wrappers over the EAL, mempools and ethdev queues.

@@ -1,0 +1,1 @@
+//! The data plane: stages, workers, SA tables, crypto engine, ports.

@@ -1,0 +1,1 @@
+//! The shared-memory segment: memfd, SPSC rings, doorbells, layout hash.

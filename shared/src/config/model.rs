@@ -1,0 +1,243 @@
+//! The validated configuration: plain values with units, made only by the parser in this module's siblings.
+
+use std::fmt;
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+
+use zeroize::{Zeroize, ZeroizeOnDrop};
+
+use crate::sa::{EspSuite, Ipv4Prefix};
+
+/// Everything both daemons need.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// `[gateway]`
+    pub gateway: Gateway,
+    /// `[dataplane]`
+    pub dataplane: Dataplane,
+    /// `[[port]]`, at least one of each role.
+    pub ports: Vec<Port>,
+    /// `[[route]]`
+    pub routes: Vec<Route>,
+    /// `[ike]`
+    pub ike: Ike,
+    /// `[esp]`
+    pub esp: Esp,
+    /// `[auth]`
+    pub auth: Auth,
+    /// `[[pool]]`
+    pub pools: Vec<Pool>,
+    /// `[[user]]`
+    pub users: Vec<User>,
+    /// `[management]`
+    pub management: Management,
+    /// `[log]`
+    pub log: Log,
+}
+
+/// Who the gateway is.
+#[derive(Clone, Debug)]
+pub struct Gateway {
+    /// IKE identity (IDr), normally the DNS name in the certificate.
+    pub identity: String,
+    /// Directory of run-time sockets.
+    pub run_directory: PathBuf,
+}
+
+/// How the data plane runs.
+#[derive(Clone, Debug)]
+pub struct Dataplane {
+    /// Cores that poll, one worker each.
+    pub cores: Vec<usize>,
+    /// Whether to use hugepages.
+    pub hugepages: Hugepages,
+    /// Memory for packet buffers and DPDK, MiB.
+    pub memory_mib: u32,
+    /// Packet buffers.
+    pub buffers: u32,
+    /// Most Child SAs at once; a power of two, 256 to 1,048,576.
+    pub sa_capacity: u32,
+    /// Microseconds a worker sleeps after an empty poll; 0 polls without rest (bare metal).
+    pub idle_sleep_usecs: u32,
+    /// Further EAL arguments.
+    pub eal_args: Vec<String>,
+}
+
+/// Whether the EAL uses hugepages.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Hugepages {
+    /// If the machine has free ones.
+    Auto,
+    /// Refuse to start without.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// One DPDK port.
+#[derive(Clone, Debug)]
+pub struct Port {
+    /// Name that routes, counters and logs use.
+    pub name: String,
+    /// EAL device string: a PCI address (`0000:3b:00.0`) or a vdev (`net_af_packet0,iface=wan0`).
+    pub device: String,
+    /// Which side it faces.
+    pub role: PortRole,
+    /// Our address.
+    pub address: Ipv4Addr,
+    /// Prefix length of the subnet.
+    pub prefix_len: u8,
+    /// Largest IP packet.
+    pub mtu: u16,
+}
+
+/// Which side a port faces.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum PortRole {
+    /// Clients come from here: IKE and ESP are accepted.
+    Outside,
+    /// The LAN: clear packets to clients are accepted.
+    Inside,
+}
+
+/// A static route.
+#[derive(Clone, Debug)]
+pub struct Route {
+    /// Destination.
+    pub destination: Ipv4Prefix,
+    /// Next hop, in a port's subnet.
+    pub via: Ipv4Addr,
+}
+
+/// IKE_SA policy.
+#[derive(Clone, Debug)]
+pub struct Ike {
+    /// Proposals in order of preference, strongSwan's spelling (`aes256gcm16-prfsha384-ecp384`), lower case.
+    pub proposals: Vec<String>,
+    /// Seconds until an IKE SA is rekeyed by us; 0 leaves it to the client.
+    pub rekey_secs: u64,
+    /// Seconds without a message after which we ask whether the peer lives.
+    pub dpd_interval_secs: u64,
+    /// First retransmission of our requests after this many milliseconds; doubled each time.
+    pub retransmit_base_ms: u64,
+    /// Retransmissions of a request before the peer is given up.
+    pub retransmit_tries: u32,
+    /// Seconds a half-open IKE SA may live.
+    pub half_open_secs: u64,
+    /// Half-open IKE SAs above which cookies are asked for.
+    pub cookie_threshold: u32,
+    /// Most half-open IKE SAs.
+    pub half_open_max: u32,
+    /// Octets of an IP packet that carries an IKE fragment (RFC 7383).
+    pub fragment_size: u16,
+}
+
+/// Child SA policy.
+#[derive(Clone, Debug)]
+pub struct Esp {
+    /// Suites in order of preference.
+    pub suites: Vec<EspSuite>,
+    /// Whether ESN is chosen when the client offers both (clients that offer one get that one).
+    pub prefer_esn: bool,
+    /// Seconds until a Child SA is rekeyed by us; 0 leaves it to the client.
+    pub rekey_secs: u64,
+    /// Octets until rekey, 0 for none.
+    pub rekey_bytes: u64,
+    /// Packets until rekey, 0 for none.
+    pub rekey_packets: u64,
+    /// Replay window in packets.
+    pub replay_window: u32,
+}
+
+/// How both sides prove who they are.
+#[derive(Clone, Debug)]
+pub struct Auth {
+    /// PEM: our certificate, then intermediates. `None` only if PSK is the one method.
+    pub certificate_file: Option<PathBuf>,
+    /// PEM: its private key, PKCS#8, SEC1 or PKCS#1.
+    pub private_key_file: Option<PathBuf>,
+    /// Methods that clients may use.
+    pub methods: Vec<AuthMethod>,
+    /// PEM: authorities that sign client certificates.
+    pub client_ca_file: Option<PathBuf>,
+    /// `[[auth.psk]]`: identity and key.
+    pub psks: Vec<Psk>,
+}
+
+/// A client authentication method.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum AuthMethod {
+    /// EAP-Identity and EAP-MSCHAPv2 against `[[user]]`.
+    EapMschapv2,
+    /// Certificate signed by `client_ca_file`.
+    Certificate,
+    /// Pre-shared key.
+    Psk,
+}
+
+/// A pre-shared key for one identity.
+#[derive(Clone, Debug)]
+pub struct Psk {
+    /// IDi as text: FQDN, mail address or IPv4 address; `*` for any.
+    pub identity: String,
+    /// The key.
+    pub secret: Secret,
+}
+
+/// Addresses for clients.
+#[derive(Clone, Debug)]
+pub struct Pool {
+    /// Name.
+    pub name: String,
+    /// Range; network and broadcast addresses are not given out.
+    pub range: Ipv4Prefix,
+    /// INTERNAL_IP4_DNS.
+    pub dns: Vec<Ipv4Addr>,
+    /// INTERNAL_IP4_SUBNET and the selectors of our side: what clients reach through the tunnel. Empty: everything.
+    pub subnets: Vec<Ipv4Prefix>,
+}
+
+/// A local user.
+#[derive(Clone, Debug)]
+pub struct User {
+    /// Name, as in the EAP identity.
+    pub name: String,
+    /// MD4 of the UTF-16LE password (what MSCHAPv2 needs): the form kept at rest.
+    pub nt_hash: NtHash,
+}
+
+/// The API.
+#[derive(Clone, Debug)]
+pub struct Management {
+    /// Unix socket of the API.
+    pub socket: PathBuf,
+}
+
+/// Logs.
+#[derive(Clone, Debug)]
+pub struct Log {
+    /// `error`, `warn`, `info`, `debug` or `trace`, or a tracing filter.
+    pub filter: String,
+    /// JSON lines instead of text.
+    pub json: bool,
+}
+
+/// NT hash of a password. Wiped when dropped, never printed.
+#[derive(Clone, PartialEq, Eq, Zeroize, ZeroizeOnDrop)]
+pub struct NtHash(pub [u8; 16]);
+
+impl fmt::Debug for NtHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("NtHash(..)")
+    }
+}
+
+/// A secret text. Wiped when dropped, never printed.
+#[derive(Clone, PartialEq, Eq, Zeroize, ZeroizeOnDrop)]
+pub struct Secret(pub Vec<u8>);
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(..)")
+    }
+}

@@ -1,0 +1,156 @@
+//! Every counter of the data plane, declared once: number, name, meaning and what an operator should do about it.
+//!
+//! The segment holds one array of [`COUNTERS`] 64-bit words per worker; `GET /v1/counters`, the CLI and the manual
+//! read names and texts from here.
+
+macro_rules! counters {
+    ($(#[$meta:meta])* $enum_name:ident { $($(#[doc = $doc:literal])+ $variant:ident = $name:literal, remedy $remedy:literal;)+ }) => {
+        $(#[$meta])*
+        #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+        #[repr(u16)]
+        pub enum $enum_name { $($(#[doc = $doc])+ $variant,)+ }
+
+        impl $enum_name {
+            /// Every value, in order of its number.
+            pub const ALL: &'static [$enum_name] = &[$($enum_name::$variant,)+];
+
+            /// The stable name, used in the API, metrics and logs.
+            pub fn name(self) -> &'static str { match self { $($enum_name::$variant => $name,)+ } }
+
+            /// What it counts.
+            pub fn meaning(self) -> &'static str { match self { $($enum_name::$variant => concat!($($doc),+).trim_ascii(),)+ } }
+
+            /// What an operator should do when it grows; empty when growth is normal.
+            pub fn remedy(self) -> &'static str { match self { $($enum_name::$variant => $remedy,)+ } }
+        }
+    };
+}
+
+counters! {
+    /// Packets and octets by place in the path.
+    Flow {
+        /// Packets received from ports.
+        RxPackets = "rx_packets", remedy "";
+        /// Octets received from ports.
+        RxBytes = "rx_bytes", remedy "";
+        /// Packets given to ports.
+        TxPackets = "tx_packets", remedy "";
+        /// Octets given to ports.
+        TxBytes = "tx_bytes", remedy "";
+        /// ESP packets opened and accepted.
+        EspInPackets = "esp_in_packets", remedy "";
+        /// Inner octets of ESP packets opened.
+        EspInBytes = "esp_in_bytes", remedy "";
+        /// ESP packets sealed.
+        EspOutPackets = "esp_out_packets", remedy "";
+        /// Inner octets of ESP packets sealed.
+        EspOutBytes = "esp_out_bytes", remedy "";
+        /// IKE datagrams handed to the control plane.
+        PuntedIke = "punted_ike", remedy "";
+        /// IKE datagrams sent for the control plane.
+        SentIke = "sent_ike", remedy "";
+        /// NAT-T keepalives received.
+        NatKeepalives = "nat_keepalives", remedy "";
+        /// ARP requests answered.
+        ArpReplies = "arp_replies", remedy "";
+        /// ARP requests sent for next hops.
+        ArpRequests = "arp_requests", remedy "";
+        /// ICMP echo requests to us answered.
+        IcmpEchoReplies = "icmp_echo_replies", remedy "";
+        /// ICMP errors sent (time exceeded, too big, unreachable).
+        IcmpErrors = "icmp_errors", remedy "";
+        /// Packets passed to the worker that owns their SA.
+        HandedOff = "handed_off", remedy "";
+        /// Packets from one client straight to another.
+        Hairpinned = "hairpinned", remedy "";
+        /// Ring slots from the control plane that did not decode.
+        MalformedSlots = "malformed_slots", remedy "The control plane writes slots this data plane refuses: compare both versions, then restart the control plane.";
+    }
+}
+
+counters! {
+    /// Why a packet was dropped. Every drop has exactly one.
+    Drop {
+        /// Frame shorter than its headers say.
+        Truncated = "truncated", remedy "Look for a broken sender or a port MTU that cuts frames.";
+        /// Ethernet type that is neither IPv4 nor ARP.
+        UnknownEtherType = "unknown_ether_type", remedy "";
+        /// Ethernet destination that is not ours.
+        NotOurMac = "not_our_mac", remedy "";
+        /// IPv4 header with a wrong version, length or checksum.
+        BadIpv4Header = "bad_ipv4_header", remedy "Look for a broken sender.";
+        /// IPv4 fragment where whole packets are needed.
+        Ipv4Fragment = "ipv4_fragment", remedy "Let the client use IKE fragmentation (RFC 7383) or lower the path MTU it assumes.";
+        /// To our address, but nothing listens there.
+        NotForUs = "not_for_us", remedy "";
+        /// TTL ran out.
+        TtlExceeded = "ttl_exceeded", remedy "Look for a routing loop between this gateway and the LAN.";
+        /// UDP header or checksum wrong.
+        BadUdp = "bad_udp", remedy "";
+        /// ESP packet with an SPI that has no SA.
+        UnknownSpi = "unknown_spi", remedy "A peer uses an SA we do not have: normal for seconds after a restart; a lasting count is an attack or a peer that never noticed.";
+        /// ESP sequence number already seen or left of the window (RFC 4303 §3.4.3).
+        Replay = "replay", remedy "Raise esp.replay_window if the path reorders; otherwise somebody replays packets.";
+        /// ICV wrong: forged, damaged, or keys differ.
+        BadIcv = "bad_icv", remedy "Look at the peer's SA: keys or algorithm differ, or packets are forged.";
+        /// ESP length, padding or next header wrong after decryption.
+        BadEspFormat = "bad_esp_format", remedy "The peer's ESP is broken; capture and report.";
+        /// Inner source or destination outside the SA's selectors.
+        SelectorMismatch = "selector_mismatch", remedy "The client sends from an address that it was not given, or to a network it may not reach.";
+        /// The SA passed a hard limit.
+        SaExpired = "sa_expired", remedy "Rekey came too late: raise limits or look why the peer does not answer rekeys.";
+        /// Sequence numbers of an outbound SA are used up.
+        SequenceExhausted = "sequence_exhausted", remedy "Use ESN or rekey earlier.";
+        /// To a client address that has no session.
+        NoSession = "no_session", remedy "";
+        /// Clear packet from outside to the LAN, or from a port that may not send it.
+        PolicyDenied = "policy_denied", remedy "";
+        /// No route to the destination.
+        NoRoute = "no_route", remedy "Add a [[route]] for it.";
+        /// The next hop did not answer ARP, or too many packets wait for it.
+        NoNeighbour = "no_neighbour", remedy "Check that the next hop is up and in the port's subnet.";
+        /// Too big for the next hop and not to be fragmented.
+        TooBig = "too_big", remedy "";
+        /// The port's transmit queue was full.
+        TxFull = "tx_full", remedy "The port is slower than the traffic: add queues or a faster port.";
+        /// The handoff ring to another worker was full.
+        HandoffFull = "handoff_full", remedy "One worker owns too much traffic: add workers.";
+        /// The ring to the control plane was full.
+        PuntFull = "punt_full", remedy "The control plane is behind or away: check `causeway show health`.";
+        /// No buffer was free.
+        NoBuffer = "no_buffer", remedy "Raise dataplane.buffers.";
+    }
+}
+
+/// Words of the counter array: the flows first, then the drops.
+pub const COUNTERS: usize = Flow::ALL.len() + Drop::ALL.len();
+
+impl Flow {
+    /// Place in the counter array.
+    pub fn index(self) -> usize {
+        self as usize
+    }
+}
+
+impl Drop {
+    /// Place in the counter array.
+    pub fn index(self) -> usize {
+        Flow::ALL.len() + self as usize
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn names_and_places_are_unique_and_cover_the_array() {
+        let names: HashSet<_> =
+            Flow::ALL.iter().map(|c| c.name()).chain(Drop::ALL.iter().map(|c| c.name())).collect();
+        let places: HashSet<_> =
+            Flow::ALL.iter().map(|c| c.index()).chain(Drop::ALL.iter().map(|c| c.index())).collect();
+        assert_eq!((names.len(), places.len()), (COUNTERS, COUNTERS));
+        assert!(places.iter().all(|place| *place < COUNTERS));
+    }
+}
