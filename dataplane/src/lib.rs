@@ -1,1 +1,7 @@
 //! The data plane: stages, workers, SA tables, crypto engine, ports.
+
+pub mod buffer;
+pub mod counters;
+pub mod path;
+pub mod sa;
+pub mod sink;

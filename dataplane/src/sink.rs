@@ -1,0 +1,124 @@
+//! What leaves the path: the worker implements [`Sink`] over its ports, rings and the segment; tests record it.
+
+use std::net::Ipv4Addr;
+
+use causeway_shared::wire::Event;
+
+use crate::path::PortId;
+
+/// The outlets of one worker's path. Nothing here blocks.
+pub trait Sink<B> {
+    /// A finished Ethernet frame for `port`. The worker counts `TxPackets`, `TxBytes` and `Drop::TxFull` when it
+    /// gives frames to the port's queue.
+    fn tx(&mut self, port: PortId, frame: B);
+
+    /// Something for another worker.
+    ///
+    /// # Errors
+    /// Gives it back when that worker's ring is full.
+    fn handoff(&mut self, worker: u16, item: Handoff<B>) -> Result<(), Handoff<B>>;
+
+    /// An IKE datagram for the control plane; no non-ESP marker, payload at most `wire::MAX_DATAGRAM` octets.
+    ///
+    /// # Errors
+    /// When the ring is full.
+    fn punt(&mut self, datagram: Punt<'_>) -> Result<(), Full>;
+
+    /// An event for the control plane. The path keeps a refused event and offers it again on `tick`.
+    ///
+    /// # Errors
+    /// When the ring is full.
+    fn event(&mut self, event: Event) -> Result<(), Full>;
+
+    /// Writes to the segment that outbound sequence numbers up to and including `block_end` may have been used by
+    /// the SA in `slot`. Returns only when the word is visible to the other process; packets follow.
+    fn reserve_sequence(&mut self, slot: u32, block_end: u64);
+
+    /// Publishes an SA's figures; called at most once per SA and burst for each direction.
+    fn sa_statistics(&mut self, slot: u32, statistics: SaStatistics);
+}
+
+/// A ring had no free slot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the ring is full")]
+pub struct Full;
+
+/// An IKE datagram on its way to the control plane.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Punt<'a> {
+    /// Our address.
+    pub local: Ipv4Addr,
+    /// Our port: 500 or 4500.
+    pub local_port: u16,
+    /// The peer's address.
+    pub peer: Ipv4Addr,
+    /// The peer's port.
+    pub peer_port: u16,
+    /// The IKE message.
+    pub payload: &'a [u8],
+}
+
+/// What one worker passes to another; opaque to the ring that carries it.
+#[derive(Debug)]
+pub enum Handoff<B> {
+    /// ESP for an SA of the other worker; the buffer starts at the ESP header.
+    EspIn {
+        /// The packet.
+        buffer: B,
+        /// Where it came from.
+        outer: Outer,
+    },
+    /// A clear IPv4 packet for a client whose SA the other worker owns.
+    EspOut {
+        /// The packet, from its IPv4 header.
+        buffer: B,
+        /// Where it came in.
+        ingress: Ingress,
+    },
+    /// A neighbour that ARP taught this worker.
+    Neighbour {
+        /// The port it is on.
+        port: PortId,
+        /// Its address.
+        address: Ipv4Addr,
+        /// Its Ethernet address.
+        mac: [u8; 6],
+    },
+}
+
+/// How an ESP packet travelled.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Outer {
+    /// The peer's address.
+    pub source: Ipv4Addr,
+    /// Our address.
+    pub destination: Ipv4Addr,
+    /// Peer's and our UDP port, if UDP-encapsulated.
+    pub udp: Option<(u16, u16)>,
+}
+
+/// Where an inner packet entered.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Ingress {
+    /// Clear, on a port.
+    Port(PortId),
+    /// Through the SA with this inbound SPI.
+    Tunnel(u32),
+    /// Made here (ICMP).
+    Local,
+}
+
+/// Figures of one Child SA since it was installed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct SaStatistics {
+    /// Packets opened and accepted.
+    pub in_packets: u64,
+    /// Inner octets of them.
+    pub in_bytes: u64,
+    /// Packets sealed.
+    pub out_packets: u64,
+    /// Inner octets of them.
+    pub out_bytes: u64,
+    /// Highest inbound sequence number accepted.
+    pub highest_inbound_sequence: u64,
+}
