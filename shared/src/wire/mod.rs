@@ -2,8 +2,10 @@
 //!
 //! A slot is bytes that the other process wrote; nothing in it is trusted. `decode` checks everything it reads.
 
+mod codec;
 mod message;
 
+pub use codec::{DatagramRef, peek_command_id};
 pub use message::*;
 
 /// A message that fits a ring slot.
@@ -19,7 +21,7 @@ pub trait SlotMessage: Sized {
     /// When a variable part is longer than the slot allows.
     fn encode(&self, slot: &mut [u8]) -> Result<usize, SlotError>;
 
-    /// Reads a message that the other process wrote.
+    /// Reads a message that the other process wrote; `slot` holds exactly the octets that [`Self::encode`] returned.
     ///
     /// # Errors
     /// When any field is not one that an honest writer produces.
