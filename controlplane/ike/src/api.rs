@@ -1,0 +1,626 @@
+//! The vocabulary between the protocol and whoever drives it: every input, every output, every job.
+//!
+//! Enters: nothing. Leaves: types only. The driver (daemon, simulator, test) calls
+//! [`Endpoint::handle`](crate::Endpoint::handle) with one [`Input`] and performs every [`Output`] in order.
+//!
+//! Rules of the contract:
+//! - Every [`Job`] is answered by exactly one [`Input::JobDone`], in any order and after any delay. Late answers, even
+//!   for sessions that are gone, must still be given: an address or a Child SA that came too late is given back.
+//! - [`JobKind::PublicKey`] jobs are performed by calling [`crate::job::PublicKeyJob::run`], on any thread.
+//! - The other kinds belong to the driver: AAA, address pools, data plane.
+//! - [`Output::Child`] commands are performed in order after the installs that were issued before them.
+
+use std::fmt;
+use std::net::Ipv4Addr;
+
+use zeroize::{Zeroize, ZeroizeOnDrop};
+
+use crate::ident::Identity;
+use crate::job::{PublicKeyJob, PublicKeyResult};
+use crate::policy::Subnet;
+use crate::time::Instant;
+
+/// A session: one remote user's IKE SA, its successors after rekeys, and their Child SAs. Never used twice.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct SessionId(pub u64);
+
+/// One job. Never used twice.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct JobId(pub u64);
+
+/// What can happen.
+#[derive(Debug)]
+pub enum Input {
+    /// A UDP datagram of IKE arrived.
+    Datagram(Datagram),
+    /// The clock reached what [`next_wakeup`](crate::Endpoint::next_wakeup) named (earlier or later does no harm).
+    Timer,
+    /// A job ended.
+    JobDone {
+        /// Which.
+        job: JobId,
+        /// How.
+        result: JobResult,
+    },
+    /// The operator asks for something.
+    Operator(Operator),
+    /// The data plane reports something.
+    DataPlane(DataPlaneEvent),
+    /// The peer is known to live at this moment (an ESP packet was accepted), so it need not be asked.
+    Alive {
+        /// Whose packet it was.
+        session: SessionId,
+    },
+    /// Accept nothing new, delete every session; [`Event::ShutdownComplete`] reports the end.
+    Shutdown,
+}
+
+/// A UDP datagram of IKE. The non-ESP marker of port 4500 is not in `bytes`: the driver strips it and adds it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Datagram {
+    /// Our address.
+    pub local: Ipv4Addr,
+    /// Our port: 500 or 4500.
+    pub local_port: u16,
+    /// The peer's address.
+    pub peer: Ipv4Addr,
+    /// The peer's port.
+    pub peer_port: u16,
+    /// The IKE message.
+    pub bytes: Vec<u8>,
+}
+
+/// What an operator can ask of a session. Unknown sessions are ignored.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Operator {
+    /// Delete it, telling the peer.
+    Delete(SessionId),
+    /// Rekey its IKE SA now.
+    RekeyIke(SessionId),
+    /// Rekey this Child SA now.
+    RekeyChild {
+        /// The SPI of packets to us.
+        inbound_spi: u32,
+    },
+    /// Rekey every Child SA of a session now.
+    RekeyChildren(SessionId),
+}
+
+/// What the data plane reports about one Child SA, named by the SPI of packets to us. Unknown SPIs are ignored.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum DataPlaneEvent {
+    /// A soft byte or packet limit was passed: rekey.
+    SoftExpired {
+        /// The SA.
+        inbound_spi: u32,
+    },
+    /// A hard limit was passed: the SA carries nothing any more.
+    HardExpired {
+        /// The SA.
+        inbound_spi: u32,
+    },
+    /// An authenticated ESP packet came from a new outer address or port; the data plane already sends there.
+    PeerMoved {
+        /// The SA.
+        inbound_spi: u32,
+        /// New outer address.
+        peer: Ipv4Addr,
+        /// New outer UDP port; `None` for plain ESP.
+        peer_port: Option<u16>,
+    },
+    /// The first authenticated packet on a new SA: the peer uses it.
+    FirstInbound {
+        /// The SA.
+        inbound_spi: u32,
+    },
+}
+
+/// What the driver must do.
+#[derive(Debug)]
+pub enum Output {
+    /// Send this.
+    Transmit(Datagram),
+    /// Do this and answer with [`Input::JobDone`].
+    Job(Job),
+    /// Change a Child SA in the data plane. No answer.
+    Child(ChildCommand),
+    /// The lease ends: the address may be given to another session. No answer.
+    ReleaseAddress {
+        /// Who held it.
+        session: SessionId,
+        /// What it held.
+        lease: Lease,
+    },
+    /// Forget the EAP conversation of this session, if there still is one. No answer.
+    EapAbandoned {
+        /// Whose.
+        session: SessionId,
+    },
+    /// Tell the operator. No answer.
+    Event(Event),
+}
+
+/// Work that takes time or belongs to someone else.
+#[derive(Debug)]
+pub struct Job {
+    /// Names it in the answer.
+    pub id: JobId,
+    /// For whom.
+    pub session: SessionId,
+    /// What.
+    pub kind: JobKind,
+}
+
+/// What a job does.
+#[derive(Debug)]
+pub enum JobKind {
+    /// Key exchange, signature or verification: call [`PublicKeyJob::run`]. Answer: [`JobResult::PublicKey`].
+    PublicKey(Box<PublicKeyJob>),
+    /// Find the pre-shared key of this identity. Answer: [`JobResult::Psk`].
+    PskLookup {
+        /// IDi.
+        identity: Identity,
+    },
+    /// A step of this session's EAP conversation. Answer: [`JobResult::Eap`].
+    Eap(EapStep),
+    /// Lease an inner address. Answer: [`JobResult::Address`].
+    Address(AddressRequest),
+    /// Install a Child SA, inbound at least. Answer: [`JobResult::Installed`]; IKE's own answer to the peer waits
+    /// for it, so that no packet of the peer arrives before the SA is there.
+    InstallChild(Box<ChildInstall>),
+}
+
+/// How a job ended.
+#[derive(Debug)]
+pub enum JobResult {
+    /// Of [`JobKind::PublicKey`].
+    PublicKey(PublicKeyResult),
+    /// Of [`JobKind::PskLookup`]; `None` when the identity has none.
+    Psk(Option<Secret>),
+    /// Of [`JobKind::Eap`].
+    Eap(EapOutcome),
+    /// Of [`JobKind::Address`].
+    Address(Result<Lease, AddressFailure>),
+    /// Of [`JobKind::InstallChild`]. On an error nothing is installed; the driver gives the SPI back itself.
+    Installed(Result<(), InstallFailure>),
+    /// Any job: it could not be done (queue full, deadline passed, worker panicked). An `InstallChild` that ends so
+    /// counts as not installed, and the driver gives the SPI back.
+    Unavailable,
+}
+
+/// A step of an EAP conversation (RFC 7296 §2.16). The driver keeps one conversation per session.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum EapStep {
+    /// Begin: answer with the first request, normally EAP-Identity.
+    Start {
+        /// IDi: what the client calls itself in IKE (for many clients only an address).
+        identity: Identity,
+    },
+    /// The client's EAP packet, unparsed.
+    Response {
+        /// Code, identifier, length and data (RFC 3748 §4).
+        packet: Vec<u8>,
+    },
+}
+
+/// What an EAP step led to.
+#[derive(Debug)]
+pub enum EapOutcome {
+    /// Send this EAP request and go on.
+    Request {
+        /// The whole EAP packet.
+        packet: Vec<u8>,
+    },
+    /// The user has proved itself. The conversation is over.
+    Success {
+        /// The EAP-Success packet.
+        packet: Vec<u8>,
+        /// Who it is, for policy and operator.
+        user: String,
+        /// Which method, e.g. `eap-mschapv2`.
+        method: &'static str,
+        /// The method's MSK (RFC 3748 §7.10): the key of both final AUTH payloads.
+        msk: Secret,
+    },
+    /// The user has not. The conversation is over.
+    Failure {
+        /// The EAP-Failure packet.
+        packet: Vec<u8>,
+        /// For the operator; never sent.
+        reason: String,
+    },
+}
+
+/// Who wants which inner address.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct AddressRequest {
+    /// IDi.
+    pub identity: Identity,
+    /// The authenticated user: the EAP user, else the identity as text.
+    pub user: String,
+    /// The address that the client would like (CP payload), if it named one.
+    pub requested: Option<Ipv4Addr>,
+}
+
+/// An inner address and what the client is told with it (RFC 7296 §3.15).
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Lease {
+    /// INTERNAL_IP4_ADDRESS.
+    pub address: Ipv4Addr,
+    /// INTERNAL_IP4_NETMASK; `None` sends none.
+    pub netmask: Option<Ipv4Addr>,
+    /// INTERNAL_IP4_DNS.
+    pub dns: Vec<Ipv4Addr>,
+    /// INTERNAL_IP4_SUBNET and the selectors of our side: what the client reaches through the tunnel. Empty: everything.
+    pub subnets: Vec<Subnet>,
+    /// Name of the pool it came from.
+    pub pool: String,
+}
+
+/// Why there is no address.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum AddressFailure {
+    /// No pool has a free address.
+    Exhausted,
+    /// This user may have none.
+    NotAllowed,
+}
+
+/// Why a Child SA was not installed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum InstallFailure {
+    /// The data plane refused it.
+    Refused,
+    /// A table is full.
+    Full,
+}
+
+/// One Child SA pair in tunnel mode, for the data plane.
+#[derive(Debug)]
+pub struct ChildInstall {
+    /// Whose.
+    pub session: SessionId,
+    /// SPI of packets to us; from [`crate::env::Env::allocate_spi`].
+    pub inbound_spi: u32,
+    /// SPI of packets to the peer.
+    pub outbound_spi: u32,
+    /// ESP suite without group and ESN, as operators write it: `aes256gcm16`, `aes128-sha256`.
+    pub suite: String,
+    /// Extended sequence numbers.
+    pub esn: bool,
+    /// Keys of packets to us, RFC 7296 §2.17 order: cipher key, salt, integrity key.
+    pub inbound_keymat: Secret,
+    /// Keys of packets to the peer, same order.
+    pub outbound_keymat: Secret,
+    /// Outer addresses.
+    pub path: EspPath,
+    /// The client's inner address: what outbound look-up finds the SA by.
+    pub peer_inner: Ipv4Addr,
+    /// Selectors of our side.
+    pub local_selectors: Vec<Selector>,
+    /// Selectors of the peer's side.
+    pub peer_selectors: Vec<Selector>,
+    /// Whether outbound look-up finds this SA at once; a rekeyed one waits for [`ChildCommand::SelectOutbound`].
+    pub outbound_selected: bool,
+}
+
+/// Outer addresses of ESP.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct EspPath {
+    /// Our outer address.
+    pub local: Ipv4Addr,
+    /// The peer's outer address.
+    pub peer: Ipv4Addr,
+    /// UDP ports, ours and the peer's (RFC 3948); `None` for plain ESP.
+    pub udp: Option<UdpPorts>,
+}
+
+/// UDP ports of encapsulated ESP.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct UdpPorts {
+    /// Ours.
+    pub local: u16,
+    /// The peer's as we see it.
+    pub peer: u16,
+}
+
+/// An IPv4 traffic selector (RFC 7296 §3.13.1); ranges are inclusive.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Selector {
+    /// IP protocol, 0 for any.
+    pub protocol: u8,
+    /// First address.
+    pub first: Ipv4Addr,
+    /// Last address.
+    pub last: Ipv4Addr,
+    /// First port; 0 with `last_port` 65535 means any.
+    pub first_port: u16,
+    /// Last port.
+    pub last_port: u16,
+}
+
+/// Changes of an installed Child SA, named by the SPI of packets to us.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ChildCommand {
+    /// Packets to its inner address leave by this SA from now on.
+    SelectOutbound {
+        /// The SA.
+        inbound_spi: u32,
+    },
+    /// Remove both directions; afterwards the SPI is free.
+    Remove {
+        /// The SA.
+        inbound_spi: u32,
+    },
+    /// The peer's outer address or port changed, seen by IKE.
+    MovePeer {
+        /// The SA.
+        inbound_spi: u32,
+        /// The new path.
+        path: EspPath,
+    },
+}
+
+/// What the operator is told.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Event {
+    /// Authenticated, address assigned, first Child SA installed (or refused: then a `ChildRefused` follows).
+    SessionUp(Box<SessionFacts>),
+    /// The session's IKE SA was replaced by a new one.
+    IkeRekeyed {
+        /// Whose.
+        session: SessionId,
+        /// SPIs of the new IKE SA.
+        spis: IkeSpis,
+        /// Its suite.
+        suite: String,
+        /// Who asked for it.
+        by: Side,
+    },
+    /// The peer is reached at another address now.
+    PeerMoved {
+        /// Whose.
+        session: SessionId,
+        /// New outer address.
+        peer: Ipv4Addr,
+        /// New port.
+        peer_port: u16,
+    },
+    /// The session is gone, with all its Child SAs and its lease. Only for sessions that were up.
+    SessionDown {
+        /// Which.
+        session: SessionId,
+        /// Why.
+        reason: DownReason,
+    },
+    /// A Child SA carries traffic.
+    ChildUp(Box<ChildFacts>),
+    /// A Child SA is gone.
+    ChildDown {
+        /// Whose.
+        session: SessionId,
+        /// Which.
+        inbound_spi: u32,
+        /// Its successor, after a rekey.
+        replaced_by: Option<u32>,
+    },
+    /// The session is up but got no Child SA.
+    ChildRefused {
+        /// Whose.
+        session: SessionId,
+        /// The notify that the peer was sent.
+        notify: String,
+    },
+    /// A handshake ended without a session.
+    HandshakeFailed {
+        /// Which.
+        session: SessionId,
+        /// The peer's address.
+        peer: Ipv4Addr,
+        /// IDi as text, once known.
+        identity: Option<String>,
+        /// Who is at fault and what happened, in words.
+        reason: String,
+        /// The counter that it went into.
+        counter: crate::counters::IkeCounter,
+    },
+    /// [`Input::Shutdown`] is done: every peer has answered or the deadline has passed.
+    ShutdownComplete {
+        /// Sessions whose peer did not answer.
+        unanswered: usize,
+    },
+}
+
+/// Everything an operator wants to know of a session that came up.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SessionFacts {
+    /// Which.
+    pub session: SessionId,
+    /// The authenticated user: the EAP user, else the identity as text.
+    pub user: String,
+    /// IDi.
+    pub identity: Identity,
+    /// `psk`, `certificate`, or the EAP method, e.g. `eap-mschapv2`.
+    pub auth_method: String,
+    /// IKE suite, e.g. `aes256gcm16-prfsha384-ecp384`.
+    pub ike_suite: String,
+    /// SPIs of the IKE SA.
+    pub spis: IkeSpis,
+    /// Whether a NAT was detected on either side (RFC 7296 §2.23).
+    pub nat_detected: bool,
+    /// Our address.
+    pub local: Ipv4Addr,
+    /// Our port.
+    pub local_port: u16,
+    /// The peer's outer address.
+    pub peer: Ipv4Addr,
+    /// The peer's outer port.
+    pub peer_port: u16,
+    /// The lease, if the client asked for an address.
+    pub lease: Option<Lease>,
+    /// When the first message of IKE_SA_INIT arrived.
+    pub started_at: Instant,
+    /// When the session came up.
+    pub established_at: Instant,
+}
+
+/// A Child SA as the operator sees it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ChildFacts {
+    /// Whose.
+    pub session: SessionId,
+    /// SPI of packets to us.
+    pub inbound_spi: u32,
+    /// SPI of packets to the peer.
+    pub outbound_spi: u32,
+    /// ESP suite, e.g. `aes256gcm16`.
+    pub suite: String,
+    /// Extended sequence numbers.
+    pub esn: bool,
+    /// Outer addresses.
+    pub path: EspPath,
+    /// Selectors of our side.
+    pub local_selectors: Vec<Selector>,
+    /// Selectors of the peer's side.
+    pub peer_selectors: Vec<Selector>,
+    /// The SA that it replaces, after a rekey.
+    pub replaces: Option<u32>,
+    /// When it was installed.
+    pub established_at: Instant,
+}
+
+/// The two SPIs of an IKE SA.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct IkeSpis {
+    /// Of the side that began this IKE SA (or its rekey).
+    pub initiator: u64,
+    /// Of the other side.
+    pub responder: u64,
+}
+
+impl fmt::Display for IkeSpis {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}_i {:016x}_r", self.initiator, self.responder)
+    }
+}
+
+/// One of the two ends.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Side {
+    /// We.
+    Local,
+    /// The client.
+    Peer,
+}
+
+/// Why a session ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum DownReason {
+    /// The client deleted it.
+    PeerDeleted,
+    /// The operator deleted it.
+    OperatorDeleted,
+    /// The client did not answer our requests.
+    PeerDead,
+    /// The same identity came back with INITIAL_CONTACT (RFC 7296 §2.4).
+    ReplacedByInitialContact,
+    /// The IKE SA reached its hard lifetime.
+    Expired,
+    /// The client broke the protocol under our keys.
+    PeerMisbehaved,
+    /// We stop.
+    Shutdown,
+    /// A fault of ours (a job failed, a panic was caught).
+    Internal,
+}
+
+impl DownReason {
+    /// A stable name for logs and the API.
+    pub fn name(self) -> &'static str {
+        match self {
+            DownReason::PeerDeleted => "peer-deleted",
+            DownReason::OperatorDeleted => "operator-deleted",
+            DownReason::PeerDead => "peer-dead",
+            DownReason::ReplacedByInitialContact => "replaced-by-initial-contact",
+            DownReason::Expired => "expired",
+            DownReason::PeerMisbehaved => "peer-misbehaved",
+            DownReason::Shutdown => "shutdown",
+            DownReason::Internal => "internal",
+        }
+    }
+}
+
+/// Why [`next_wakeup`](crate::Endpoint::next_wakeup) wants to be woken.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum WakeReason {
+    /// A request of ours is due to be sent again.
+    Retransmit,
+    /// A half-open IKE SA has lived long enough.
+    HalfOpenTimeout,
+    /// The peer should be asked whether it lives.
+    LivenessCheck,
+    /// An SA is due to be rekeyed.
+    Rekey,
+    /// An SA reached its hard lifetime.
+    HardLifetime,
+    /// An SA that was replaced or deleted is due to be removed.
+    Linger,
+    /// A job has not been answered in time.
+    JobDeadline,
+    /// The shutdown's deadline.
+    Shutdown,
+}
+
+/// The outputs of one or more inputs, in order.
+#[derive(Debug, Default)]
+pub struct Outputs {
+    queue: std::collections::VecDeque<Output>,
+}
+
+impl Outputs {
+    /// None yet.
+    pub fn new() -> Outputs {
+        Outputs::default()
+    }
+
+    /// The next one to perform.
+    pub fn pop(&mut self) -> Option<Output> {
+        self.queue.pop_front()
+    }
+
+    /// Whether all are performed.
+    pub fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
+    /// How many are left.
+    pub fn len(&self) -> usize {
+        self.queue.len()
+    }
+
+    pub(crate) fn push(&mut self, output: Output) {
+        self.queue.push_back(output);
+    }
+}
+
+/// Octets that must not leak: wiped when dropped, never printed.
+#[derive(Clone, PartialEq, Eq, Zeroize, ZeroizeOnDrop)]
+pub struct Secret(Vec<u8>);
+
+impl Secret {
+    /// Takes the octets over.
+    pub fn new(octets: Vec<u8>) -> Secret {
+        Secret(octets)
+    }
+
+    /// The octets, for whoever must use them.
+    pub fn expose(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(..)")
+    }
+}

@@ -1,0 +1,162 @@
+//! What the operator allows: the endpoint's configuration as plain, validated values.
+//!
+//! Enters: values made by the driver from its configuration file. Leaves: the one read-only input of every exchange.
+
+use std::net::Ipv4Addr;
+
+use crate::ident::Identity;
+use crate::suite::{EspProposal, IkeProposal};
+
+/// An IPv4 prefix; bits below the length are zero.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Subnet {
+    /// Network address.
+    pub address: Ipv4Addr,
+    /// Prefix length, 0 to 32.
+    pub prefix_len: u8,
+}
+
+impl Subnet {
+    /// Everything: `0.0.0.0/0`.
+    pub const ANY: Subnet = Subnet { address: Ipv4Addr::UNSPECIFIED, prefix_len: 0 };
+
+    /// The netmask as a number.
+    pub fn mask(self) -> u32 {
+        u32::MAX.checked_shl(32u32.saturating_sub(u32::from(self.prefix_len))).unwrap_or(0)
+    }
+
+    /// First address.
+    pub fn first(self) -> Ipv4Addr {
+        Ipv4Addr::from(u32::from(self.address) & self.mask())
+    }
+
+    /// Last address.
+    pub fn last(self) -> Ipv4Addr {
+        Ipv4Addr::from(u32::from(self.address) | !self.mask())
+    }
+}
+
+/// Everything an [`crate::Endpoint`] needs to know; fixed for its life.
+#[derive(Clone, Debug)]
+pub struct EndpointConfig {
+    /// Who we are: IDr.
+    pub identity: Identity,
+    /// Our certificate, then intermediates, DER, as sent in CERT payloads. Empty if PSK is the one method.
+    pub certificate_chain: Vec<Vec<u8>>,
+    /// SHA-1 of the SubjectPublicKeyInfo of each authority that signs client certificates, as sent in CERTREQ
+    /// (RFC 7296 §3.7). Empty: no CERTREQ is sent.
+    pub client_ca_key_hashes: Vec<[u8; 20]>,
+    /// Methods that clients may use.
+    pub methods: Methods,
+    /// What to do when the client asks for another IDr than ours (RFC 7296 §2.15 lets us choose).
+    pub idr_mismatch: IdrMismatch,
+    /// IKE proposals in order of preference.
+    pub ike_proposals: Vec<IkeProposal>,
+    /// ESP proposals in order of preference.
+    pub esp_proposals: Vec<EspProposal>,
+    /// Whether ESN is chosen when the client offers both.
+    pub prefer_esn: bool,
+    /// Whether a client that asks for no inner address (no CP payload) may have a Child SA for its own outer address.
+    pub allow_without_address: bool,
+    /// Lifetimes.
+    pub lifetimes: Lifetimes,
+    /// Retransmission and liveness.
+    pub timing: Timing,
+    /// Bounds.
+    pub limits: Limits,
+    /// Octets of an IP packet that carries an IKE fragment (RFC 7383 §2.5.1).
+    pub fragment_size: u16,
+}
+
+/// Client authentication methods that are switched on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Methods {
+    /// EAP, whatever method the driver's AAA speaks.
+    pub eap: bool,
+    /// Certificate and signature.
+    pub certificate: bool,
+    /// Pre-shared key.
+    pub psk: bool,
+}
+
+/// What to do when the client asks for another IDr than ours.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum IdrMismatch {
+    /// Answer with our own identity; the client decides.
+    AnswerOwn,
+    /// Refuse with AUTHENTICATION_FAILED.
+    Refuse,
+}
+
+/// Lifetimes in seconds; 0 leaves the matter to the client.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Lifetimes {
+    /// Until we rekey the IKE SA.
+    pub ike_rekey_secs: u64,
+    /// Until we rekey a Child SA.
+    pub child_rekey_secs: u64,
+    /// Random part of a soft lifetime, in percent of it, taken off so that sessions do not rekey together.
+    pub jitter_percent: u8,
+    /// A rekey that has not succeeded this many seconds after it fell due ends the SA.
+    pub rekey_grace_secs: u64,
+}
+
+/// Retransmission and liveness.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Timing {
+    /// Seconds without proof of life after which the peer is asked; 0 never asks.
+    pub dpd_interval_secs: u64,
+    /// First retransmission after this many milliseconds; doubled each time.
+    pub retransmit_base_ms: u64,
+    /// Retransmissions before the peer is given up.
+    pub retransmit_tries: u32,
+    /// Seconds a half-open IKE SA may live.
+    pub half_open_secs: u64,
+    /// Milliseconds that [`crate::api::Input::Shutdown`] waits for answers to its deletes.
+    pub shutdown_ms: u64,
+}
+
+/// Bounds on what peers can make us hold.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Limits {
+    /// Sessions, half-open ones included.
+    pub sessions: usize,
+    /// Half-open IKE SAs.
+    pub half_open: usize,
+    /// Half-open IKE SAs of one source address.
+    pub half_open_per_source: usize,
+    /// Half-open IKE SAs above which cookies are asked for.
+    pub cookie_threshold: usize,
+    /// Child SAs of one session, rekeying ones not counted.
+    pub children_per_session: usize,
+}
+
+impl Default for Lifetimes {
+    fn default() -> Lifetimes {
+        Lifetimes { ike_rekey_secs: 14_400, child_rekey_secs: 3_600, jitter_percent: 10, rekey_grace_secs: 300 }
+    }
+}
+
+impl Default for Timing {
+    fn default() -> Timing {
+        Timing {
+            dpd_interval_secs: 30,
+            retransmit_base_ms: 2_000,
+            retransmit_tries: 5,
+            half_open_secs: 30,
+            shutdown_ms: 3_000,
+        }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            sessions: 100_000,
+            half_open: 10_000,
+            half_open_per_source: 200,
+            cookie_threshold: 50,
+            children_per_session: 8,
+        }
+    }
+}
