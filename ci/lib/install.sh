@@ -1,0 +1,48 @@
+# Sourced by ci/demo, ci/e2e and ci/test: installs what a fresh Debian 12 with Rust lacks. Quiet when nothing is missing.
+# shellcheck shell=bash
+
+BUILD_PACKAGES=(libdpdk-dev clang-14 libclang-14-dev pkg-config gcc g++ make cmake git ca-certificates)
+RUN_PACKAGES=(iproute2 iputils-ping ethtool python3)
+PEER_PACKAGES=(strongswan-swanctl charon-systemd strongswan-pki libcharon-extra-plugins libcharon-extauth-plugins
+  libstrongswan-extra-plugins libstrongswan-standard-plugins iperf3 nftables conntrack kmod)
+CHECK_PACKAGES=(python3-cryptography python3-scapy user-mode-linux shellcheck)
+
+say() { printf '\033[2m%s\033[0m %s\n' "$(date +%H:%M:%S)" "$*" >&2; }
+die() { printf 'error: %s\n' "$*" >&2; exit 1; }
+
+# install_missing PACKAGE...: installs those that dpkg does not know as installed.
+install_missing() {
+  local missing=() package
+  for package in "$@"; do
+    dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null | grep -qx installed || missing+=("$package")
+  done
+  [ ${#missing[@]} -eq 0 ] && return 0
+  [ "$(id -u)" = 0 ] || die "these packages are missing: ${missing[*]}. Run as root, or: sudo apt-get install ${missing[*]}"
+  say "installing ${#missing[@]} packages: ${missing[*]}"
+  local log; log=$(mktemp -t causeway-apt.XXXXXX)
+  export DEBIAN_FRONTEND=noninteractive
+  # The peers are started by the tests, in namespaces of their own; their services must not start on the machine.
+  local policy=/usr/sbin/policy-rc.d made_policy=
+  if [ ! -e $policy ]; then printf '#!/bin/sh\nexit 101\n' > $policy; chmod +x $policy; made_policy=yes; fi
+  command -v debconf-set-selections >/dev/null && echo 'iperf3 iperf3/start_daemon boolean false' | debconf-set-selections
+  local ok=yes
+  { apt-get -o DPkg::Lock::Timeout=600 update && apt-get -o DPkg::Lock::Timeout=600 install -y --no-install-recommends "${missing[@]}"; } > "$log" 2>&1 || ok=
+  [ -n "$made_policy" ] && rm -f $policy
+  [ -n "$ok" ] || { tail -n 15 "$log" >&2; die "apt-get failed; the whole log is in $log"; }
+  rm -f "$log"
+}
+
+need_rust() {
+  command -v cargo >/dev/null || die "cargo is missing: install Rust 1.95 or later (https://rustup.rs), then run this again"
+}
+
+# build PROFILE: the two daemons and the command; prints the directory that holds them.
+build() {
+  local profile=$1 flag=()
+  [ "$profile" = release ] && flag=(--release)
+  say "building ($profile); the first time takes some minutes"
+  local log; log=$(mktemp -t causeway-build.XXXXXX)
+  cargo build "${flag[@]}" --bins --locked > "$log" 2>&1 || { tail -n 40 "$log" >&2; die "the build failed; the whole log is in $log"; }
+  rm -f "$log"
+  printf '%s/%s\n' "${CARGO_TARGET_DIR:-$PWD/target}" "$profile"
+}

@@ -1,0 +1,60 @@
+"""IKE behaviour that only shows with special policies or clients."""
+from e2e import scenario
+from shell import expect
+from traffic import expect_ping
+
+
+@scenario("cookie", "above the half-open threshold the client must return a cookie (RFC 7296 §2.6), and gets in")
+def cookie(context):
+    world = context.world()
+    appliance = context.appliance(world, extra={"ike": {"cookie_threshold": 0}})
+    client = context.client(world).connect()
+    expect("N(COOKIE)" in client.log(), "the client was asked for a cookie")
+    expect_ping(world, "c1")
+    appliance.only_session()
+
+
+@scenario("fragmentation", "long certificates in small IKE fragments (RFC 7383), both ways")
+def fragmentation(context):
+    world = context.world()
+    context.appliance(world, certificate="gateway-rsa", extra={"ike": {"fragment_size": 576}})
+    client = context.client(world, auth="cert", certificate="client-rsa", fragment_size=576).connect()
+    log = client.log()
+    expect("EF(" in log and "received fragment" in log, "both sides used fragments")
+    expect_ping(world, "c1")
+
+
+@scenario("no-fragmentation", "a client without RFC 7383: long messages travel as IP fragments from us")
+def no_fragmentation(context):
+    world = context.world()
+    context.appliance(world, certificate="gateway-rsa")
+    client = context.client(world, connection="fragmentation = no").connect()
+    expect("EF(" not in client.log(), "no IKE fragment was used")
+    expect_ping(world, "c1")
+
+
+@scenario("invalid-ke", "the client guesses a group we do not take: INVALID_KE_PAYLOAD, second try works")
+def invalid_ke(context):
+    world = context.world()
+    appliance = context.appliance(world, extra={"ike": {"proposals": ["aes256-sha256-ecp256"]}})
+    client = context.client(world, ike="aes256-sha256-modp2048-ecp256").connect()
+    expect("INVAL_KE" in client.log(), "the client was told the group")
+    expect(appliance.only_session()["ike_suite"].endswith("ecp256"), "group 19 is used")
+
+
+@scenario("retransmission", "a lossy network: 30 % of IKE and ESP packets vanish, the login works and pings flow")
+def retransmission(context):
+    world = context.world()
+    appliance = context.appliance(world)
+    world.exec("wan", "nft", "-f", "-", stdin="""table bridge lossy {
+  chain forward {
+    type filter hook forward priority 0;
+    udp dport { 500, 4500 } numgen random mod 100 < 30 drop
+    udp sport { 500, 4500 } numgen random mod 100 < 30 drop
+  }
+}
+""")
+    client = context.client(world, connection="").connect(60)
+    world.exec("wan", "nft", "flush", "ruleset")
+    expect_ping(world, "c1")
+    expect(client.inner_address() == appliance.only_session()["inner_address"], "both agree on the address")

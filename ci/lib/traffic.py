@@ -1,0 +1,86 @@
+"""Traffic between clients and the LAN host: pings that count losses, iperf3 that counts bits."""
+import json
+import os
+import re
+
+from shell import Failure, expect_equal, read, tail, wait_until
+from world import LAN_HOST
+
+
+def ping(world, namespace, target=LAN_HOST, count=5, size=56, interval=0.1, extra=()):
+    """Sends `count` echo requests; returns (sent, received)."""
+    done = world.exec(namespace, "ping", "-n", "-q", "-c", str(count), "-i", str(interval), "-W", "2", "-s", str(size),
+                      *extra, target, check=False, timeout=count * max(interval, 0.2) + 20)
+    found = re.search(r"(\d+) packets transmitted, (\d+) received", done.stdout)
+    if not found:
+        raise Failure(f"ping from {namespace} to {target} said: {done.stdout}{done.stderr}")
+    return int(found[1]), int(found[2])
+
+
+def expect_ping(world, namespace, target=LAN_HOST, **options):
+    """Every ping must be answered."""
+    sent, received = ping(world, namespace, target, **options)
+    expect_equal(received, sent, f"echo replies from {target} to {namespace}")
+
+
+class PingStream:
+    """50 pings a second until `finish()`, which returns (sent, received)."""
+
+    def __init__(self, world, namespace, target=LAN_HOST, interval=0.02):
+        self.world, self.log = world, f"ping-{namespace}-{len(world.processes)}.log"
+        self.process = world.spawn(namespace, ["ping", "-n", "-O", "-D", "-i", str(interval), target], self.log)
+        self.path = os.path.join(world.directory, self.log)
+        wait_until("the ping stream gets answers", 10, lambda: self.received() > 5)
+
+    def received(self):
+        """Replies so far."""
+        return len(re.findall(r"bytes from", read(self.path)))
+
+    def wait_more(self, count, seconds=20):
+        """Waits for `count` more replies."""
+        start = self.received()
+        wait_until(f"{count} more pings are answered", seconds, lambda: self.received() >= start + count)
+
+    def finish(self):
+        """Ends the stream; returns sent and received."""
+        self.process.send_signal(2)
+        self.process.wait(20)
+        found = re.search(r"(\d+) packets transmitted, (\d+) received", read(self.path))
+        if not found:
+            raise Failure(f"the ping stream left no summary:\n{tail(self.path)}")
+        return int(found[1]), int(found[2])
+
+    def missing(self):
+        """The sequence numbers that got no answer in time."""
+        return re.findall(r"no answer yet for icmp_seq=(\d+)", read(self.path))
+
+
+class Iperf:
+    """An iperf3 server on the LAN host; `run` measures TCP up or down from a client."""
+
+    def __init__(self, world):
+        self.world = world
+        self.server = world.spawn("lan", ["iperf3", "-s", "--forceflush"], "iperf3-server.log")
+        wait_until("iperf3 listens on the LAN host", 10,
+                   lambda: "Server listening" in read(os.path.join(world.directory, "iperf3-server.log")))
+
+    def run(self, namespace, seconds=4, down=False):
+        """Megabits per second that arrived."""
+        done = self.world.exec(namespace, "iperf3", "-J", "-c", LAN_HOST, "-t", str(seconds), "--connect-timeout", "5000",
+                               *(["-R"] if down else []), check=False, timeout=seconds + 40)
+        try:
+            result = json.loads(done.stdout)
+        except ValueError as bad:
+            raise Failure(f"iperf3 printed no JSON: {done.stdout[-300:]}{done.stderr[-300:]}") from bad
+        if "error" in result:
+            raise Failure(f"iperf3 {'down' if down else 'up'}: {result['error']}")
+        return result["end"]["sum_received"]["bits_per_second"] / 1e6
+
+    def start(self, namespace, seconds=60, down=False):
+        """A run in the background, to be ended with the world."""
+        return self.world.spawn(namespace, ["iperf3", "-c", LAN_HOST, "-t", str(seconds), "-i", "1", "--forceflush",
+                                            *(["-R"] if down else [])], f"iperf3-{namespace}.log")
+
+    def log(self, namespace):
+        """What the background run printed so far."""
+        return read(os.path.join(self.world.directory, f"iperf3-{namespace}.log"))

@@ -1,0 +1,97 @@
+"""A User-Mode Linux guest on the outside network: a peer with a Linux kernel's own ESP (ESN, protocol 50)."""
+import os
+import shlex
+import shutil
+import subprocess
+
+from shell import Failure, read, run, tail, wait_until
+from swan import Client
+
+GUEST_ADDRESS = "10.99.1.30"
+
+
+class Guest:
+    """One guest kernel. Commands go in and come out through files in a folder that both sides see."""
+
+    def __init__(self, world, name="uml"):
+        self.world, self.directory = world, os.path.join(world.directory, name)
+        os.makedirs(self.directory)
+        self.count = 0
+        # The guest hides some folders of the host, so what it needs lies in its exchange folder.
+        init = os.path.join(self.directory, "init.sh")
+        shutil.copy(os.path.join(os.path.dirname(__file__), "uml-init.sh"), init)
+        shim = os.path.join(self.directory, "xstate.so")
+        run(["gcc", "-shared", "-fPIC", "-O1", "-o", shim, os.path.join(os.path.dirname(__file__), "uml-xstate.c")])
+        tap = "t-uml"
+        world.exec("wan", "ip", "tuntap", "add", tap, "mode", "tap")
+        world.exec("wan", "ip", "link", "set", tap, "up", "master", "br0")
+        self.process = world.spawn("wan", [
+            "linux.uml", "mem=256M", "umid=guest", f"uml_dir={self.directory}/", "root=/dev/root", "rootfstype=hostfs",
+            "rootflags=/", "ro", "quiet", "con=null", "con0=null,fd:1", "ssl=null",
+            f"vec0:transport=tap,ifname={tap},depth=128,gro=0", f"init={init}", f"cw.dir={self.directory}",
+            f"cw.ip={GUEST_ADDRESS}/24"], "uml-console.log", env={"LD_PRELOAD": shim})
+        wait_until(f"the guest booted (console: {world.directory}/uml-console.log)", 90,
+                   lambda: os.path.exists(os.path.join(self.directory, "ready")))
+
+    def run(self, command, check=True, timeout=60):
+        """Runs a shell command in the guest; returns a completed process."""
+        number, self.count = self.count, self.count + 1
+        path = os.path.join(self.directory, "command")
+        with open(f"{path}.tmp", "w", encoding="utf-8") as file:
+            file.write(command + "\n")
+        os.rename(f"{path}.tmp", f"{path}.{number}")
+        status = os.path.join(self.directory, f"status.{number}")
+        wait_until(f"the guest ended `{command[:120]}`", timeout, lambda: os.path.exists(status), poll=0.02)
+        code, output = int(read(status) or 255), read(os.path.join(self.directory, f"output.{number}"))
+        if check and code != 0:
+            raise Failure(f"in the guest `{command[:200]}` ended with {code}:\n{output[-800:]}")
+        return subprocess.CompletedProcess(command, code, output, "")
+
+
+class KernelClient(Client):
+    """strongSwan in a guest, with the guest kernel's ESP."""
+
+    def __init__(self, guest, pki, name, **options):
+        self.guest = guest
+        super().__init__(_Folder(guest), name, pki, **options)
+
+    def _strongswan_conf(self, kernel="kernel-netlink"):
+        return super()._strongswan_conf(kernel)
+
+    def start(self):
+        environment = {"STRONGSWAN_CONF": os.path.join(self.run_directory, "strongswan.conf"),
+                       "SWANCTL_DIR": os.path.join(self.run_directory, "swanctl")}
+        self.environment = environment
+        exports = " ".join(f"{key}={shlex.quote(value)}" for key, value in environment.items())
+        self.guest.run(f"{exports} /usr/sbin/charon-systemd > {self.run_directory}/out 2>&1 < /dev/null & "
+                       f"for i in $(seq 400); do [ -S {self.vici} ] && exit 0; sleep 0.05; done; exit 1")
+        self.control("--load-all")
+        return self
+
+    def control(self, *args, check=True, timeout=60):
+        exports = " ".join(f"{key}={shlex.quote(value)}" for key, value in self.environment.items())
+        words = " ".join(shlex.quote(word) for word in args)
+        return self.guest.run(f"{exports} timeout {timeout} swanctl {words} --uri unix://{self.vici}", check, timeout + 10)
+
+    def reload(self, **replacements):
+        """Replaces settings of `swanctl.conf` (key = value lines) and loads it again."""
+        path = os.path.join(self.run_directory, "swanctl/swanctl.conf")
+        text = read(path)
+        for key, value in replacements.items():
+            lines = [f"{line[:len(line) - len(line.lstrip())]}{key} = {value}" if line.strip().startswith(f"{key} =") else line
+                     for line in text.splitlines()]
+            text = "\n".join(lines) + "\n"
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(text)
+        self.control("--load-all")
+
+    def last_log(self):
+        """The end of charon's log."""
+        return tail(self.log_path)
+
+
+class _Folder:
+    """What `Client` needs of a world: a directory."""
+
+    def __init__(self, guest):
+        self.directory = guest.directory

@@ -1,0 +1,154 @@
+"""The test network, all of it in namespaces made here.
+
+    c1, c2 … 192.168.77.11…  ── nat 192.168.77.1 │ 10.99.1.3 ──┐
+    d1, d2 … 10.99.1.101…  ───────────────────────────────────┤ wan (bridge) ── gw 10.99.1.1 │ 10.99.10.1 ── lan 10.99.10.2
+    uml guests 10.99.1.30… ────────────────────────────────────┘
+
+The gateway's two links have no kernel address: their DPDK ports own them. Checksum and segmentation offloads are off
+everywhere, because a packet socket would see unfinished checksums and packets larger than the MTU.
+"""
+import itertools
+import os
+import signal
+import subprocess
+
+from shell import die_with_parent, end, run, wait_until
+
+GATEWAY_OUTSIDE = "10.99.1.1"
+GATEWAY_INSIDE = "10.99.10.1"
+LAN_HOST = "10.99.10.2"
+LAN_NET = "10.99.10.0/24"
+POOL_NET = "10.99.20.0/24"
+NAT_OUTSIDE = "10.99.1.3"
+NAT_OUTSIDE_MOVED = "10.99.1.4"
+
+_serial = itertools.count()
+
+
+class World:
+    """One set of namespaces and the processes in them. `close()` removes both."""
+
+    def __init__(self, directory, nat_clients=1, direct_clients=0):
+        self.directory = directory
+        os.makedirs(directory, exist_ok=True)
+        self.prefix = f"cw{os.getpid()}-{next(_serial)}"
+        self.namespaces = []
+        self.processes = []
+        self.closed = False
+        try:
+            self._build(nat_clients, direct_clients)
+        except BaseException:
+            self.close()
+            raise
+
+    def ns(self, name):
+        """The full name of a namespace."""
+        return f"{self.prefix}-{name}"
+
+    def exec(self, name, *args, **options):
+        """Runs a command in a namespace to its end."""
+        return run(["ip", "netns", "exec", self.ns(name), *args], **options)
+
+    def spawn(self, name, args, log, env=None):
+        """Starts a process in a namespace; it ends with the world at the latest."""
+        with open(os.path.join(self.directory, log), "ab") as output:
+            process = subprocess.Popen(
+                ["ip", "netns", "exec", self.ns(name), *args], stdin=subprocess.DEVNULL, stdout=output,
+                stderr=output, env={**os.environ, **(env or {})}, preexec_fn=die_with_parent)
+        self.processes.append(process)
+        return process
+
+    def close(self):
+        """Ends our processes and removes our namespaces."""
+        if self.closed:
+            return
+        self.closed = True
+        for process in reversed(self.processes):
+            end(process)
+        for full in self.namespaces:
+            for pid in self._pids(full):
+                try:
+                    os.kill(pid, signal.SIGKILL)
+                except ProcessLookupError:
+                    pass
+            wait_until(f"no process is left in {full}", 10, lambda full=full: not self._pids(full))
+            run(["ip", "netns", "del", full], check=False)
+        self.namespaces = []
+
+    @staticmethod
+    def _pids(full):
+        return [int(pid) for pid in run(["ip", "netns", "pids", full], check=False).stdout.split()]
+
+    def add_namespace(self, name):
+        """A new namespace with loopback up."""
+        run(["ip", "netns", "add", self.ns(name)])
+        self.namespaces.append(self.ns(name))
+        self.exec(name, "ip", "link", "set", "lo", "up")
+        self.exec(name, "sysctl", "-qw", "net.ipv6.conf.all.disable_ipv6=1", "net.ipv6.conf.default.disable_ipv6=1",
+                  "net.ipv4.conf.all.rp_filter=0", "net.ipv4.conf.default.rp_filter=0")
+
+    def link(self, left, left_interface, right, right_interface):
+        """A veth pair between two namespaces, up, offloads off."""
+        run(["ip", "link", "add", left_interface, "netns", self.ns(left), "type", "veth",
+             "peer", "name", right_interface, "netns", self.ns(right)])
+        for name, interface in ((left, left_interface), (right, right_interface)):
+            self.exec(name, "ethtool", "-K", interface, "tx", "off", "sg", "off", "tso", "off", "gso", "off",
+                      "gro", "off", check=False)
+            self.exec(name, "ip", "link", "set", interface, "up")
+
+    def add_nat_client(self, number):
+        """A client namespace behind the NAT box."""
+        name = f"c{number}"
+        self.add_namespace(name)
+        self.link(name, "eth0", "nat", f"p-{name}")
+        self.exec("nat", "ip", "link", "set", f"p-{name}", "master", "in0")
+        self.exec(name, "ip", "addr", "add", f"192.168.77.{10 + number}/24", "dev", "eth0")
+        self.exec(name, "ip", "route", "add", "default", "via", "192.168.77.1")
+        return name
+
+    def add_direct_client(self, number):
+        """A client namespace on the outside network itself."""
+        name = f"d{number}"
+        self.add_namespace(name)
+        self.link(name, "eth0", "wan", f"p-{name}")
+        self.exec("wan", "ip", "link", "set", f"p-{name}", "master", "br0")
+        self.exec(name, "ip", "addr", "add", f"10.99.1.{100 + number}/24", "dev", "eth0")
+        return name
+
+    def rebind_nat(self):
+        """The NAT box gets another outside address and forgets every mapping."""
+        self.exec("nat", "ip", "addr", "add", f"{NAT_OUTSIDE_MOVED}/24", "dev", "wan0")
+        self.exec("nat", "ip", "addr", "del", f"{NAT_OUTSIDE}/24", "dev", "wan0")
+        self.exec("nat", "ip", "addr", "replace", f"{NAT_OUTSIDE_MOVED}/24", "dev", "wan0")
+        self.exec("nat", "conntrack", "-F", check=False)
+
+    def _build(self, nat_clients, direct_clients):
+        for name in ("wan", "gw", "lan"):
+            self.add_namespace(name)
+        self.exec("wan", "ip", "link", "add", "br0", "type", "bridge", "mcast_snooping", "0")
+        self.exec("wan", "ip", "link", "set", "br0", "up")
+        self.link("gw", "wan0", "wan", "p-gw")
+        self.exec("wan", "ip", "link", "set", "p-gw", "master", "br0")
+        self.link("gw", "lan0", "lan", "eth0")
+        self.exec("lan", "ip", "addr", "add", f"{LAN_HOST}/24", "dev", "eth0")
+        self.exec("lan", "ip", "route", "add", "default", "via", GATEWAY_INSIDE)
+        if nat_clients:
+            self.add_namespace("nat")
+            self.link("nat", "wan0", "wan", "p-nat")
+            self.exec("wan", "ip", "link", "set", "p-nat", "master", "br0")
+            self.exec("nat", "ip", "addr", "add", f"{NAT_OUTSIDE}/24", "dev", "wan0")
+            self.exec("nat", "ip", "link", "add", "in0", "type", "bridge", "mcast_snooping", "0")
+            self.exec("nat", "ip", "addr", "add", "192.168.77.1/24", "dev", "in0")
+            self.exec("nat", "ip", "link", "set", "in0", "up")
+            self.exec("nat", "sysctl", "-qw", "net.ipv4.ip_forward=1")
+            self.exec("nat", "nft", "-f", "-", stdin="""table ip nat {
+  chain post {
+    type nat hook postrouting priority 100;
+    oifname "wan0" masquerade random
+  }
+}
+""")
+        for number in range(1, nat_clients + 1):
+            self.add_nat_client(number)
+        for number in range(1, direct_clients + 1):
+            self.add_direct_client(number)
