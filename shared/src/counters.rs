@@ -61,6 +61,12 @@ counters! {
         IcmpErrors = "icmp_errors", remedy "";
         /// Packets passed to the worker that owns their SA.
         HandedOff = "handed_off", remedy "";
+        /// ARP messages taken in and answered or learnt from.
+        ArpReceived = "arp_received", remedy "";
+        /// ESP dummy packets of traffic-flow confidentiality (next header 59), discarded as they should be.
+        EspDummies = "esp_dummies", remedy "";
+        /// Packets added by IPv4 fragmentation here: fragments sent less packets fragmented.
+        FragmentsMade = "fragments_made", remedy "Lower the clients' MTU or clamp the TCP MSS if this is a large share of the traffic.";
         /// Packets from one client straight to another.
         Hairpinned = "hairpinned", remedy "";
         /// Ring slots from the control plane that did not decode.
@@ -87,6 +93,10 @@ counters! {
         TtlExceeded = "ttl_exceeded", remedy "Look for a routing loop between this gateway and the LAN.";
         /// UDP header or checksum wrong.
         BadUdp = "bad_udp", remedy "";
+        /// ARP message that is malformed, for another subnet, or claims one of our addresses.
+        BadArp = "bad_arp", remedy "Look for a host that uses one of the gateway's addresses.";
+        /// ICMP message with a wrong length or checksum.
+        BadIcmp = "bad_icmp", remedy "";
         /// ESP packet with an SPI that has no SA.
         UnknownSpi = "unknown_spi", remedy "A peer uses an SA we do not have: normal for seconds after a restart; a lasting count is an attack or a peer that never noticed.";
         /// ESP sequence number already seen or left of the window (RFC 4303 §3.4.3).
@@ -99,6 +109,8 @@ counters! {
         SelectorMismatch = "selector_mismatch", remedy "The client sends from an address that it was not given, or to a network it may not reach.";
         /// The SA passed a hard limit.
         SaExpired = "sa_expired", remedy "Rekey came too late: raise limits or look why the peer does not answer rekeys.";
+        /// The crypto engine refused to seal a packet.
+        SealFailed = "seal_failed", remedy "This is a bug: report it with the SA's suite.";
         /// Sequence numbers of an outbound SA are used up.
         SequenceExhausted = "sequence_exhausted", remedy "Use ESN or rekey earlier.";
         /// To a client address that has no session.

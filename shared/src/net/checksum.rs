@@ -1,0 +1,106 @@
+//! The Internet checksum (RFC 1071), its pseudo-header form for UDP (RFC 768) and its incremental update (RFC 1624).
+
+use std::net::Ipv4Addr;
+
+/// A running ones'-complement sum of 16-bit words.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Sum(u64);
+
+impl Sum {
+    /// Adds octets; an odd last octet counts as the high half of a word, so only the last piece may be odd.
+    #[must_use]
+    pub fn octets(mut self, octets: &[u8]) -> Sum {
+        let (words, rest) = octets.as_chunks::<4>();
+        for word in words {
+            self.0 += u64::from(u32::from_be_bytes(*word));
+        }
+        let mut last = [0; 4];
+        for (to, from) in last.iter_mut().zip(rest) {
+            *to = *from;
+        }
+        // A 32-bit word is 2^16 * high + low, and 2^16 is 1 in this arithmetic: halves fold into one sum.
+        self.0 += u64::from(u32::from_be_bytes(last));
+        Sum((self.0 >> 32) + (self.0 & 0xffff_ffff))
+    }
+
+    /// Adds a 16-bit word.
+    #[must_use]
+    pub fn word(self, word: u16) -> Sum {
+        Sum(self.0 + u64::from(word))
+    }
+
+    /// Adds the pseudo-header of RFC 768.
+    #[must_use]
+    pub fn pseudo_header(self, source: Ipv4Addr, destination: Ipv4Addr, protocol: u8, length: u16) -> Sum {
+        self.octets(&source.octets()).octets(&destination.octets()).word(u16::from(protocol)).word(length)
+    }
+
+    /// The checksum: the complement of the folded sum. Over data that holds its own right checksum it is 0.
+    pub fn finish(self) -> u16 {
+        let mut sum = self.0;
+        while sum > 0xffff {
+            sum = (sum >> 16) + (sum & 0xffff);
+        }
+        !(sum as u16)
+    }
+}
+
+/// Checksum of some octets.
+pub fn of(octets: &[u8]) -> u16 {
+    Sum::default().octets(octets).finish()
+}
+
+/// The checksum after one 16-bit word of the covered data changed (RFC 1624, equation 3).
+pub fn update(checksum: u16, old: u16, new: u16) -> u16 {
+    Sum::default().word(!checksum).word(!old).word(new).finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// RFC 1071 as its text says it, one word at a time.
+    fn naive(octets: &[u8]) -> u16 {
+        let mut sum = 0u32;
+        for pair in octets.chunks(2) {
+            sum += u32::from(pair[0]) << 8 | u32::from(pair.get(1).copied().unwrap_or(0));
+            sum = (sum & 0xffff) + (sum >> 16);
+        }
+        !(sum as u16)
+    }
+
+    #[test]
+    fn known_sums() {
+        // RFC 1071 §3 example: the sum is ddf2.
+        assert_eq!(of(&[0x00, 0x01, 0xf2, 0x03, 0xf4, 0xf5, 0xf6, 0xf7]), !0xddf2);
+        assert_eq!(of(&[]), 0xffff);
+        // RFC 1624 §4 example.
+        assert_eq!(update(0xdd2f, 0x5555, 0x3285), 0x0000);
+    }
+
+    proptest! {
+        #[test]
+        fn agrees_with_the_definition(octets in prop::collection::vec(any::<u8>(), 0..200)) {
+            prop_assert_eq!(of(&octets), naive(&octets));
+        }
+
+        #[test]
+        fn update_agrees_with_summing_again(mut octets in prop::collection::vec(any::<u8>(), 4..40), new: u16) {
+            let old = u16::from_be_bytes([octets[2], octets[3]]);
+            let before = of(&octets);
+            octets[2..4].copy_from_slice(&new.to_be_bytes());
+            // 0 and ffff are the same number in this arithmetic.
+            prop_assert_eq!(update(before, old, new) % 0xffff, of(&octets) % 0xffff);
+        }
+
+        #[test]
+        fn data_with_its_checksum_sums_to_zero(mut octets in prop::collection::vec(any::<u8>(), 2..64)) {
+            octets[0] = 0;
+            octets[1] = 0;
+            let checksum = of(&octets);
+            octets[0..2].copy_from_slice(&checksum.to_be_bytes());
+            prop_assert_eq!(of(&octets), 0);
+        }
+    }
+}
