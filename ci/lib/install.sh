@@ -1,5 +1,5 @@
 # Sourced by ci/demo, ci/e2e and ci/test: installs what a fresh Debian 12 with Rust lacks. Quiet when nothing is missing.
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2034
 
 BUILD_PACKAGES=(libdpdk-dev clang-14 libclang-14-dev pkg-config gcc g++ make cmake git ca-certificates)
 RUN_PACKAGES=(iproute2 iputils-ping ethtool python3)

@@ -4,7 +4,8 @@
 export PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/run
 mount -t proc proc /proc
 mount -t sysfs sysfs /sys
-for word in $(cat /proc/cmdline); do
+read -r -a words < /proc/cmdline
+for word in "${words[@]}"; do
   case $word in
     cw.dir=*) dir=${word#*=} ;;
     cw.ip=*) ip=${word#*=} ;;
