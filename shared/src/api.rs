@@ -36,8 +36,24 @@ pub struct Session {
     pub set_up_ms: u64,
     /// Seconds since the peer was last heard (IKE or ESP).
     pub idle_secs: u64,
+    /// Traffic of all its Child SAs, also of those that rekeys have replaced.
+    #[serde(default)]
+    pub traffic: Traffic,
     /// Child SAs.
     pub child_sas: Vec<ChildSa>,
+}
+
+/// Packets and inner octets of a session since it was established.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Traffic {
+    /// Packets opened.
+    pub in_packets: u64,
+    /// Inner octets opened.
+    pub in_bytes: u64,
+    /// Packets sealed.
+    pub out_packets: u64,
+    /// Inner octets sealed.
+    pub out_bytes: u64,
 }
 
 /// State of a session.
