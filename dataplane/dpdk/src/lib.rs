@@ -1,1 +1,22 @@
-//! Safe wrappers over the EAL, mempools and ethdev queues.
+//! Safe wrappers over DPDK: the EAL, packet buffers and ethdev queues, and nothing that the data plane does not use.
+//!
+//! Enters: EAL arguments and device strings. Leaves: values whose types make misuse hard. An [`Eal`] proves that the
+//! EAL runs; a queue handle has one owner and is used by one thread at a time; a port stops and closes when its last
+//! handle is dropped; an [`Mbuf`] is one contiguous packet with one owner.
+
+#![allow(unsafe_code)]
+
+mod eal;
+mod error;
+mod log;
+mod mbuf;
+mod mempool;
+mod port;
+mod queue;
+
+pub use eal::{Eal, RegisteredThread};
+pub use error::{Errno, Error};
+pub use mbuf::Mbuf;
+pub use mempool::Mempool;
+pub use port::{Capabilities, LinkState, PortHandle, PortStatistics, ProbedPort, QueueConfig, StartedPort};
+pub use queue::{BURST, RxQueue, TxQueue};

@@ -1,0 +1,153 @@
+//! One packet buffer: contiguous, owned, given back to its pool when dropped.
+
+use std::fmt;
+use std::ops::{Deref, DerefMut};
+use std::ptr::NonNull;
+
+use causeway_dpdk_sys as sys;
+
+/// A packet. Its data can grow and shrink at both ends within its buffer.
+///
+/// Invariants: one segment (`nb_segs == 1`, `next` null), one reference, `data_off + data_len <= buf_len`,
+/// `pkt_len == data_len`. Nobody else holds the buffer.
+#[repr(transparent)]
+pub struct Mbuf {
+    raw: NonNull<sys::rte_mbuf>,
+}
+
+// SAFETY: the buffer has one owner and DPDK lets any thread use and free it.
+unsafe impl Send for Mbuf {}
+// SAFETY: a shared reference only reads.
+unsafe impl Sync for Mbuf {}
+
+impl Mbuf {
+    /// Takes ownership of a buffer.
+    ///
+    /// # Safety
+    /// `raw` fulfils the type's invariants and nobody else holds it.
+    #[inline]
+    pub(crate) unsafe fn from_raw(raw: NonNull<sys::rte_mbuf>) -> Mbuf {
+        Mbuf { raw }
+    }
+
+    /// Octets that can be prepended.
+    #[inline]
+    pub fn headroom(&self) -> usize {
+        usize::from(self.header().data_off)
+    }
+
+    /// Octets that can be appended.
+    #[inline]
+    pub fn tailroom(&self) -> usize {
+        let header = self.header();
+        usize::from(header.buf_len) - usize::from(header.data_off) - usize::from(header.data_len)
+    }
+
+    /// Grows the packet by `count` octets at its front and answers them, with whatever they held before.
+    #[inline]
+    pub fn prepend(&mut self, count: usize) -> Option<&mut [u8]> {
+        let offset = self.headroom().checked_sub(count)?;
+        let len = self.len() + count;
+        self.set_extent(offset, len);
+        self.get_mut(..count)
+    }
+
+    /// Grows the packet by `count` octets at its end and answers them, with whatever they held before.
+    #[inline]
+    pub fn append(&mut self, count: usize) -> Option<&mut [u8]> {
+        if count > self.tailroom() {
+            return None;
+        }
+        let old_len = self.len();
+        self.set_extent(self.headroom(), old_len + count);
+        self.get_mut(old_len..)
+    }
+
+    /// Removes `count` octets from the front; `false`, and no change, if the packet is shorter.
+    #[inline]
+    #[must_use]
+    pub fn trim_front(&mut self, count: usize) -> bool {
+        let Some(len) = self.len().checked_sub(count) else { return false };
+        self.set_extent(self.headroom() + count, len);
+        true
+    }
+
+    /// Shortens the packet to `len` octets; `false`, and no change, if it is shorter already.
+    #[inline]
+    #[must_use]
+    pub fn truncate(&mut self, len: usize) -> bool {
+        let enough = len <= self.len();
+        if enough {
+            self.set_extent(self.headroom(), len);
+        }
+        enough
+    }
+
+    /// Whether the buffer fulfils the invariant of one segment; asked once, when a driver hands it over.
+    #[inline]
+    pub(crate) fn is_single(&self) -> bool {
+        self.header().nb_segs == 1
+    }
+
+    #[inline]
+    fn header(&self) -> &sys::rte_mbuf {
+        // SAFETY: the buffer is ours and its header is initialised.
+        unsafe { self.raw.as_ref() }
+    }
+
+    /// Callers keep `offset + len <= buf_len`, so both fit 16 bits.
+    #[inline]
+    fn set_extent(&mut self, offset: usize, len: usize) {
+        // SAFETY: the buffer is ours alone.
+        let header = unsafe { self.raw.as_mut() };
+        debug_assert!(offset + len <= usize::from(header.buf_len));
+        header.data_off = offset as u16;
+        header.data_len = len as u16;
+        header.pkt_len = len as u32;
+    }
+}
+
+impl Deref for Mbuf {
+    type Target = [u8];
+
+    #[inline]
+    fn deref(&self) -> &[u8] {
+        let header = self.header();
+        // SAFETY: `data_off + data_len <= buf_len` octets at `buf_addr` belong to this buffer; the pool's memory was
+        // initialised when it was mapped.
+        unsafe {
+            std::slice::from_raw_parts(
+                header.buf_addr.cast::<u8>().add(usize::from(header.data_off)),
+                usize::from(header.data_len),
+            )
+        }
+    }
+}
+
+impl DerefMut for Mbuf {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut [u8] {
+        let header = self.header();
+        // SAFETY: as in `deref`; the exclusive reference to the only owner makes the access exclusive.
+        unsafe {
+            std::slice::from_raw_parts_mut(
+                header.buf_addr.cast::<u8>().add(usize::from(header.data_off)),
+                usize::from(header.data_len),
+            )
+        }
+    }
+}
+
+impl Drop for Mbuf {
+    #[inline]
+    fn drop(&mut self) {
+        // SAFETY: the only owner gives the buffer back; pools are never freed.
+        unsafe { sys::causeway_mbuf_free(self.raw.as_ptr()) };
+    }
+}
+
+impl fmt::Debug for Mbuf {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Mbuf").field("len", &self.len()).field("headroom", &self.headroom()).finish()
+    }
+}
