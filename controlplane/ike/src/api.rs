@@ -18,6 +18,7 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 use crate::ident::Identity;
 use crate::job::{PublicKeyJob, PublicKeyResult};
 use crate::policy::Subnet;
+use crate::suite::EspSuite;
 use crate::time::Instant;
 
 /// A session: one remote user's IKE SA, its successors after rekeys, and their Child SAs. Never used twice.
@@ -284,8 +285,8 @@ pub struct ChildInstall {
     pub inbound_spi: u32,
     /// SPI of packets to the peer.
     pub outbound_spi: u32,
-    /// ESP suite without group and ESN, as operators write it: `aes256gcm16`, `aes128-sha256`.
-    pub suite: String,
+    /// ESP suite; `to_string()` gives the operator's spelling: `aes256gcm16`, `aes128-sha256`.
+    pub suite: EspSuite,
     /// Extended sequence numbers.
     pub esn: bool,
     /// Keys of packets to us, RFC 7296 §2.17 order: cipher key, salt, integrity key.
@@ -473,8 +474,8 @@ pub struct ChildFacts {
     pub inbound_spi: u32,
     /// SPI of packets to the peer.
     pub outbound_spi: u32,
-    /// ESP suite, e.g. `aes256gcm16`.
-    pub suite: String,
+    /// ESP suite; `to_string()` gives e.g. `aes256gcm16`.
+    pub suite: EspSuite,
     /// Extended sequence numbers.
     pub esn: bool,
     /// Outer addresses.

@@ -5,7 +5,7 @@
 use std::net::Ipv4Addr;
 
 use crate::ident::Identity;
-use crate::suite::{EspProposal, IkeProposal};
+use crate::suite::{EspPolicy, IkeProposal};
 
 /// An IPv4 prefix; bits below the length are zero.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -52,10 +52,8 @@ pub struct EndpointConfig {
     pub idr_mismatch: IdrMismatch,
     /// IKE proposals in order of preference.
     pub ike_proposals: Vec<IkeProposal>,
-    /// ESP proposals in order of preference.
-    pub esp_proposals: Vec<EspProposal>,
-    /// Whether ESN is chosen when the client offers both.
-    pub prefer_esn: bool,
+    /// What Child SAs may use. `groups` are those accepted when a client asks for PFS; put all there are.
+    pub esp: EspPolicy,
     /// Whether a client that asks for no inner address (no CP payload) may have a Child SA for its own outer address.
     pub allow_without_address: bool,
     /// Lifetimes.
