@@ -138,7 +138,7 @@ pub(crate) fn success(identifier: u8) -> Vec<u8> {
 }
 
 /// EAP-Failure for the response with this identifier.
-pub(crate) fn failure(identifier: u8) -> Vec<u8> {
+pub fn failure(identifier: u8) -> Vec<u8> {
     bare(CODE_FAILURE, identifier)
 }
 
