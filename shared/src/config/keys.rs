@@ -1,0 +1,240 @@
+//! Every key of the configuration file, declared once. Parser, `causeway config example` and `docs/configuration.md` are made
+//! from these declarations; see `schema.rs` for what a declaration says.
+
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+
+use super::model::{AuthMethod, Hugepages, NtHash, PortRole, Secret};
+use super::schema::{Section, SectionDoc, section};
+use super::value::InterfaceAddress;
+use crate::sa::{EspSuite, Ipv4Prefix, MAX_REPLAY_WINDOW, MAX_SELECTORS};
+
+/// Most ports.
+pub const MAX_PORTS: usize = 16;
+/// Most static routes.
+pub const MAX_ROUTES: usize = 1024;
+/// Most address pools.
+pub const MAX_POOLS: usize = 16;
+/// Most local users.
+pub const MAX_USERS: usize = 100_000;
+/// Most pre-shared keys.
+pub const MAX_PSKS: usize = 10_000;
+/// Most workers.
+pub const MAX_CORES: usize = 64;
+/// Most DNS servers that a client is told.
+pub const MAX_DNS: usize = 4;
+/// Most IKE proposals.
+pub const MAX_PROPOSALS: usize = 32;
+/// The strongest first; the last ones are what Windows and old clients offer.
+const DEFAULT_PROPOSALS: &str = r#"[
+    "aes256gcm16-prfsha384-ecp384",
+    "aes256gcm16-prfsha256-ecp256",
+    "aes128gcm16-prfsha256-curve25519",
+    "aes256-sha512-ecp521",
+    "aes256-sha384-ecp384",
+    "aes256-sha256-ecp256",
+    "aes256-sha256-modp2048",
+    "aes128-sha256-modp2048",
+]"#;
+/// GCM first: it is two to three times as fast as CBC with a hash.
+const DEFAULT_SUITES: &str = r#"[
+    "aes256gcm16",
+    "aes128gcm16",
+    "aes256-sha512",
+    "aes256-sha384",
+    "aes256-sha256",
+    "aes128-sha256",
+]"#;
+/// Longest lifetime, seconds: a week.
+const WEEK_SECS: i64 = 604_800;
+
+/// Every section in the order of the manual.
+pub fn sections() -> impl Iterator<Item = SectionDoc> {
+    [
+        RawGateway::DOC,
+        RawDataplane::DOC,
+        RawPort::DOC,
+        RawRoute::DOC,
+        RawIke::DOC,
+        RawEsp::DOC,
+        RawAuth::DOC,
+        RawPsk::DOC,
+        RawPool::DOC,
+        RawUser::DOC,
+        RawManagement::DOC,
+        RawLog::DOC,
+    ]
+    .into_iter()
+}
+
+section! {
+    /// Who the gateway is.
+    RawGateway = "gateway".table() {
+        /// IKE identity of the gateway (IDr): the DNS name that clients connect to. The certificate must hold it.
+        identity: String = required().examples(&[r#""vpn.example.com""#]);
+        /// Directory of run-time sockets. Both daemons and the operator's command meet there.
+        run_directory: PathBuf = default(r#""/run/causeway""#);
+    }
+}
+
+section! {
+    /// How the data plane runs.
+    RawDataplane = "dataplane".table() {
+        /// Cores that poll for packets, one worker each. Keep core 0 for the rest of the machine where there are more.
+        cores: Vec<usize> = default("[1]").range(0, 1023).most(MAX_CORES);
+        /// Whether to use hugepages: if the machine has free ones, refuse to start without, or never.
+        hugepages: Hugepages = default(r#""auto""#);
+        /// Memory for packet buffers and DPDK.
+        memory_mib: u32 = default("512").unit("MiB").range(64, 1_048_576);
+        /// Packet buffers, shared by all ports and workers.
+        buffers: u32 = default("32768").range(1024, 16_777_216);
+        /// Most Child SAs at once, a power of two. A client takes one, and two for a moment while it rekeys.
+        sa_capacity: u32 = default("16384").unit("Child SAs").range(256, 1_048_576);
+        /// How long a worker sleeps after an empty poll. 0 polls without rest: right on cores that nothing else uses.
+        idle_sleep_usecs: u32 = default("0").unit("microseconds").range(0, 10_000);
+        /// Further arguments for DPDK's EAL. Cores, memory and device arguments are made from this file.
+        eal_args: Vec<String> = default("[]").most(64);
+    }
+}
+
+section! {
+    /// A DPDK port. At least one must face outside and one inside.
+    RawPort = "port".repeated(MAX_PORTS) {
+        /// Name that routes, counters and logs use.
+        name: String = required().examples(&[r#""wan""#, r#""lan""#]);
+        /// DPDK device: a PCI address such as "0000:3b:00.0", or a virtual device such as "net_af_packet0,iface=eth0".
+        device: String = required().examples(&[r#""0000:3b:00.0""#, r#""0000:3b:00.1""#]);
+        /// Which side it faces: IKE and ESP from clients are taken outside, clear packets to clients inside.
+        role: PortRole = required().examples(&[r#""outside""#, r#""inside""#]);
+        /// Our address on this port, and the prefix length of the subnet.
+        address: InterfaceAddress = required().examples(&[r#""192.0.2.1/24""#, r#""10.0.0.1/24""#]);
+        /// Largest IP packet.
+        mtu: u16 = default("1500").unit("octets").range(576, 9216);
+    }
+}
+
+section! {
+    /// A static route.
+    RawRoute = "route".repeated(MAX_ROUTES) {
+        /// Where it leads; "0.0.0.0/0" is the default route.
+        destination: Ipv4Prefix = required().examples(&[r#""0.0.0.0/0""#]);
+        /// Next hop, in the subnet of a port.
+        via: Ipv4Addr = required().examples(&[r#""192.0.2.254""#]);
+    }
+}
+
+section! {
+    /// IKE SAs: what is offered and how long things last.
+    RawIke = "ike".table() {
+        /// Proposals in order of preference: cipher, integrity (not with GCM), PRF, key exchange group.
+        /// Ciphers aes128, aes256, aes128gcm16, aes256gcm16; integrity sha256, sha384, sha512; PRFs prfsha256, prfsha384,
+        /// prfsha512; groups modp2048, ecp256, ecp384, ecp521, curve25519. Without a PRF the integrity's hash is used.
+        proposals: Vec<String> = default(DEFAULT_PROPOSALS).most(MAX_PROPOSALS);
+        /// When the gateway rekeys an IKE SA. 0 leaves it to the client; otherwise at least 10.
+        rekey_secs: u64 = default("14400").unit("seconds").range(0, WEEK_SECS);
+        /// Silence after which the gateway asks whether the client lives (ESP packets count as life).
+        dpd_interval_secs: u64 = default("30").unit("seconds").range(1, 86_400);
+        /// Wait before a request is sent again; doubled each time.
+        retransmit_base_ms: u64 = default("2000").unit("milliseconds").range(50, 60_000);
+        /// How often a request is sent again before the client is given up.
+        retransmit_tries: u32 = default("4").range(0, 10);
+        /// How long a client may take to authenticate.
+        half_open_secs: u64 = default("30").unit("seconds").range(1, 600);
+        /// Half-open IKE SAs above which new clients must return a cookie (RFC 7296 section 2.6). 0 asks always.
+        cookie_threshold: u32 = default("100").unit("half-open IKE SAs").range(0, 1_000_000);
+        /// Half-open IKE SAs above which new clients are not answered.
+        half_open_max: u32 = default("10000").unit("half-open IKE SAs").range(1, 1_000_000);
+        /// Largest IP packet that carries an IKE fragment (RFC 7383).
+        fragment_size: u16 = default("1280").unit("octets").range(576, 1500);
+    }
+}
+
+section! {
+    /// Child SAs: what is offered and how long they last.
+    RawEsp = "esp".table() {
+        /// Suites in order of preference.
+        suites: Vec<EspSuite> = default(DEFAULT_SUITES).most(EspSuite::ALL.len());
+        /// Whether extended sequence numbers are chosen when the client offers both.
+        prefer_esn: bool = default("true");
+        /// When the gateway rekeys a Child SA. 0 leaves it to the client; otherwise at least 10.
+        rekey_secs: u64 = default("3600").unit("seconds").range(0, WEEK_SECS);
+        /// Octets in one direction after which the gateway rekeys a Child SA. 0 for no limit; otherwise at least 65536.
+        rekey_bytes: u64 = default("0").unit("octets").range(0, i64::MAX);
+        /// Packets in one direction after which the gateway rekeys a Child SA. 0 for no limit; otherwise at least 1000.
+        rekey_packets: u64 = default("0").unit("packets").range(0, i64::MAX);
+        /// Replay window. 0 switches replay protection off, which only tests should want.
+        replay_window: u32 = default("1024").unit("packets").range(0, MAX_REPLAY_WINDOW as i64);
+    }
+}
+
+section! {
+    /// How gateway and clients prove who they are. Relative paths start at this file's directory.
+    RawAuth = "auth".table() {
+        /// Methods that clients may use.
+        methods: Vec<AuthMethod> = default(r#"["eap-mschapv2"]"#).most(3);
+        /// PEM file: the gateway's certificate first, then the intermediates.
+        certificate_file: Option<PathBuf> = optional("needed unless `psk` is the only method")
+            .examples(&[r#""/etc/causeway/gateway.pem""#]);
+        /// PEM file: the certificate's private key, not encrypted (PKCS#8, SEC1 or PKCS#1).
+        private_key_file: Option<PathBuf> = optional("needed unless `psk` is the only method")
+            .examples(&[r#""/etc/causeway/gateway.key""#]);
+        /// PEM file: authorities that sign client certificates.
+        client_ca_file: Option<PathBuf> = optional("needed if `certificate` is a method")
+            .sketch(r#""/etc/causeway/clients-ca.pem""#);
+    }
+}
+
+section! {
+    /// A pre-shared key for one client identity. Write the key here or name a file that holds it.
+    RawPsk = "auth.psk".repeated(MAX_PSKS).commented() {
+        /// The client's IKE identity (IDi): DNS name, mail address or IPv4 address; "*" is any.
+        identity: String = required().examples(&[r#""branch.example.com""#]);
+        /// The key.
+        secret: Option<Secret> = optional("`secret_file` is used");
+        /// File that holds the key; a line end after it does not count. Relative paths start at this file's directory.
+        secret_file: Option<PathBuf> = optional("`secret` is used").examples(&[r#""/etc/causeway/branch.psk""#]);
+    }
+}
+
+section! {
+    /// Inner addresses for clients, and what they are told.
+    RawPool = "pool".repeated(MAX_POOLS) {
+        /// Name that sessions and logs use.
+        name: String = required().examples(&[r#""clients""#]);
+        /// The addresses; the first and the last one of the prefix are not given out.
+        range: Ipv4Prefix = required().examples(&[r#""10.99.0.0/16""#]);
+        /// DNS servers that clients are told.
+        dns: Vec<Ipv4Addr> = default("[]").most(MAX_DNS).examples(&[r#"["10.0.0.53"]"#]);
+        /// Networks that clients reach through the tunnel (split tunnel). Empty: everything goes through the tunnel.
+        subnets: Vec<Ipv4Prefix> = default("[]").most(MAX_SELECTORS).examples(&[r#"["10.0.0.0/8"]"#]);
+    }
+}
+
+section! {
+    /// A local user for `eap-mschapv2`.
+    RawUser = "user".repeated(MAX_USERS).commented() {
+        /// Name, as the client sends it in EAP.
+        name: String = required().examples(&[r#""alice""#]);
+        /// NT hash of the password: `causeway user hash` asks for the password and prints this line.
+        password_nt_hash: NtHash = required().examples(&[r#""00112233445566778899aabbccddeeff""#]);
+    }
+}
+
+section! {
+    /// The management API.
+    RawManagement = "management".table() {
+        /// Unix socket of the API.
+        socket: Option<PathBuf> = optional("`api.sock` in `gateway.run_directory`").sketch(r#""/run/causeway/api.sock""#);
+    }
+}
+
+section! {
+    /// Logs, on standard error of each daemon.
+    RawLog = "log".table() {
+        /// `error`, `warn`, `info`, `debug`, `trace`, or a filter by module such as "info,causeway_ike=debug".
+        /// Names and addresses of clients appear from `debug` on, and in the lines that tell of a session's begin and end.
+        filter: String = default(r#""info""#);
+        /// JSON lines instead of text.
+        json: bool = default("false");
+    }
+}

@@ -1,0 +1,243 @@
+//! Authentication: that each method has what it needs, that files can be read and are what they should be, and that secrets are
+//! not open to everybody.
+
+use std::fs::{File, Metadata};
+use std::io::Read;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use zeroize::Zeroizing;
+
+use super::super::Checks;
+use super::super::keys::{RawAuth, RawPsk, RawUser};
+use super::super::mistake::{Notes, Place};
+use super::super::model::{Auth, AuthMethod, Psk, Secret, User};
+use super::super::reader::Document;
+use super::super::schema::At;
+use super::{no_duplicates, unique};
+
+/// Largest PEM file that is read.
+const MAX_PEM_FILE: u64 = 1 << 20;
+/// Largest pre-shared key file.
+const MAX_PSK_FILE: u64 = 4096;
+/// A pre-shared key with fewer octets is guessed too easily (an attacker tries keys without asking us).
+const SHORT_PSK: usize = 16;
+/// The permission bit that lets everybody read.
+const WORLD_READABLE: u32 = 0o004;
+
+/// Checks all of `[auth]`, `[[auth.psk]]` and `[[user]]`; gives the keys, `None` if one could not be had.
+pub(super) fn check(document: &Document, checks: &Checks<'_>, notes: &mut Notes<'_>) -> Option<Vec<Psk>> {
+    let Document { auth, psks, users, .. } = document;
+    check_methods(auth, psks, users, notes);
+    unique(users.iter().filter_map(|u| u.name.as_ref()), |_| "this user name".into(), notes);
+    unique(psks.iter().filter_map(|p| p.identity.as_ref()), |_| "this identity".into(), notes);
+    if checks.files {
+        check_pem_files(auth, notes);
+        warn_if_world_readable_secrets(document, notes);
+    }
+    let keys: Vec<Option<Psk>> = psks.iter().map(|psk| read_psk(psk, checks, notes)).collect();
+    keys.into_iter().collect()
+}
+
+pub(super) fn auth(raw: RawAuth, psks: Vec<Psk>, config_file: &Path) -> Option<Auth> {
+    let file = |at: Option<At<Option<PathBuf>>>| at?.value.map(|path| beside(config_file, &path));
+    Some(Auth {
+        methods: raw.methods?.value,
+        certificate_file: file(raw.certificate_file),
+        private_key_file: file(raw.private_key_file),
+        client_ca_file: file(raw.client_ca_file),
+        psks,
+    })
+}
+
+pub(super) fn user(raw: RawUser) -> Option<User> {
+    Some(User { name: raw.name?.value, nt_hash: raw.password_nt_hash?.value })
+}
+
+fn check_methods(auth: &RawAuth, psks: &[RawPsk], users: &[RawUser], notes: &mut Notes<'_>) {
+    let Some(methods) = &auth.methods else { return };
+    no_duplicates(methods, |method| format!("{method:?}"), notes);
+    let has = |method| methods.value.contains(&method);
+    if methods.value.is_empty() {
+        notes.mistake(&methods.place, "is empty", "name at least one of: eap-mschapv2, certificate, psk");
+    }
+    if has(AuthMethod::EapMschapv2) || has(AuthMethod::Certificate) {
+        let why = "is missing, and the gateway must prove itself by certificate for the methods there are";
+        for (key, example) in
+            [(&auth.certificate_file, "gateway.pem"), (&auth.private_key_file, "gateway.key")]
+        {
+            needed(key, why, example, notes);
+        }
+    }
+    if has(AuthMethod::Certificate) {
+        needed(
+            &auth.client_ca_file,
+            "is missing, and method `certificate` needs it",
+            "clients-ca.pem",
+            notes,
+        );
+    }
+    if has(AuthMethod::Psk) && psks.is_empty() {
+        notes.mistake(&methods.place, "names `psk`, but there is no key", "add an [[auth.psk]]");
+    }
+    if !has(AuthMethod::Psk)
+        && let Some(psk) = psks.first()
+    {
+        notes.warning(&psk.place, "is not used", "add \"psk\" to auth.methods, or remove the key");
+    }
+    if has(AuthMethod::EapMschapv2) && users.is_empty() {
+        notes.warning(
+            &methods.place,
+            "names `eap-mschapv2`, but there is no [[user]], so nobody can log in with it",
+            "add a [[user]]; `causeway user hash` prints the password line",
+        );
+    }
+    if !has(AuthMethod::EapMschapv2)
+        && let Some(user) = users.first()
+    {
+        notes.warning(&user.place, "is not used", "add \"eap-mschapv2\" to auth.methods, or remove the user");
+    }
+}
+
+fn needed(key: &Option<At<Option<PathBuf>>>, why: &str, example: &str, notes: &mut Notes<'_>) {
+    if let Some(At { value: None, place }) = key {
+        let name = place.key.rsplit('.').next().unwrap_or_default();
+        notes.mistake(
+            place,
+            why,
+            format!("add it under [auth], as in `{name} = \"/etc/causeway/{example}\"`"),
+        );
+    }
+}
+
+fn check_pem_files(auth: &RawAuth, notes: &mut Notes<'_>) {
+    for (key, label) in [
+        (&auth.certificate_file, "CERTIFICATE"),
+        (&auth.private_key_file, "PRIVATE KEY"),
+        (&auth.client_ca_file, "CERTIFICATE"),
+    ] {
+        let Some(At { value: Some(path), place }) = key else { continue };
+        let path = beside(notes.file(), path);
+        let Some((text, metadata)) = read_file(&path, MAX_PEM_FILE, place, notes) else { continue };
+        let text = Zeroizing::new(String::from_utf8_lossy(&text).into_owned());
+        let labels =
+            || text.lines().filter_map(|l| l.trim().strip_prefix("-----BEGIN ")?.strip_suffix("-----"));
+        if labels().any(|l| l == "ENCRYPTED PRIVATE KEY") || text.contains("Proc-Type: 4,ENCRYPTED") {
+            notes.mistake(
+                place,
+                format!("the key in {} is encrypted", path.display()),
+                "decrypt it with `openssl pkey -in OLD -out NEW`, and make NEW readable to the control plane only",
+            );
+        } else if !labels().any(|l| l.ends_with(label)) {
+            let found = labels().next().map_or("no PEM block".to_owned(), |l| format!("`{l}`"));
+            notes.mistake(
+                place,
+                format!("{} holds {found}", path.display()),
+                format!("name a PEM file with `-----BEGIN {label}-----`"),
+            );
+        }
+        if label == "PRIVATE KEY" {
+            warn_if_world_readable(&path, &metadata, place, notes);
+        }
+    }
+}
+
+fn read_psk(raw: &RawPsk, checks: &Checks<'_>, notes: &mut Notes<'_>) -> Option<Psk> {
+    let (secret, file) = (raw.secret.as_ref()?, raw.secret_file.as_ref()?);
+    let (key, place) = match (&secret.value, &file.value) {
+        (Some(key), None) => (key.clone(), &secret.place),
+        (None, Some(_)) if !checks.files => (Secret(Vec::new()), &file.place),
+        (None, Some(path)) => (read_psk_file(&beside(notes.file(), path), &file.place, notes)?, &file.place),
+        (Some(_), Some(_)) => {
+            notes.mistake(&file.place, "stands beside `secret`", "keep one of them");
+            return None;
+        }
+        (None, None) => {
+            notes.mistake(&raw.place, "has no key", "add `secret_file = \"…\"` (or `secret = \"…\"`)");
+            return None;
+        }
+    };
+    if key.0.len() < SHORT_PSK && (checks.files || secret.value.is_some()) {
+        notes.warning(
+            place,
+            format!("the key has fewer than {SHORT_PSK} characters and can be guessed"),
+            "make one with `openssl rand -base64 24`",
+        );
+    }
+    Some(Psk { identity: raw.identity.as_ref()?.value.clone(), secret: key })
+}
+
+fn read_psk_file(path: &Path, place: &Place, notes: &mut Notes<'_>) -> Option<Secret> {
+    let (text, metadata) = read_file(path, MAX_PSK_FILE, place, notes)?;
+    warn_if_world_readable(path, &metadata, place, notes);
+    let key = text.strip_suffix(b"\n").unwrap_or(&text);
+    let key = key.strip_suffix(b"\r").unwrap_or(key);
+    if key.is_empty() {
+        notes.mistake(place, format!("{} is empty", path.display()), "write the key into it");
+        return None;
+    }
+    Some(Secret(key.to_vec()))
+}
+
+fn warn_if_world_readable_secrets(document: &Document, notes: &mut Notes<'_>) {
+    let psk =
+        document.psks.iter().find_map(|p| p.secret.as_ref().filter(|s| s.value.is_some()).map(|s| &s.place));
+    let user = document.users.iter().find_map(|u| u.password_nt_hash.as_ref().map(|h| &h.place));
+    if let (Some(place), Ok(metadata)) = (psk.or(user), std::fs::metadata(notes.file())) {
+        let file = notes.file();
+        warn_if_world_readable(file, &metadata, place, notes);
+    }
+}
+
+fn warn_if_world_readable(path: &Path, metadata: &Metadata, place: &Place, notes: &mut Notes<'_>) {
+    if metadata.permissions().mode() & WORLD_READABLE != 0 {
+        notes.warning(
+            place,
+            format!("{} holds a secret and everybody on this machine can read it", path.display()),
+            format!("run `chmod o-rwx {}`", path.display()),
+        );
+    }
+}
+
+fn read_file(
+    path: &Path,
+    most: u64,
+    place: &Place,
+    notes: &mut Notes<'_>,
+) -> Option<(Zeroizing<Vec<u8>>, Metadata)> {
+    let read = || -> std::io::Result<(Zeroizing<Vec<u8>>, Metadata)> {
+        let file = File::open(path)?;
+        let metadata = file.metadata()?;
+        if !metadata.is_file() {
+            return Err(std::io::Error::other("it is not a file"));
+        }
+        let mut content = Zeroizing::new(Vec::new());
+        file.take(most.saturating_add(1)).read_to_end(&mut content)?;
+        Ok((content, metadata))
+    };
+    match read() {
+        Ok((content, metadata)) if content.len() as u64 <= most => Some((content, metadata)),
+        Ok(_) => {
+            notes.mistake(
+                place,
+                format!("{} is larger than {most} octets", path.display()),
+                "name the right file",
+            );
+            None
+        }
+        Err(error) => {
+            let remedy = match error.kind() {
+                std::io::ErrorKind::NotFound => "create the file, or correct the path",
+                std::io::ErrorKind::PermissionDenied => "let the user that runs Causeway read it",
+                _ => "name a file that can be read",
+            };
+            notes.mistake(place, format!("cannot read {}: {error}", path.display()), remedy);
+            None
+        }
+    }
+}
+
+/// Relative paths start at the configuration file's directory, wherever the daemon was started.
+fn beside(config_file: &Path, path: &Path) -> PathBuf {
+    config_file.parent().unwrap_or(Path::new("")).join(path)
+}

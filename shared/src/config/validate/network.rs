@@ -1,0 +1,230 @@
+//! Ports, routes and pools: that addresses, subnets, next hops and pools do not contradict each other.
+
+use std::net::Ipv4Addr;
+
+use super::super::keys::{RawPool, RawPort, RawRoute};
+use super::super::mistake::{Notes, Place};
+use super::super::model::{Pool, PortRole, Route};
+use super::super::reader::Document;
+use super::super::schema::At;
+use super::super::value::InterfaceAddress;
+use super::{no_duplicates, unique};
+use crate::sa::Ipv4Prefix;
+
+/// Longest prefix of a pool: it keeps two addresses to give out.
+const MAX_POOL_LENGTH: u8 = 30;
+/// Shortest prefix of a pool: as many addresses as the largest SA table has slots.
+const MIN_POOL_LENGTH: u8 = 12;
+
+pub(super) fn check(document: &Document, notes: &mut Notes<'_>) {
+    let Document { ports, routes, pools, .. } = document;
+    check_ports(ports, notes);
+    check_routes(routes, ports, pools, notes);
+    check_pools(pools, ports, notes);
+    if let Some(fragment) = &document.ike.fragment_size {
+        let outside = ports.iter().filter(|p| p.role.as_ref().is_some_and(|r| r.value == PortRole::Outside));
+        if let Some(mtu) = outside.filter_map(|p| p.mtu.as_ref()).find(|mtu| mtu.value < fragment.value) {
+            notes.mistake(
+                &fragment.place,
+                format!("{} does not fit {} = {}", fragment.value, mtu.place.key, mtu.value),
+                format!("write {} or less", mtu.value),
+            );
+        }
+    }
+}
+
+pub(super) fn route(raw: RawRoute) -> Option<Route> {
+    Some(Route { destination: raw.destination?.value, via: raw.via?.value })
+}
+
+pub(super) fn pool(raw: RawPool) -> Option<Pool> {
+    Some(Pool {
+        name: raw.name?.value,
+        range: raw.range?.value,
+        dns: raw.dns?.value,
+        subnets: raw.subnets?.value,
+    })
+}
+
+fn check_ports(ports: &[RawPort], notes: &mut Notes<'_>) {
+    unique(ports.iter().filter_map(|p| p.name.as_ref()), |name| format!("port name `{name}`"), notes);
+    unique(ports.iter().filter_map(|p| p.device.as_ref()), |device| format!("device `{device}`"), notes);
+    for (role, word) in [(PortRole::Outside, "outside"), (PortRole::Inside, "inside")] {
+        // An entry whose role could not be read may be the one that is looked for.
+        if !ports.iter().any(|p| p.role.as_ref().is_none_or(|r| r.value == role)) {
+            let place = Place { span: 0..0, key: "port".into() };
+            notes.mistake(
+                &place,
+                format!("no port faces {word}"),
+                format!("add a [[port]] with role = \"{word}\""),
+            );
+        }
+    }
+    for (i, port) in ports.iter().enumerate() {
+        let Some(address) = &port.address else { continue };
+        check_port_address(address, notes);
+        let earlier = ports.iter().take(i).filter_map(|p| p.address.as_ref());
+        for other in earlier.filter(|other| overlap(subnet(&other.value), subnet(&address.value))) {
+            notes.mistake(
+                &address.place,
+                format!(
+                    "subnet {} overlaps {} of {}",
+                    show(&address.value),
+                    show(&other.value),
+                    other.place.key
+                ),
+                "give each port its own subnet",
+            );
+        }
+    }
+}
+
+fn check_port_address(at: &At<InterfaceAddress>, notes: &mut Notes<'_>) {
+    let InterfaceAddress { address, prefix_len } = at.value;
+    if !usable(address) {
+        notes.mistake(&at.place, format!("{address} cannot be a port's address"), "use a unicast address");
+        return;
+    }
+    let Some(subnet) = subnet(&at.value) else { return };
+    if prefix_len == 0 {
+        notes.mistake(&at.place, "prefix length 0 is no subnet", "write the subnet's length, as in /24");
+    } else if prefix_len <= 30 && (address == subnet.address || address == subnet.last()) {
+        notes.mistake(
+            &at.place,
+            format!("{address} is the network or broadcast address of {subnet}"),
+            "use an address between them",
+        );
+    }
+}
+
+fn check_routes(routes: &[RawRoute], ports: &[RawPort], pools: &[RawPool], notes: &mut Notes<'_>) {
+    unique(routes.iter().filter_map(|r| r.destination.as_ref()), |d| format!("destination {d}"), notes);
+    // With a port whose address could not be read, no statement about next hops is safe.
+    let addresses: Option<Vec<_>> = ports.iter().map(|p| p.address.as_ref()).collect();
+    for route in routes {
+        if let (Some(via), Some(addresses)) = (&route.via, &addresses) {
+            check_next_hop(via, addresses, notes);
+        }
+        let Some(destination) = &route.destination else { continue };
+        for pool in pools.iter().filter_map(|p| p.range.as_ref()) {
+            if pool.value.length <= destination.value.length && pool.value.contains(destination.value.address)
+            {
+                notes.mistake(
+                    &destination.place,
+                    format!("{} lies in {} = {}", destination.value, pool.place.key, pool.value),
+                    "remove the route; addresses of a pool belong to clients",
+                );
+            }
+        }
+    }
+}
+
+fn check_next_hop(via: &At<Ipv4Addr>, addresses: &[&At<InterfaceAddress>], notes: &mut Notes<'_>) {
+    let on = addresses.iter().find(|a| subnet(&a.value).is_some_and(|s| s.contains(via.value)));
+    match on {
+        None => {
+            let subnets: Vec<String> =
+                addresses.iter().filter_map(|a| subnet(&a.value)).map(|s| s.to_string()).collect();
+            notes.mistake(
+                &via.place,
+                format!("next hop {} is in no port's subnet", via.value),
+                format!("use a router in one of: {}", subnets.join(", ")),
+            );
+        }
+        Some(port) if port.value.address == via.value => {
+            notes.mistake(
+                &via.place,
+                format!("next hop {} is our own address", via.value),
+                "write the address of the next router",
+            );
+        }
+        Some(_) => {}
+    }
+}
+
+fn check_pools(pools: &[RawPool], ports: &[RawPort], notes: &mut Notes<'_>) {
+    unique(pools.iter().filter_map(|p| p.name.as_ref()), |name| format!("pool name `{name}`"), notes);
+    if pools.is_empty() {
+        let place = Place { span: 0..0, key: "pool".into() };
+        notes.mistake(
+            &place,
+            "there is no address pool",
+            "add a [[pool]]; without one no client gets an address",
+        );
+    }
+    for (i, pool) in pools.iter().enumerate() {
+        if let Some(dns) = &pool.dns {
+            no_duplicates(dns, |server| server.to_string(), notes);
+            for server in dns.value.iter().filter(|server| !usable(**server)) {
+                notes.mistake(
+                    &dns.place,
+                    format!("{server} cannot be a DNS server"),
+                    "use a unicast address",
+                );
+            }
+        }
+        if let Some(subnets) = &pool.subnets {
+            no_duplicates(subnets, |subnet| subnet.to_string(), notes);
+        }
+        let Some(range) = &pool.range else { continue };
+        if !(MIN_POOL_LENGTH..=MAX_POOL_LENGTH).contains(&range.value.length) {
+            notes.mistake(
+                &range.place,
+                format!(
+                    "{} is too {}",
+                    range.value,
+                    if range.value.length > MAX_POOL_LENGTH { "small" } else { "large" }
+                ),
+                format!("use a prefix length from {MIN_POOL_LENGTH} to {MAX_POOL_LENGTH}"),
+            );
+        }
+        if !usable(range.value.address) {
+            notes.mistake(
+                &range.place,
+                format!("{} holds no unicast addresses", range.value),
+                "use a private range",
+            );
+        }
+        for other in pools.iter().take(i).filter_map(|p| p.range.as_ref()) {
+            if overlap(Some(other.value), Some(range.value)) {
+                notes.mistake(
+                    &range.place,
+                    format!("{} overlaps {} = {}", range.value, other.place.key, other.value),
+                    "an address may belong to one pool only",
+                );
+            }
+        }
+        for port in ports.iter().filter_map(|p| p.address.as_ref()) {
+            if overlap(subnet(&port.value), Some(range.value)) {
+                notes.mistake(
+                    &range.place,
+                    format!(
+                        "{} overlaps the subnet of {}, {}",
+                        range.value,
+                        port.place.key,
+                        show(&port.value)
+                    ),
+                    "use a range of its own; hosts on the port's subnet would look for clients by ARP",
+                );
+            }
+        }
+    }
+}
+
+fn subnet(address: &InterfaceAddress) -> Option<Ipv4Prefix> {
+    Ipv4Prefix::new(address.address, address.prefix_len)
+}
+
+fn show(address: &InterfaceAddress) -> String {
+    subnet(address).map(|s| s.to_string()).unwrap_or_default()
+}
+
+fn overlap(a: Option<Ipv4Prefix>, b: Option<Ipv4Prefix>) -> bool {
+    matches!((a, b), (Some(a), Some(b)) if a.contains(b.address) || b.contains(a.address))
+}
+
+/// Whether a host may have this address.
+fn usable(address: Ipv4Addr) -> bool {
+    let first = address.octets()[0];
+    first != 0 && first < 224 && !address.is_loopback()
+}
