@@ -239,12 +239,12 @@ fn each_mistake_is_told_with_place_and_remedy() {
         (
             "rekey_secs = 0",
             "fragment_size = 1500\n[log]",
-            "39:1: : duplicate key; correct the TOML syntax at this place",
+            "39:2: : duplicate key; correct the TOML syntax at this place",
         ),
         (
             "\"aes256-sha512\"",
-            "\"aes256-sha215\"",
-            "21:26: esp.suites: unknown suite `aes256-sha215`; did you mean \"aes256-sha512\"?",
+            X,
+            "21:26: esp.suites: unknown suite `aes256-sha521`; did you mean \"aes256-sha512\"?",
         ),
         (
             "\"aes256-sha512\"",
@@ -333,12 +333,16 @@ fn each_mistake_is_told_with_place_and_remedy() {
             "40:8: log.json: must be true or false, found a text; write true or false, without quotes",
         ),
     ];
+    let mut wrong = Vec::new();
     for (from, to, expected) in cases {
         assert!(GOOD.contains(from), "the good file has no {from}");
         let found = mistakes(&GOOD.replacen(from, to, 1));
-        let expected = format!("causeway.toml:{expected}").replace(": : ", ": ");
-        assert!(found.contains(&expected), "{from} -> {to}\nexpected {expected}\nfound    {found:#?}");
+        let expected = format!("causeway.toml:{}", expected.replace(": : ", ": "));
+        if !found.contains(&expected) {
+            wrong.push(format!("{from} -> {to}\nexpected {expected}\nfound    {found:#?}"));
+        }
     }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
 }
 
 #[test]
