@@ -2,6 +2,7 @@
 
 pub mod buffer;
 pub mod counters;
+pub mod crypto;
 pub mod path;
 pub mod sa;
 pub mod sink;
