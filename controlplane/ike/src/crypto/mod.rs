@@ -1,0 +1,22 @@
+//! Cryptography of IKEv2 over aws-lc-rs: prf, key exchange, key schedule, protection of SK payloads.
+//!
+//! Randomness comes in as [`Random`]. Secrets are wiped when dropped, have no `Debug`, and are compared in constant time.
+
+mod error;
+mod ke;
+mod keys;
+mod modp;
+mod nat;
+mod prf;
+mod random;
+mod secret;
+mod sk;
+
+pub use error::CryptoError;
+pub use ke::{KePrivate, SharedSecret};
+pub use keys::{ChildKeymat, ExchangeValues, IkeKeys, Role, shared_key_auth, verify_shared_key_auth};
+pub use nat::{NAT_HASH_LEN, nat_detection_hash};
+pub use prf::{prf, prf_plus};
+pub use random::{Random, SystemRandom};
+pub use secret::{Secret, same};
+pub use sk::{SkOpener, SkSealer};

@@ -1,0 +1,266 @@
+//! Protection of the SK and SKF payloads: AES-CBC with HMAC-SHA2 (RFC 7296 §3.14) and AES-GCM (RFC 5282).
+//!
+//! The unit is a whole datagram whose tail is `IV | ciphertext | ICV`. One sealer or opener holds one direction's keys.
+
+use aws_lc_rs::aead::{AES_128_GCM, AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
+use aws_lc_rs::cipher::{
+    AES_128, AES_192, AES_256, DecryptingKey, DecryptionContext, EncryptingKey, EncryptionContext,
+    UnboundCipherKey,
+};
+use aws_lc_rs::hmac;
+use aws_lc_rs::iv::FixedLength;
+
+use super::prf::mac;
+use super::{CryptoError, Random, Secret, same};
+use crate::suite::{Cipher, GCM_SALT_LEN, Integ};
+
+const CBC_BLOCK: usize = 16;
+const GCM_IV_LEN: usize = 8;
+const GCM_NONCE_LEN: usize = 12;
+const GCM_TAG_LEN: usize = 16;
+
+/// Seals what we send.
+pub struct SkSealer(Seal);
+
+enum Seal {
+    Cbc { cipher: EncryptingKey, integ: HmacIntegrity },
+    Gcm { key: GcmKey, next_iv: u64 },
+}
+
+/// Opens what the peer sent.
+pub struct SkOpener(Open);
+
+enum Open {
+    Cbc { cipher: DecryptingKey, integ: HmacIntegrity },
+    Gcm(GcmKey),
+}
+
+impl SkSealer {
+    /// Takes SK_e and SK_a of our direction; SK_a is empty with an AEAD.
+    ///
+    /// # Errors
+    /// [`CryptoError::BadKeyLength`] when keys do not fit the algorithms.
+    pub fn new(
+        cipher: Cipher,
+        integ: Option<Integ>,
+        sk_e: &Secret,
+        sk_a: &Secret,
+    ) -> Result<SkSealer, CryptoError> {
+        Ok(SkSealer(match integ {
+            None => Seal::Gcm { key: GcmKey::new(cipher, sk_e)?, next_iv: 1 },
+            Some(integ) => Seal::Cbc {
+                cipher: EncryptingKey::cbc(cbc_key(cipher, sk_e)?)?,
+                integ: HmacIntegrity::new(integ, sk_a)?,
+            },
+        }))
+    }
+
+    /// The next AES-GCM IV; `None` with AES-CBC. To be kept with an SA that outlives its process.
+    pub fn next_iv(&self) -> Option<u64> {
+        match &self.0 {
+            Seal::Gcm { next_iv, .. } => Some(*next_iv),
+            Seal::Cbc { .. } => None,
+        }
+    }
+
+    /// Moves the AES-GCM IV forward, past all that may have been used; never back.
+    pub fn skip_ivs_to(&mut self, iv: u64) {
+        if let Seal::Gcm { next_iv, .. } = &mut self.0 {
+            *next_iv = iv.max(*next_iv);
+        }
+    }
+
+    /// Octets of IV, ciphertext and ICV for `plaintext` octets.
+    pub fn sealed_len(&self, plaintext: usize) -> usize {
+        match &self.0 {
+            Seal::Cbc { integ, .. } => {
+                CBC_BLOCK + plaintext.saturating_add(1).next_multiple_of(CBC_BLOCK) + integ.icv_len
+            }
+            Seal::Gcm { .. } => GCM_IV_LEN + plaintext.saturating_add(1) + GCM_TAG_LEN,
+        }
+    }
+
+    /// The most plaintext octets whose sealed form fits `room` octets.
+    pub fn largest_plaintext(&self, room: usize) -> Option<usize> {
+        match &self.0 {
+            Seal::Cbc { integ, .. } => {
+                let blocks = room.checked_sub(CBC_BLOCK + integ.icv_len)? / CBC_BLOCK;
+                (blocks * CBC_BLOCK).checked_sub(1)
+            }
+            Seal::Gcm { .. } => room.checked_sub(GCM_IV_LEN + GCM_TAG_LEN + 1),
+        }
+    }
+
+    /// Appends `IV | ciphertext | ICV` to `message`, which holds everything before, lengths included, and is covered
+    /// by the ICV.
+    ///
+    /// # Errors
+    /// When randomness or the library fails, or all IVs are used up.
+    pub fn seal(
+        &mut self,
+        message: &mut Vec<u8>,
+        plaintext: &[u8],
+        random: &mut dyn Random,
+    ) -> Result<(), CryptoError> {
+        let header_len = message.len();
+        match &mut self.0 {
+            Seal::Cbc { cipher, integ } => {
+                let mut iv = [0; CBC_BLOCK];
+                random.fill(&mut iv)?;
+                message.extend_from_slice(&iv);
+                let body = message.len();
+                message.extend_from_slice(plaintext);
+                let pad_len = plaintext.len().saturating_add(1).next_multiple_of(CBC_BLOCK)
+                    - plaintext.len().saturating_add(1);
+                message.resize(message.len() + pad_len, 0);
+                // Less than a block, so it fits the octet.
+                message.push(pad_len as u8);
+                let context = EncryptionContext::Iv128(FixedLength::from(iv));
+                cipher.less_safe_encrypt(message.get_mut(body..).unwrap_or_default(), context)?;
+                let icv = integ.icv(message);
+                message.extend_from_slice(icv.as_ref().get(..integ.icv_len).unwrap_or_default());
+            }
+            Seal::Gcm { key, next_iv } => {
+                let iv = next_iv.to_be_bytes();
+                *next_iv = next_iv.checked_add(1).ok_or(CryptoError::Library)?;
+                message.extend_from_slice(&iv);
+                let mut body = Vec::with_capacity(plaintext.len() + 1 + GCM_TAG_LEN);
+                body.extend_from_slice(plaintext);
+                body.push(0);
+                let aad = Aad::from(message.get(..header_len).unwrap_or_default());
+                key.key.seal_in_place_append_tag(key.nonce(iv), aad, &mut body)?;
+                message.extend_from_slice(&body);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl SkOpener {
+    /// Takes SK_e and SK_a of the peer's direction; SK_a is empty with an AEAD.
+    ///
+    /// # Errors
+    /// [`CryptoError::BadKeyLength`] when keys do not fit the algorithms.
+    pub fn new(
+        cipher: Cipher,
+        integ: Option<Integ>,
+        sk_e: &Secret,
+        sk_a: &Secret,
+    ) -> Result<SkOpener, CryptoError> {
+        Ok(SkOpener(match integ {
+            None => Open::Gcm(GcmKey::new(cipher, sk_e)?),
+            Some(integ) => Open::Cbc {
+                cipher: DecryptingKey::cbc(cbc_key(cipher, sk_e)?)?,
+                integ: HmacIntegrity::new(integ, sk_a)?,
+            },
+        }))
+    }
+
+    /// Verifies the ICV of `message`, whose `IV | ciphertext | ICV` begin at `body_offset`, and returns the plaintext
+    /// without padding.
+    ///
+    /// # Errors
+    /// [`CryptoError::BadIntegrity`] when the ICV is wrong or there is no room for it; [`CryptoError::BadPadding`] when it
+    /// is right, but the padding or the length is not.
+    pub fn open(&self, message: &[u8], body_offset: usize) -> Result<Vec<u8>, CryptoError> {
+        let mut plaintext = match &self.0 {
+            Open::Cbc { cipher, integ } => {
+                let icv_at = message.len().checked_sub(integ.icv_len).ok_or(CryptoError::BadIntegrity)?;
+                let (covered, icv) = message.split_at_checked(icv_at).ok_or(CryptoError::BadIntegrity)?;
+                let body = covered.get(body_offset..).ok_or(CryptoError::BadIntegrity)?;
+                let expected = integ.icv(covered);
+                if !same(expected.as_ref().get(..integ.icv_len).unwrap_or_default(), icv) {
+                    return Err(CryptoError::BadIntegrity);
+                }
+                let (iv, ciphertext) =
+                    body.split_first_chunk::<CBC_BLOCK>().ok_or(CryptoError::BadPadding)?;
+                if ciphertext.is_empty() || !ciphertext.len().is_multiple_of(CBC_BLOCK) {
+                    return Err(CryptoError::BadPadding);
+                }
+                let mut body = ciphertext.to_vec();
+                cipher.decrypt(&mut body, DecryptionContext::Iv128(FixedLength::from(*iv)))?;
+                body
+            }
+            Open::Gcm(key) => {
+                let (header, body) =
+                    message.split_at_checked(body_offset).ok_or(CryptoError::BadIntegrity)?;
+                let (iv, sealed) = body.split_first_chunk::<GCM_IV_LEN>().ok_or(CryptoError::BadIntegrity)?;
+                let mut body = sealed.to_vec();
+                let opened = key
+                    .key
+                    .open_in_place(key.nonce(*iv), Aad::from(header), &mut body)
+                    .map_err(|_| CryptoError::BadIntegrity)?
+                    .len();
+                body.truncate(opened);
+                body
+            }
+        };
+        let pad_len = usize::from(plaintext.pop().ok_or(CryptoError::BadPadding)?);
+        let octets = plaintext.len().checked_sub(pad_len).ok_or(CryptoError::BadPadding)?;
+        plaintext.truncate(octets);
+        Ok(plaintext)
+    }
+}
+
+struct HmacIntegrity {
+    key: hmac::Key,
+    icv_len: usize,
+}
+
+impl HmacIntegrity {
+    fn new(integ: Integ, sk_a: &Secret) -> Result<HmacIntegrity, CryptoError> {
+        if sk_a.len() != integ.key_len() {
+            return Err(CryptoError::BadKeyLength);
+        }
+        let algorithm = match integ {
+            Integ::HmacSha2_256_128 => hmac::HMAC_SHA256,
+            Integ::HmacSha2_384_192 => hmac::HMAC_SHA384,
+            Integ::HmacSha2_512_256 => hmac::HMAC_SHA512,
+        };
+        Ok(HmacIntegrity { key: hmac::Key::new(algorithm, sk_a.as_bytes()), icv_len: integ.icv_len() })
+    }
+
+    /// The whole tag; its first `icv_len` octets are the ICV.
+    fn icv(&self, covered: &[u8]) -> hmac::Tag {
+        mac(&self.key, &[covered])
+    }
+}
+
+struct GcmKey {
+    key: LessSafeKey,
+    salt: [u8; GCM_SALT_LEN],
+}
+
+impl GcmKey {
+    fn new(cipher: Cipher, sk_e: &Secret) -> Result<GcmKey, CryptoError> {
+        let algorithm = match cipher {
+            Cipher::AesGcm16_128 => &AES_128_GCM,
+            Cipher::AesGcm16_256 => &AES_256_GCM,
+            Cipher::AesCbc128 | Cipher::AesCbc192 | Cipher::AesCbc256 => {
+                return Err(CryptoError::BadKeyLength);
+            }
+        };
+        let (key, salt) =
+            sk_e.as_bytes().split_last_chunk::<GCM_SALT_LEN>().ok_or(CryptoError::BadKeyLength)?;
+        let key = UnboundKey::new(algorithm, key).map_err(|_| CryptoError::BadKeyLength)?;
+        Ok(GcmKey { key: LessSafeKey::new(key), salt: *salt })
+    }
+
+    fn nonce(&self, iv: [u8; GCM_IV_LEN]) -> Nonce {
+        let mut nonce = [0; GCM_NONCE_LEN];
+        for (place, octet) in nonce.iter_mut().zip(self.salt.into_iter().chain(iv)) {
+            *place = octet;
+        }
+        Nonce::assume_unique_for_key(nonce)
+    }
+}
+
+fn cbc_key(cipher: Cipher, sk_e: &Secret) -> Result<UnboundCipherKey, CryptoError> {
+    let algorithm = match cipher {
+        Cipher::AesCbc128 => &AES_128,
+        Cipher::AesCbc192 => &AES_192,
+        Cipher::AesCbc256 => &AES_256,
+        Cipher::AesGcm16_128 | Cipher::AesGcm16_256 => return Err(CryptoError::BadKeyLength),
+    };
+    UnboundCipherKey::new(algorithm, sk_e.as_bytes()).map_err(|_| CryptoError::BadKeyLength)
+}

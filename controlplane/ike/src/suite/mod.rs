@@ -1,0 +1,12 @@
+//! Algorithms and their negotiation: proposals as operators write them, suites as both sides agree on them.
+
+mod algorithm;
+mod proposal;
+mod select;
+
+pub use algorithm::{Cipher, ESN_EXTENDED, ESN_NONE, GCM_SALT_LEN, Group, Integ, Prf, TRANSFORM_NONE};
+pub use proposal::{EspProposal, EspSuite, IkeProposal, IkeSuite, ProposalError};
+pub use select::{
+    ChildKe, EspChoice, EspPolicy, IkeChoice, SelectError, accept_esp_answer, accept_ike_answer, select_esp,
+    select_ike,
+};

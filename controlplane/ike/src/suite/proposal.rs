@@ -1,0 +1,299 @@
+//! Proposals of our policy: strongSwan's spelling in, lists of algorithms out, SA payloads to offer
+//! (RFC 7296 §3.3), and the one suite that a negotiation ends with.
+
+use std::fmt;
+use std::str::FromStr;
+
+use super::algorithm::{Cipher, ESN_EXTENDED, ESN_NONE, Group, Integ, Prf};
+use crate::wire::{Proposal, ProtocolId, Transform, TransformType};
+
+/// What an IKE SA uses.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct IkeSuite {
+    /// Encryption.
+    pub cipher: Cipher,
+    /// Integrity; `None` exactly with an AEAD.
+    pub integ: Option<Integ>,
+    /// Pseudorandom function.
+    pub prf: Prf,
+    /// Key exchange.
+    pub group: Group,
+}
+
+/// What a Child SA uses; ESN and group stand apart.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct EspSuite {
+    /// Encryption.
+    pub cipher: Cipher,
+    /// Integrity; `None` exactly with an AEAD.
+    pub integ: Option<Integ>,
+}
+
+/// IKE algorithms that may be combined freely, each list in order of preference.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct IkeProposal {
+    /// Ciphers, all AEAD or none.
+    pub ciphers: Vec<Cipher>,
+    /// Integrity algorithms; empty exactly with AEADs.
+    pub integs: Vec<Integ>,
+    /// Pseudorandom functions.
+    pub prfs: Vec<Prf>,
+    /// Groups.
+    pub groups: Vec<Group>,
+}
+
+/// ESP algorithms that may be combined freely, each list in order of preference.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct EspProposal {
+    /// Ciphers, all AEAD or none.
+    pub ciphers: Vec<Cipher>,
+    /// Integrity algorithms; empty exactly with AEADs.
+    pub integs: Vec<Integ>,
+    /// Groups for perfect forward secrecy; empty for none.
+    pub groups: Vec<Group>,
+    /// ESN choices, `true` for extended; never empty.
+    pub esn: Vec<bool>,
+}
+
+/// Why a text is not a proposal.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ProposalError {
+    /// A word that names no algorithm.
+    #[error("`{0}` names no algorithm of this gateway")]
+    UnknownWord(String),
+    /// Nothing of a kind that is needed.
+    #[error("`{proposal}` names no {what}")]
+    Lacks {
+        /// The whole text.
+        proposal: String,
+        /// What is not there.
+        what: &'static str,
+    },
+    /// An algorithm that has no place in this proposal.
+    #[error("`{proposal}` must not name {what}")]
+    Excess {
+        /// The whole text.
+        proposal: String,
+        /// What is too much.
+        what: &'static str,
+    },
+}
+
+impl IkeSuite {
+    /// Octets of SK_ai or SK_ar.
+    pub fn integ_key_len(self) -> usize {
+        self.integ.map_or(0, Integ::key_len)
+    }
+}
+
+impl fmt::Display for IkeSuite {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.cipher.name())?;
+        if let Some(integ) = self.integ {
+            write!(f, "-{}", integ.name())?;
+        }
+        if self.integ.map(Integ::implied_prf) != Some(self.prf) {
+            write!(f, "-{}", self.prf.name())?;
+        }
+        write!(f, "-{}", self.group.name())
+    }
+}
+
+impl EspSuite {
+    /// Octets of keying material for one direction: cipher key, salt, integrity key.
+    pub fn keymat_len(self) -> usize {
+        self.cipher.keymat_len() + self.integ.map_or(0, Integ::key_len)
+    }
+}
+
+impl fmt::Display for EspSuite {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.cipher.name())?;
+        self.integ.map_or(Ok(()), |integ| write!(f, "-{}", integ.name()))
+    }
+}
+
+impl FromStr for EspSuite {
+    type Err = ProposalError;
+
+    /// Reads a name like `aes256gcm16` or `aes256-sha384`.
+    fn from_str(text: &str) -> Result<EspSuite, ProposalError> {
+        let proposal: EspProposal = text.parse()?;
+        let suite = |cipher, integ| EspSuite { cipher, integ };
+        let excess = |what| ProposalError::Excess { proposal: text.to_owned(), what };
+        if !proposal.groups.is_empty() {
+            return Err(excess("a group"));
+        }
+        match (proposal.ciphers.as_slice(), proposal.integs.as_slice()) {
+            ([cipher], []) => Ok(suite(*cipher, None)),
+            ([cipher], [integ]) => Ok(suite(*cipher, Some(*integ))),
+            _ => Err(excess("more than one suite")),
+        }
+    }
+}
+
+impl IkeProposal {
+    /// The one proposal that offers exactly this suite.
+    pub fn only(suite: IkeSuite) -> IkeProposal {
+        IkeProposal {
+            ciphers: vec![suite.cipher],
+            integs: suite.integ.into_iter().collect(),
+            prfs: vec![suite.prf],
+            groups: vec![suite.group],
+        }
+    }
+
+    /// The proposal to offer; `spi` is empty for a first IKE SA, our new SPI for a rekey.
+    pub fn to_wire(&self, number: u8, spi: &[u8]) -> Proposal {
+        let transforms = (self.ciphers.iter().map(|cipher| cipher.transform()))
+            .chain(self.integs.iter().map(|integ| integ.transform()))
+            .chain(self.prfs.iter().map(|prf| prf.transform()))
+            .chain(self.groups.iter().map(|group| group.transform()))
+            .collect();
+        Proposal { number, protocol: ProtocolId::Ike, spi: spi.to_vec(), transforms }
+    }
+}
+
+impl EspProposal {
+    /// The one proposal that offers exactly this.
+    pub fn only(suite: EspSuite, esn: bool, group: Option<Group>) -> EspProposal {
+        EspProposal {
+            ciphers: vec![suite.cipher],
+            integs: suite.integ.into_iter().collect(),
+            groups: group.into_iter().collect(),
+            esn: vec![esn],
+        }
+    }
+
+    /// The proposal to offer with our inbound SPI.
+    pub fn to_wire(&self, number: u8, spi: u32) -> Proposal {
+        let transforms = (self.ciphers.iter().map(|cipher| cipher.transform()))
+            .chain(self.integs.iter().map(|integ| integ.transform()))
+            .chain(self.groups.iter().map(|group| group.transform()))
+            .chain(self.esn.iter().map(|esn| esn_transform(*esn)))
+            .collect();
+        Proposal { number, protocol: ProtocolId::Esp, spi: spi.to_be_bytes().to_vec(), transforms }
+    }
+}
+
+/// The ESN transform.
+pub(super) fn esn_transform(esn: bool) -> Transform {
+    Transform::new(TransformType::Esn, if esn { ESN_EXTENDED } else { ESN_NONE })
+}
+
+/// What one word of a proposal names.
+enum Word {
+    Cipher(Cipher),
+    Integ(Integ),
+    Prf(Prf),
+    Group(Group),
+    Esn(bool),
+}
+
+fn word(text: &str) -> Result<Word, ProposalError> {
+    Ok(match text {
+        "aes128" => Word::Cipher(Cipher::AesCbc128),
+        "aes192" => Word::Cipher(Cipher::AesCbc192),
+        "aes256" => Word::Cipher(Cipher::AesCbc256),
+        "aes128gcm16" | "aes128gcm128" | "aes128gcm" => Word::Cipher(Cipher::AesGcm16_128),
+        "aes256gcm16" | "aes256gcm128" | "aes256gcm" => Word::Cipher(Cipher::AesGcm16_256),
+        "sha256" | "sha2_256" => Word::Integ(Integ::HmacSha2_256_128),
+        "sha384" | "sha2_384" => Word::Integ(Integ::HmacSha2_384_192),
+        "sha512" | "sha2_512" => Word::Integ(Integ::HmacSha2_512_256),
+        "prfsha256" => Word::Prf(Prf::HmacSha2_256),
+        "prfsha384" => Word::Prf(Prf::HmacSha2_384),
+        "prfsha512" => Word::Prf(Prf::HmacSha2_512),
+        "modp2048" => Word::Group(Group::Modp2048),
+        "ecp256" => Word::Group(Group::Ecp256),
+        "ecp384" => Word::Group(Group::Ecp384),
+        "ecp521" => Word::Group(Group::Ecp521),
+        "curve25519" | "x25519" => Word::Group(Group::Curve25519),
+        "esn" => Word::Esn(true),
+        "noesn" => Word::Esn(false),
+        _ => return Err(ProposalError::UnknownWord(text.to_owned())),
+    })
+}
+
+#[derive(Default)]
+struct Words {
+    ciphers: Vec<Cipher>,
+    integs: Vec<Integ>,
+    prfs: Vec<Prf>,
+    groups: Vec<Group>,
+    esn: Vec<bool>,
+}
+
+fn words(text: &str) -> Result<Words, ProposalError> {
+    let mut words = Words::default();
+    for part in text.split('-') {
+        match word(part)? {
+            Word::Cipher(cipher) => words.ciphers.push(cipher),
+            Word::Integ(integ) => words.integs.push(integ),
+            Word::Prf(prf) => words.prfs.push(prf),
+            Word::Group(group) => words.groups.push(group),
+            Word::Esn(esn) => words.esn.push(esn),
+        }
+    }
+    let lacks = |what| ProposalError::Lacks { proposal: text.to_owned(), what };
+    let excess = |what| ProposalError::Excess { proposal: text.to_owned(), what };
+    let aeads = words.ciphers.iter().filter(|cipher| cipher.is_aead()).count();
+    if words.ciphers.is_empty() {
+        return Err(lacks("cipher"));
+    }
+    if aeads != 0 && aeads != words.ciphers.len() {
+        return Err(excess("an AEAD beside another cipher"));
+    }
+    if aeads == 0 && words.integs.is_empty() {
+        return Err(lacks("integrity algorithm"));
+    }
+    Ok(words)
+}
+
+impl FromStr for IkeProposal {
+    type Err = ProposalError;
+
+    /// Reads e.g. `aes256gcm16-prfsha384-ecp384`, or `aes128-sha256-modp2048`, whose PRF follows from the integrity
+    /// algorithm. With an AEAD, an integrity word names the PRF, as in strongSwan.
+    fn from_str(text: &str) -> Result<IkeProposal, ProposalError> {
+        let mut words = words(text)?;
+        if !words.esn.is_empty() {
+            return Err(ProposalError::Excess { proposal: text.to_owned(), what: "ESN" });
+        }
+        if words.prfs.is_empty() {
+            words.prfs = words.integs.iter().map(|integ| integ.implied_prf()).collect();
+        }
+        if words.ciphers.iter().any(|cipher| cipher.is_aead()) {
+            words.integs.clear();
+        }
+        let lacks = |what| ProposalError::Lacks { proposal: text.to_owned(), what };
+        if words.prfs.is_empty() {
+            return Err(lacks("pseudorandom function"));
+        }
+        if words.groups.is_empty() {
+            return Err(lacks("group"));
+        }
+        let Words { ciphers, integs, prfs, groups, .. } = words;
+        Ok(IkeProposal { ciphers, integs, prfs, groups })
+    }
+}
+
+impl FromStr for EspProposal {
+    type Err = ProposalError;
+
+    /// Reads e.g. `aes256gcm16-esn-noesn`, `aes128-sha256-ecp256`; without `esn` and `noesn`, sequence numbers are short.
+    fn from_str(text: &str) -> Result<EspProposal, ProposalError> {
+        let mut words = words(text)?;
+        let excess = |what| ProposalError::Excess { proposal: text.to_owned(), what };
+        if !words.prfs.is_empty() {
+            return Err(excess("a pseudorandom function"));
+        }
+        if words.ciphers.iter().any(|cipher| cipher.is_aead()) && !words.integs.is_empty() {
+            return Err(excess("an integrity algorithm beside an AEAD"));
+        }
+        if words.esn.is_empty() {
+            words.esn.push(false);
+        }
+        let Words { ciphers, integs, groups, esn, .. } = words;
+        Ok(EspProposal { ciphers, integs, groups, esn })
+    }
+}
