@@ -243,7 +243,7 @@ fn each_mistake_is_told_with_place_and_remedy() {
         ),
         (
             "\"aes256-sha512\"",
-            X,
+            "\"aes256-sha521\"",
             "21:26: esp.suites: unknown suite `aes256-sha521`; did you mean \"aes256-sha512\"?",
         ),
         (
