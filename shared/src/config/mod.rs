@@ -113,6 +113,11 @@ pub fn check(path: &Path, checks: &Checks<'_>) -> Checked {
     }
 }
 
+/// Whether `proposal` is spelt as an IKE proposal; if not, what is wrong and the remedy.
+pub fn check_ike_proposal(proposal: &str) -> Result<(), (String, String)> {
+    proposal::check(proposal)
+}
+
 /// Validates a configuration text; `path` is for messages and as start of relative paths.
 pub fn check_text(text: &str, path: &Path, checks: &Checks<'_>) -> Checked {
     let mut notes = Notes::new(path, text);

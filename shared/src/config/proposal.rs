@@ -3,44 +3,83 @@
 
 use super::suggest::nearest;
 
-const AEADS: [&str; 2] = ["aes128gcm16", "aes256gcm16"];
-const CIPHERS: [&str; 2] = ["aes128", "aes256"];
-const INTEGRITY: [&str; 3] = ["sha256", "sha384", "sha512"];
-const PRFS: [&str; 3] = ["prfsha256", "prfsha384", "prfsha512"];
-const GROUPS: [&str; 5] = ["modp2048", "ecp256", "ecp384", "ecp521", "curve25519"];
+/// Every name with its kind; the first name of a kind and meaning is the one to write, the others are strongSwan's aliases.
+const WORDS: [(&str, Kind); 27] = [
+    ("aes256gcm16", Kind::Aead),
+    ("aes128gcm16", Kind::Aead),
+    ("aes256gcm", Kind::Aead),
+    ("aes128gcm", Kind::Aead),
+    ("aes256gcm128", Kind::Aead),
+    ("aes128gcm128", Kind::Aead),
+    ("aes256", Kind::Cipher),
+    ("aes192", Kind::Cipher),
+    ("aes128", Kind::Cipher),
+    ("sha256", Kind::Hash),
+    ("sha384", Kind::Hash),
+    ("sha512", Kind::Hash),
+    ("sha2_256", Kind::Hash),
+    ("sha2_384", Kind::Hash),
+    ("sha2_512", Kind::Hash),
+    ("prfsha256", Kind::Prf),
+    ("prfsha384", Kind::Prf),
+    ("prfsha512", Kind::Prf),
+    ("modp2048", Kind::Group),
+    ("ecp256", Kind::Group),
+    ("ecp384", Kind::Group),
+    ("ecp521", Kind::Group),
+    ("curve25519", Kind::Group),
+    ("x25519", Kind::Group),
+    // Known words that have no place in an IKE proposal.
+    ("esn", Kind::Esn),
+    ("noesn", Kind::Esn),
+    ("modp1024", Kind::Weak),
+];
 
-/// Checks that the proposal names a cipher, what goes with it, and a group, each once (RFC 7296 §3.3.3, RFC 5282 §8).
+/// What a word of a proposal names.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Aead,
+    Cipher,
+    Hash,
+    Prf,
+    Group,
+    Esn,
+    Weak,
+}
+
+/// Checks that the proposal names ciphers of one sort, what goes with them, and a group (RFC 7296 §3.3.3, RFC 5282 §8).
+/// With GCM a hash names the PRF.
 pub(super) fn check(proposal: &str) -> Result<(), (String, String)> {
-    let words: Vec<&str> = proposal.split('-').collect();
-    let all = || [&AEADS[..], &CIPHERS, &INTEGRITY, &PRFS, &GROUPS].into_iter().flatten().copied();
-    if let Some(unknown) = words.iter().find(|word| !all().any(|known| known == **word)) {
-        let remedy = match nearest(unknown, all()) {
-            Some(meant) => format!("did you mean `{meant}`?"),
-            None => format!("the names are: {}", all().collect::<Vec<_>>().join(", ")),
+    let mut kinds = Vec::new();
+    let mut seen: Vec<&str> = Vec::new();
+    for word in proposal.split('-') {
+        let Some((_, kind)) = WORDS.iter().find(|(known, _)| *known == word) else {
+            let remedy = match nearest(word, WORDS.iter().map(|(known, _)| *known)) {
+                Some(meant) => format!("did you mean `{meant}`?"),
+                None => "`causeway config example` shows the names".to_owned(),
+            };
+            return Err((format!("unknown algorithm `{word}`"), remedy));
         };
-        return Err((format!("unknown algorithm `{unknown}`"), remedy));
+        if seen.contains(&word) {
+            return Err((format!("`{word}` stands there twice"), "remove one".into()));
+        }
+        seen.push(word);
+        kinds.push(*kind);
     }
-    let count = |kind: &[&str]| words.iter().filter(|word| kind.contains(word)).count();
+    let has = |kind| kinds.contains(&kind);
     let rules = [
-        (count(&AEADS) + count(&CIPHERS), 1..=1, "cipher", "name one, as in aes256gcm16 or aes256"),
-        (count(&PRFS), count(&AEADS)..=1, "PRF", "name one, as in prfsha384"),
-        (
-            count(&INTEGRITY),
-            count(&CIPHERS)..=count(&CIPHERS),
-            "integrity algorithm",
-            "GCM has its own; the other ciphers need one, as in sha256",
-        ),
-        (count(&GROUPS), 1..=1, "key exchange group", "name one, as in ecp384"),
+        (has(Kind::Weak), "modp1024 is too weak", "use modp2048 or a curve"),
+        (has(Kind::Esn), "esn belongs to ESP", "remove it; esp.prefer_esn decides"),
+        (!has(Kind::Aead) && !has(Kind::Cipher), "has no cipher", "name one, as in aes256gcm16 or aes256"),
+        (has(Kind::Aead) && has(Kind::Cipher), "mixes GCM and CBC ciphers", "write two proposals"),
+        (has(Kind::Cipher) && !has(Kind::Hash), "has no integrity algorithm", "name one, as in sha256"),
+        (!has(Kind::Hash) && !has(Kind::Prf), "has no PRF", "name one, as in prfsha384"),
+        (!has(Kind::Group), "has no key exchange group", "name one, as in ecp384"),
     ];
-    for (found, allowed, what, remedy) in rules {
-        if found < *allowed.start() {
-            return Err((format!("has no {what}"), remedy.into()));
-        }
-        if found > *allowed.end() {
-            return Err((format!("has one {what} too many"), remedy.into()));
-        }
+    match rules.into_iter().find(|(broken, _, _)| *broken) {
+        Some((_, what, remedy)) => Err((what.to_owned(), remedy.to_owned())),
+        None => Ok(()),
     }
-    Ok(())
 }
 
 #[cfg(test)]
@@ -49,22 +88,27 @@ mod tests {
 
     #[test]
     fn proposals_are_checked_by_grammar() {
-        for good in
-            ["aes256gcm16-prfsha384-ecp384", "aes128-sha256-modp2048", "aes256-sha384-prfsha512-curve25519"]
-        {
+        for good in [
+            "aes256gcm16-prfsha384-ecp384",
+            "aes256gcm16-sha384-ecp384",
+            "aes128-sha256-modp2048",
+            "aes256-aes128-sha384-sha256-prfsha512-curve25519-ecp256",
+        ] {
             assert_eq!(check(good), Ok(()), "{good}");
         }
         for (bad, part) in [
             ("", "unknown algorithm ``"),
-            ("aes256gcm-prfsha384-ecp384", "unknown algorithm `aes256gcm`"),
+            ("aes256gcm12-prfsha384-ecp384", "unknown algorithm `aes256gcm12`"),
             ("AES256GCM16-prfsha384-ecp384", "unknown algorithm `AES256GCM16`"),
             ("aes256gcm16-ecp384", "has no PRF"),
-            ("aes256gcm16-sha384-prfsha384-ecp384", "has one integrity algorithm too many"),
+            ("aes256gcm16-aes256-sha256-ecp384", "mixes GCM and CBC ciphers"),
             ("aes256-ecp384", "has no integrity algorithm"),
+            ("aes256-prfsha256-ecp384", "has no integrity algorithm"),
             ("aes256-sha256", "has no key exchange group"),
             ("sha256-ecp256", "has no cipher"),
-            ("aes128-aes256-sha256-ecp256", "has one cipher too many"),
-            ("aes128-sha256-ecp256-ecp384", "has one key exchange group too many"),
+            ("aes128-sha256-aes128-ecp256", "`aes128` stands there twice"),
+            ("aes128-sha256-ecp256-esn", "esn belongs to ESP"),
+            ("aes128-sha256-modp1024", "modp1024 is too weak"),
         ] {
             assert_eq!(check(bad).err().map(|(what, _)| what).as_deref(), Some(part), "{bad}");
         }
