@@ -117,12 +117,9 @@ fn write_pair(out: &mut Writer<'_>, pair: &SaPair) -> Result<(), SlotError> {
     out.u32(pair.replay_window)?;
     out.u64(pair.first_outbound_sequence)?;
     out.u64(pair.highest_inbound_sequence)?;
-    for limit in [
-        pair.limits.soft_bytes,
-        pair.limits.hard_bytes,
-        pair.limits.soft_packets,
-        pair.limits.hard_packets,
-    ] {
+    for limit in
+        [pair.limits.soft_bytes, pair.limits.hard_bytes, pair.limits.soft_packets, pair.limits.hard_packets]
+    {
         out.u64(limit)?;
     }
     out.address(pair.local_outer)?;

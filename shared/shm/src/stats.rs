@@ -1,0 +1,282 @@
+//! Statistics of each SA, readable by the control plane without a command: one cache line per slot of the SA table.
+//!
+//! Enters: what the owner worker counts. Leaves: a snapshot that belongs to one SPI for certain, because the slot's tag is
+//! taken away before the fields of a new SA are written and comes back after them. Within one SA the fields are read one by
+//! one: each is right, together they may lie a few packets apart.
+
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
+
+use causeway_shared::sa::slot_of_spi;
+
+use crate::atom::Atom;
+use crate::mapping::Words;
+
+/// Words of one SA's statistics: a cache line.
+pub(crate) const STATS_WORDS: usize = 8;
+
+const TAG: usize = 0;
+const IN_PACKETS: usize = 1;
+const IN_BYTES: usize = 2;
+const OUT_PACKETS: usize = 3;
+const OUT_BYTES: usize = 4;
+const LAST_INBOUND: usize = 5;
+const OUTBOUND_RESERVED: usize = 6;
+const HIGHEST_INBOUND: usize = 7;
+
+/// What is known of one SA.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct SaStats {
+    /// The SA; 0 is no SA.
+    pub inbound_spi: u32,
+    /// ESP packets accepted.
+    pub in_packets: u64,
+    /// Inner octets of them.
+    pub in_bytes: u64,
+    /// ESP packets sealed.
+    pub out_packets: u64,
+    /// Inner octets of them.
+    pub out_bytes: u64,
+    /// When the last inbound packet was accepted, CLOCK_MONOTONIC nanoseconds; 0 for never.
+    pub last_inbound_ns: u64,
+    /// Every outbound sequence number below this may have been used. Written before the first of its block is used.
+    pub outbound_reserved_end: u64,
+    /// Highest inbound sequence number accepted.
+    pub highest_inbound_sequence: u64,
+}
+
+/// What a worker has counted of one SA since it was installed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct SaTotals {
+    /// ESP packets accepted.
+    pub in_packets: u64,
+    /// Inner octets of them.
+    pub in_bytes: u64,
+    /// ESP packets sealed.
+    pub out_packets: u64,
+    /// Inner octets of them.
+    pub out_bytes: u64,
+    /// Highest inbound sequence number accepted.
+    pub highest_inbound_sequence: u64,
+}
+
+/// The data plane's view. Each slot is written by the worker that owns the SA and by nobody else.
+#[derive(Clone)]
+pub struct StatsTable {
+    words: Words,
+    capacity: u32,
+}
+
+impl StatsTable {
+    pub(crate) fn new(words: Words, capacity: u32) -> Self {
+        StatsTable { words, capacity }
+    }
+
+    /// Slots, a power of two.
+    pub fn capacity(&self) -> u32 {
+        self.capacity
+    }
+
+    /// The statistics of the slot that `inbound_spi` names; its tag may be another SA's until [`SaStatsSlot::begin`].
+    pub fn slot(&self, inbound_spi: u32) -> SaStatsSlot<'_> {
+        SaStatsSlot { words: slot_words(&self.words, self.capacity, inbound_spi) }
+    }
+
+    /// A reader, as the control plane has it.
+    pub fn reader(&self) -> StatsReader {
+        StatsReader { words: self.words.clone(), capacity: self.capacity }
+    }
+}
+
+/// One SA's statistics, for the worker that owns it. All stores are Relaxed except where said: single figures that nothing
+/// is read on the strength of.
+pub struct SaStatsSlot<'a> {
+    words: &'a [AtomicU64],
+}
+
+impl SaStatsSlot<'_> {
+    /// Gives the slot to a new SA. What the last one counted is gone.
+    pub fn begin(&self, initial: &SaStats) {
+        write_fresh_stats(self.words, initial);
+    }
+
+    /// Counts accepted inbound packets; `now_ns` is CLOCK_MONOTONIC.
+    pub fn count_inbound(&self, packets: u64, bytes: u64, now_ns: u64) {
+        self.add(IN_PACKETS, packets);
+        self.add(IN_BYTES, bytes);
+        self.set(LAST_INBOUND, now_ns);
+    }
+
+    /// Counts sealed outbound packets.
+    pub fn count_outbound(&self, packets: u64, bytes: u64) {
+        self.add(OUT_PACKETS, packets);
+        self.add(OUT_BYTES, bytes);
+    }
+
+    /// Says that outbound sequence numbers below `end` may be used from now on. Call it before using the first of them:
+    /// once this returns, the number survives the death of this process.
+    pub fn reserve_outbound(&self, end: u64) {
+        self.set(OUTBOUND_RESERVED, end);
+        // The store is done before any packet of the block can leave; once per block, so its price does not matter.
+        std::sync::atomic::fence(SeqCst);
+    }
+
+    /// Publishes the highest inbound sequence number accepted.
+    pub fn set_highest_inbound(&self, sequence: u64) {
+        self.set(HIGHEST_INBOUND, sequence);
+    }
+
+    /// Publishes the totals of an SA whose worker counts them itself. `last_inbound_ns` changes only if packets came in
+    /// since; `now_ns` is CLOCK_MONOTONIC.
+    pub fn publish(&self, totals: &SaTotals, now_ns: u64) {
+        if self.get(IN_PACKETS) != totals.in_packets {
+            self.set(LAST_INBOUND, now_ns);
+        }
+        self.set(IN_PACKETS, totals.in_packets);
+        self.set(IN_BYTES, totals.in_bytes);
+        self.set(OUT_PACKETS, totals.out_packets);
+        self.set(OUT_BYTES, totals.out_bytes);
+        self.set(HIGHEST_INBOUND, totals.highest_inbound_sequence);
+    }
+
+    fn get(&self, field: usize) -> u64 {
+        self.words.get(field).map_or(0, |word| word.load(Relaxed))
+    }
+
+    fn set(&self, field: usize, value: u64) {
+        if let Some(word) = self.words.get(field) {
+            word.store(value, Relaxed);
+        }
+    }
+
+    fn add(&self, field: usize, value: u64) {
+        if let Some(word) = self.words.get(field) {
+            // One writer: a plain load and store instead of a locked addition.
+            word.store(word.load(Relaxed).wrapping_add(value), Relaxed);
+        }
+    }
+}
+
+/// The control plane's view. It keeps the mapping alive: the figures stay readable after the data plane has died.
+#[derive(Clone)]
+pub struct StatsReader {
+    words: Words,
+    capacity: u32,
+}
+
+impl StatsReader {
+    pub(crate) fn new(words: Words, capacity: u32) -> Self {
+        StatsReader { words, capacity }
+    }
+
+    /// What is known of this SA; `None` when its slot belongs to another one or to none.
+    pub fn read(&self, inbound_spi: u32) -> Option<SaStats> {
+        read_stats(slot_words(&self.words, self.capacity, inbound_spi))
+            .filter(|stats| stats.inbound_spi == inbound_spi)
+    }
+}
+
+fn slot_words(words: &Words, capacity: u32, inbound_spi: u32) -> &[AtomicU64] {
+    let start = slot_of_spi(inbound_spi, capacity) as usize * STATS_WORDS;
+    words.get(start..start + STATS_WORDS).unwrap_or(&[])
+}
+
+/// Writes the statistics of a new SA into a slot that readers may be reading.
+pub fn write_fresh_stats<A: Atom>(words: &[A], stats: &SaStats) {
+    let [tag, fields @ ..] = words else { return };
+    tag.store(0, Relaxed);
+    // Release fence: a reader that sees a new field also sees that the tag is gone.
+    A::fence(Release);
+    let values = [
+        stats.in_packets,
+        stats.in_bytes,
+        stats.out_packets,
+        stats.out_bytes,
+        stats.last_inbound_ns,
+        stats.outbound_reserved_end,
+        stats.highest_inbound_sequence,
+    ];
+    for (word, value) in fields.iter().zip(values) {
+        word.store(value, Relaxed);
+    }
+    // Release: a reader that sees the new tag sees the new fields.
+    tag.store(u64::from(stats.inbound_spi), Release);
+}
+
+/// Reads a slot; `None` when it belongs to no SA or changes hands right now.
+pub fn read_stats<A: Atom>(words: &[A]) -> Option<SaStats> {
+    let tag = words.get(TAG)?;
+    // Acquire: the fields are at least as new as the tag.
+    let inbound_spi = tag.load(Acquire);
+    let field = |place: usize| words.get(place).map_or(0, |word| word.load(Relaxed));
+    let stats = SaStats {
+        inbound_spi: u32::try_from(inbound_spi).ok()?,
+        in_packets: field(IN_PACKETS),
+        in_bytes: field(IN_BYTES),
+        out_packets: field(OUT_PACKETS),
+        out_bytes: field(OUT_BYTES),
+        last_inbound_ns: field(LAST_INBOUND),
+        outbound_reserved_end: field(OUTBOUND_RESERVED),
+        highest_inbound_sequence: field(HIGHEST_INBOUND),
+    };
+    // Acquire fence: if any field came from the next SA, the tag read below is no longer the one above.
+    A::fence(Acquire);
+    (inbound_spi != 0 && tag.load(Relaxed) == inbound_spi).then_some(stats)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mapping::{SEGMENT_ALIGN, create};
+
+    #[test]
+    fn totals_replace_what_stood_there_and_date_the_last_inbound_packet() {
+        let (_memfd, words) = create(SEGMENT_ALIGN).unwrap();
+        let table = StatsTable::new(words.part(0, 16 * STATS_WORDS).unwrap(), 16);
+        table.slot(0x1003).begin(&SaStats { inbound_spi: 0x1003, ..SaStats::default() });
+        let totals = SaTotals {
+            in_packets: 2,
+            in_bytes: 90,
+            out_packets: 1,
+            out_bytes: 7,
+            highest_inbound_sequence: 5,
+        };
+        table.slot(3).publish(&totals, 100);
+        table.slot(3).publish(&SaTotals { out_packets: 2, ..totals }, 200);
+        let stats = table.reader().read(0x1003).unwrap();
+        assert_eq!((stats.in_packets, stats.out_packets, stats.highest_inbound_sequence), (2, 2, 5));
+        assert_eq!(stats.last_inbound_ns, 100);
+    }
+
+    #[test]
+    fn a_slot_belongs_to_one_spi_and_counts_for_it() {
+        let (_memfd, words) = create(SEGMENT_ALIGN).unwrap();
+        let table = StatsTable::new(words.part(0, 16 * STATS_WORDS).unwrap(), 16);
+        let reader = table.reader();
+        let (first, second) = (0x1003, 0x2003);
+        assert_eq!(reader.read(first), None);
+
+        table.slot(first).begin(&SaStats { inbound_spi: first, ..SaStats::default() });
+        table.slot(first).reserve_outbound(4096);
+        table.slot(first).count_inbound(2, 300, 77);
+        table.slot(first).count_inbound(1, 50, 78);
+        table.slot(first).count_outbound(1, 9);
+        table.slot(first).set_highest_inbound(12);
+        let expected = SaStats {
+            inbound_spi: first,
+            in_packets: 3,
+            in_bytes: 350,
+            out_packets: 1,
+            out_bytes: 9,
+            last_inbound_ns: 78,
+            outbound_reserved_end: 4096,
+            highest_inbound_sequence: 12,
+        };
+        assert_eq!(reader.read(first), Some(expected));
+        assert_eq!(reader.read(second), None, "same slot, other generation");
+
+        table.slot(second).begin(&SaStats { inbound_spi: second, ..SaStats::default() });
+        assert_eq!(reader.read(first), None);
+        assert_eq!(reader.read(second).map(|stats| stats.in_packets), Some(0));
+    }
+}
