@@ -1,5 +1,6 @@
 //! The IKEv2 protocol, sans-IO (RFC 7296).
 
+pub mod cert;
 pub mod crypto;
 pub mod ident;
 pub mod suite;

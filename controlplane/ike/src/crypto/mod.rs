@@ -9,6 +9,7 @@ mod modp;
 mod nat;
 mod prf;
 mod random;
+mod rsa_sha1;
 mod secret;
 mod sk;
 
@@ -18,5 +19,6 @@ pub use keys::{ChildKeymat, ExchangeValues, IkeKeys, Role, shared_key_auth, veri
 pub use nat::{NAT_HASH_LEN, nat_detection_hash};
 pub use prf::{prf, prf_plus};
 pub use random::{Random, SystemRandom};
+pub(crate) use rsa_sha1::RsaSha1Signer;
 pub use secret::{Secret, same};
 pub use sk::{SkOpener, SkSealer};

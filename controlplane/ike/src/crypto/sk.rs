@@ -23,7 +23,7 @@ const GCM_TAG_LEN: usize = 16;
 pub struct SkSealer(Seal);
 
 enum Seal {
-    Cbc { cipher: EncryptingKey, integ: HmacIntegrity },
+    Cbc { cipher: Box<EncryptingKey>, integ: Box<HmacIntegrity> },
     Gcm { key: GcmKey, next_iv: u64 },
 }
 
@@ -31,7 +31,7 @@ enum Seal {
 pub struct SkOpener(Open);
 
 enum Open {
-    Cbc { cipher: DecryptingKey, integ: HmacIntegrity },
+    Cbc { cipher: Box<DecryptingKey>, integ: Box<HmacIntegrity> },
     Gcm(GcmKey),
 }
 
@@ -49,8 +49,8 @@ impl SkSealer {
         Ok(SkSealer(match integ {
             None => Seal::Gcm { key: GcmKey::new(cipher, sk_e)?, next_iv: 1 },
             Some(integ) => Seal::Cbc {
-                cipher: EncryptingKey::cbc(cbc_key(cipher, sk_e)?)?,
-                integ: HmacIntegrity::new(integ, sk_a)?,
+                cipher: Box::new(EncryptingKey::cbc(cbc_key(cipher, sk_e)?)?),
+                integ: Box::new(HmacIntegrity::new(integ, sk_a)?),
             },
         }))
     }
@@ -150,8 +150,8 @@ impl SkOpener {
         Ok(SkOpener(match integ {
             None => Open::Gcm(GcmKey::new(cipher, sk_e)?),
             Some(integ) => Open::Cbc {
-                cipher: DecryptingKey::cbc(cbc_key(cipher, sk_e)?)?,
-                integ: HmacIntegrity::new(integ, sk_a)?,
+                cipher: Box::new(DecryptingKey::cbc(cbc_key(cipher, sk_e)?)?),
+                integ: Box::new(HmacIntegrity::new(integ, sk_a)?),
             },
         }))
     }

@@ -1,0 +1,127 @@
+//! Signature algorithms of RFC 7427: AlgorithmIdentifiers in DER on one side, a typed scheme on the other.
+
+use crate::wire::SignatureHash;
+
+/// A SHA-2 hash.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Hash {
+    Sha256,
+    Sha384,
+    Sha512,
+}
+
+impl Hash {
+    pub(super) const ALL: [Hash; 3] = [Hash::Sha256, Hash::Sha384, Hash::Sha512];
+
+    pub(super) fn registered(self) -> SignatureHash {
+        match self {
+            Hash::Sha256 => SignatureHash::Sha2_256,
+            Hash::Sha384 => SignatureHash::Sha2_384,
+            Hash::Sha512 => SignatureHash::Sha2_512,
+        }
+    }
+
+    fn octets(self) -> u8 {
+        match self {
+            Hash::Sha256 => 32,
+            Hash::Sha384 => 48,
+            Hash::Sha512 => 64,
+        }
+    }
+
+    /// Last octet of id-sha256, id-sha384, id-sha512.
+    fn oid_arc(self) -> u8 {
+        match self {
+            Hash::Sha256 => 1,
+            Hash::Sha384 => 2,
+            Hash::Sha512 => 3,
+        }
+    }
+}
+
+/// What an AlgorithmIdentifier names.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Scheme {
+    RsaPkcs1(Hash),
+    RsaPkcs1Sha1,
+    /// MGF1 with the same hash, salt as long as the hash.
+    RsaPss(Hash),
+    Ecdsa(Hash),
+    Ed25519,
+}
+
+impl Scheme {
+    const ALL: [Scheme; 11] = [
+        Scheme::RsaPkcs1(Hash::Sha256),
+        Scheme::RsaPkcs1(Hash::Sha384),
+        Scheme::RsaPkcs1(Hash::Sha512),
+        Scheme::RsaPkcs1Sha1,
+        Scheme::RsaPss(Hash::Sha256),
+        Scheme::RsaPss(Hash::Sha384),
+        Scheme::RsaPss(Hash::Sha512),
+        Scheme::Ecdsa(Hash::Sha256),
+        Scheme::Ecdsa(Hash::Sha384),
+        Scheme::Ecdsa(Hash::Sha512),
+        Scheme::Ed25519,
+    ];
+
+    /// The AlgorithmIdentifier that we send (RFC 7427 Appendix A, RFC 8420 Appendix A).
+    pub(super) fn identifier(self) -> Vec<u8> {
+        self.identifier_with(true)
+    }
+
+    /// The scheme with this AlgorithmIdentifier, NULL parameters of RSA and hashes present or absent.
+    pub(super) fn from_identifier(der: &[u8]) -> Option<Scheme> {
+        Scheme::ALL
+            .into_iter()
+            .find(|scheme| scheme.identifier_with(true) == der || scheme.identifier_with(false) == der)
+    }
+
+    fn identifier_with(self, null_parameters: bool) -> Vec<u8> {
+        let null: &[u8] = if null_parameters { &[0x05, 0x00] } else { &[] };
+        match self {
+            Scheme::RsaPkcs1Sha1 => sequence(&[&rsa_oid(5), null]),
+            Scheme::RsaPkcs1(Hash::Sha256) => sequence(&[&rsa_oid(11), null]),
+            Scheme::RsaPkcs1(Hash::Sha384) => sequence(&[&rsa_oid(12), null]),
+            Scheme::RsaPkcs1(Hash::Sha512) => sequence(&[&rsa_oid(13), null]),
+            Scheme::RsaPss(hash) => {
+                let hash_identifier = sequence(&[&hash_oid(hash), null]);
+                let mgf1 = sequence(&[&rsa_oid(8), &hash_identifier]);
+                let parameters = sequence(&[
+                    &tagged(0xa0, &[&hash_identifier]),
+                    &tagged(0xa1, &[&mgf1]),
+                    &tagged(0xa2, &[&[0x02, 0x01, hash.octets()]]),
+                ]);
+                sequence(&[&rsa_oid(10), &parameters])
+            }
+            Scheme::Ecdsa(hash) => {
+                let arc = hash.oid_arc() + 1;
+                sequence(&[&[0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x04, 0x03, arc]])
+            }
+            Scheme::Ed25519 => sequence(&[&[0x06, 0x03, 0x2b, 0x65, 0x70]]),
+        }
+    }
+}
+
+/// An OID of PKCS#1: 1.2.840.113549.1.1.`arc`.
+fn rsa_oid(arc: u8) -> [u8; 11] {
+    [0x06, 0x09, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, arc]
+}
+
+/// 2.16.840.1.101.3.4.2.x
+fn hash_oid(hash: Hash) -> [u8; 11] {
+    [0x06, 0x09, 0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02, hash.oid_arc()]
+}
+
+fn sequence(parts: &[&[u8]]) -> Vec<u8> {
+    tagged(0x30, parts)
+}
+
+/// A DER value; all of ours are shorter than 128 octets, so the length is one octet.
+fn tagged(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
+    let content = parts.concat();
+    debug_assert!(content.len() < 128);
+    let mut out = vec![tag, content.len() as u8];
+    out.extend_from_slice(&content);
+    out
+}

@@ -1,0 +1,13 @@
+//! Certificates: our own credential that signs, trusted authorities that verify (RFC 7296 §2.15, §3.6 to §3.8).
+
+mod algorithm;
+mod credential;
+mod error;
+mod leaf;
+mod public_key;
+mod trust;
+
+pub use credential::{Credential, RsaPadding, SIGNATURE_HASHES};
+pub use error::{AuthenticationError, CertError, CredentialError, SignError, SignatureError};
+use public_key::PublicKey;
+pub use trust::{CertUse, MAX_CHAIN, ProvenIdentity, TrustStore, VerifiedCertificate};
