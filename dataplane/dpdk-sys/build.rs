@@ -12,7 +12,8 @@ use std::process::{Command, ExitCode};
 /// The release line whose headers and ABI (23) these bindings are written against.
 const DPDK_RELEASE: &str = "22.11.";
 /// The packages that a build needs, named in every failure.
-const APT_HINT: &str = "install them with: apt-get install -y libdpdk-dev libclang-14-dev clang-14 pkg-config gcc";
+const APT_HINT: &str =
+    "install them with: apt-get install -y libdpdk-dev libclang-14-dev clang-14 pkg-config gcc";
 /// Where Debian's LLVM 14 keeps libclang. A later libclang reads the headers of clang 14 wrongly (`__m128i` errors).
 const LIBCLANG_DIRECTORIES: [&str; 3] =
     ["/usr/lib/llvm-14/lib", "/usr/lib/llvm-14/lib64", "/usr/lib/x86_64-linux-gnu"];
@@ -65,7 +66,8 @@ const CONSTANTS: &[&str] = &[
     "RTE_PKTMBUF_HEADROOM",
 ];
 /// Packed structures with over-aligned members, which bindgen cannot lay out; nothing of ours looks inside.
-const OPAQUE: &[&str] = &["rte_arp_hdr", "rte_arp_ipv4", "rte_l2tpv2_combined_msg_hdr", "rte_gtp_psc_generic_hdr"];
+const OPAQUE: &[&str] =
+    &["rte_arp_hdr", "rte_arp_ipv4", "rte_l2tpv2_combined_msg_hdr", "rte_gtp_psc_generic_hdr"];
 
 fn main() -> ExitCode {
     match build() {
@@ -121,7 +123,9 @@ fn pin_libclang() -> Result<(), String> {
         ["libclang-14.so.1", "libclang-14.so"].iter().any(|name| Path::new(directory).join(name).exists())
     };
     let directory = LIBCLANG_DIRECTORIES.iter().find(has_libclang).ok_or_else(|| {
-        format!("libclang 14 was not found in {LIBCLANG_DIRECTORIES:?}; set LIBCLANG_PATH if it lies elsewhere")
+        format!(
+            "libclang 14 was not found in {LIBCLANG_DIRECTORIES:?}; set LIBCLANG_PATH if it lies elsewhere"
+        )
     })?;
     // SAFETY: build scripts start single-threaded and no thread was started before this point.
     unsafe { env::set_var("LIBCLANG_PATH", directory) };
@@ -162,7 +166,8 @@ fn generate_bindings(cflags: &[String]) -> Result<(), String> {
     for name in OPAQUE {
         builder = builder.opaque_type(name);
     }
-    let bindings = builder.generate().map_err(|error| format!("bindgen cannot read libdpdk's headers: {error}"))?;
+    let bindings =
+        builder.generate().map_err(|error| format!("bindgen cannot read libdpdk's headers: {error}"))?;
     let out = PathBuf::from(env::var_os("OUT_DIR").ok_or("OUT_DIR is not set")?);
     bindings
         .write_to_file(out.join("bindings.rs"))

@@ -3,6 +3,15 @@
 pub mod buffer;
 pub mod counters;
 pub mod crypto;
+pub mod daemon;
+pub mod dpdk_buffer;
+pub mod eal_args;
+pub mod handoff;
+pub mod manager;
+pub mod manager_commands;
 pub mod path;
+pub mod ports;
 pub mod sa;
 pub mod sink;
+pub mod worker;
+pub mod worker_sink;

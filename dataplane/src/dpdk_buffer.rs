@@ -1,0 +1,95 @@
+//! DPDK's packet buffers as the path sees them: [`Buffer`] for `Mbuf`, and an [`Allocator`] over a pool.
+
+use causeway_dpdk::{Mbuf, Mempool};
+
+use crate::buffer::{Allocator, Buffer, DATA_ROOM, HEADROOM};
+
+/// Ethernet header with one VLAN tag: what a frame has beside its IP packet.
+const FRAME_OVERHEAD: usize = 18;
+/// Octets that ESP in tunnel mode may add behind and around a packet: outer IPv4 (20), UDP (8), ESP (8), IV (16),
+/// padding with trailer (17), ICV (32), rounded up.
+const TUNNEL_OVERHEAD: usize = 128;
+
+const _: () = assert!(Mempool::HEADROOM >= HEADROOM);
+
+/// Octets that a buffer must hold behind its headroom, on a gateway whose largest MTU is `mtu`.
+pub fn data_room(mtu: u16) -> u16 {
+    let needed = usize::from(mtu) + FRAME_OVERHEAD + TUNNEL_OVERHEAD;
+    u16::try_from(needed.next_multiple_of(64).max(DATA_ROOM)).unwrap_or(u16::MAX)
+}
+
+/// Takes buffers from a pool. Each worker has its own copy; the pool serves them from the thread's cache.
+#[derive(Clone, Copy, Debug)]
+pub struct PoolAllocator {
+    pool: Mempool,
+}
+
+impl PoolAllocator {
+    /// An allocator over `pool`, whose buffers have [`data_room`] octets.
+    pub fn new(pool: Mempool) -> PoolAllocator {
+        PoolAllocator { pool }
+    }
+}
+
+impl Allocator for PoolAllocator {
+    type Buffer = Mbuf;
+
+    #[inline]
+    fn allocate(&mut self) -> Option<Mbuf> {
+        self.pool.allocate()
+    }
+}
+
+impl Buffer for Mbuf {
+    #[inline]
+    fn data(&self) -> &[u8] {
+        self
+    }
+
+    #[inline]
+    fn data_mut(&mut self) -> &mut [u8] {
+        self
+    }
+
+    #[inline]
+    fn headroom(&self) -> usize {
+        Mbuf::headroom(self)
+    }
+
+    #[inline]
+    fn tailroom(&self) -> usize {
+        Mbuf::tailroom(self)
+    }
+
+    #[inline]
+    fn prepend(&mut self, count: usize) -> Option<&mut [u8]> {
+        Mbuf::prepend(self, count)
+    }
+
+    #[inline]
+    fn append(&mut self, count: usize) -> Option<&mut [u8]> {
+        Mbuf::append(self, count)
+    }
+
+    #[inline]
+    fn trim_front(&mut self, count: usize) -> bool {
+        Mbuf::trim_front(self, count)
+    }
+
+    #[inline]
+    fn truncate(&mut self, len: usize) -> bool {
+        Mbuf::truncate(self, len)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_buffer_holds_the_largest_frame_and_what_esp_adds() {
+        for (mtu, room) in [(576, 2048), (1500, 2048), (1902, 2048), (1903, 2112), (9000, 9152)] {
+            assert_eq!(data_room(mtu), room, "MTU {mtu}");
+        }
+    }
+}

@@ -1,0 +1,614 @@
+//! Commands of the control plane as steps on workers, and the acknowledgement when the last step has taken effect.
+//!
+//! Enters: commands, and reports of workers. Leaves: instructions and acknowledgements. No thread, clock or queue here.
+//!
+//! Commands that touch different SAs and addresses run at the same time, up to [`MAX_IN_FLIGHT`]. A command that touches
+//! what another one under way touches waits for it, and so does everything behind it: their effects keep the order in
+//! which they were given. An SA that was installed but cannot be selected is taken out again: a refused command
+//! changes nothing.
+
+use std::collections::HashMap;
+use std::net::Ipv4Addr;
+
+use causeway_shared::sa::{Ipv4Prefix, SaPair, slot_of_spi};
+use causeway_shared::wire::{AckStatus, Action, Command};
+use causeway_shm::SaStats;
+
+use crate::handoff::Instruction;
+use crate::path::{Operation, PoolMap, Tables, WorkerSa, owner_of_spi};
+
+/// Most commands under way at once.
+pub const MAX_IN_FLIGHT: usize = 64;
+
+/// What a call wants done.
+#[derive(Default)]
+pub struct Todo {
+    /// For workers, in this order.
+    pub instructions: Vec<(u16, Instruction)>,
+    /// For the control plane: command and status.
+    pub acknowledgements: Vec<(u64, AckStatus)>,
+}
+
+/// What the manager knows of the tables, and the commands under way.
+pub struct Executor {
+    workers: u16,
+    sa_capacity: u32,
+    /// Installed SAs by slot.
+    installed: HashMap<u32, InstalledSa>,
+    /// Which SA packets to an inner address leave by.
+    selected: HashMap<Ipv4Addr, u32>,
+    pools: Vec<Ipv4Prefix>,
+    under_way: Vec<UnderWay>,
+    next_ticket: u64,
+}
+
+#[derive(Clone, Copy)]
+struct InstalledSa {
+    inbound_spi: u32,
+    inner: Ipv4Addr,
+}
+
+struct UnderWay {
+    ticket: u64,
+    command_id: u64,
+    touches: Touches,
+    /// Reports still to come for the present step.
+    outstanding: u16,
+    /// The first failure, or `Done`.
+    status: AckStatus,
+    step: Step,
+}
+
+/// What a command must have to itself.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Touches {
+    Everything,
+    Sa { slot: u32, inner: Ipv4Addr },
+}
+
+/// The step under way, with what the next one needs.
+enum Step {
+    /// The SA goes to its owner; if `select`, it is selected next.
+    Install { sa: InstalledSa, select: bool },
+    /// Every worker points the address at the SA; before it pointed at `previous`. `fresh`: the SA was installed by the
+    /// same command and goes out again if this fails.
+    Select { sa: InstalledSa, previous: Option<u32>, fresh: bool },
+    /// Every worker points the address back at what it was; a fresh SA is removed next.
+    Unselect { sa: InstalledSa, fresh: bool },
+    /// Every worker forgets the address; the SA is removed next.
+    Clear { sa: InstalledSa },
+    /// The last step: the owner takes the SA out.
+    Remove { sa: InstalledSa },
+    /// The last step: an address moves.
+    Move,
+    /// The last step: a pool is added.
+    Pool(Ipv4Prefix),
+    /// The last step: all tables are exchanged.
+    RemoveAll,
+}
+
+impl Executor {
+    /// An executor over empty tables.
+    pub fn new(workers: u16, sa_capacity: u32) -> Executor {
+        Executor {
+            workers,
+            sa_capacity,
+            installed: HashMap::new(),
+            selected: HashMap::new(),
+            pools: Vec::new(),
+            under_way: Vec::with_capacity(MAX_IN_FLIGHT),
+            next_ticket: 0,
+        }
+    }
+
+    /// Commands under way.
+    pub fn in_flight(&self) -> usize {
+        self.under_way.len()
+    }
+
+    /// SAs installed.
+    pub fn installed(&self) -> usize {
+        self.installed.len()
+    }
+
+    /// Begins a command; gives it back if it must wait for commands under way.
+    pub fn submit(&mut self, command: Command, todo: &mut Todo) -> Option<Command> {
+        let touches = self.touches(&command.action);
+        let free = self.under_way.len() < MAX_IN_FLIGHT
+            && self.under_way.iter().all(|other| !touches.conflict(other.touches));
+        if !free {
+            return Some(command);
+        }
+        let Command { id, action } = command;
+        let begun = match action {
+            Action::InstallSa(pair) => self.install(id, touches, &pair, todo),
+            Action::SelectOutbound { inbound_spi } => self.select_outbound(id, touches, inbound_spi, todo),
+            Action::RemoveSa { inbound_spi } => self.remove(id, touches, inbound_spi, todo),
+            Action::MovePeer { inbound_spi, peer_outer, encapsulation } => self.find(inbound_spi).map(|_| {
+                let operation = Operation::MovePeer { inbound_spi, peer_outer, encapsulation };
+                let ticket = self.begin(id, touches, Step::Move);
+                self.instruct_owner(ticket, inbound_spi, operation, None, todo);
+            }),
+            Action::AddPool(range) => self.add_pool(id, touches, range, todo),
+            Action::RemoveAll => {
+                let ticket = self.begin(id, touches, Step::RemoveAll);
+                let capacity = self.sa_capacity;
+                self.instruct_all(ticket, todo, || Operation::RemoveAll(Tables::new(capacity)));
+                Ok(())
+            }
+            // Nothing else is under way when a barrier is reached.
+            Action::Barrier => Err(AckStatus::Done),
+        };
+        if let Err(status) = begun {
+            todo.acknowledgements.push((id, status));
+        }
+        None
+    }
+
+    /// Takes a worker's report; goes on with the next step when it was the last one awaited.
+    pub fn complete(&mut self, ticket: u64, status: AckStatus, todo: &mut Todo) {
+        let Some(place) = self.under_way.iter().position(|command| command.ticket == ticket) else { return };
+        let Some(command) = self.under_way.get_mut(place) else { return };
+        if command.status == AckStatus::Done {
+            command.status = status;
+        }
+        command.outstanding = command.outstanding.saturating_sub(1);
+        if command.outstanding == 0 {
+            let command = self.under_way.swap_remove(place);
+            self.next_step(command, todo);
+        }
+    }
+
+    fn touches(&self, action: &Action) -> Touches {
+        let sa = |inbound_spi: u32, inner: Option<Ipv4Addr>| {
+            let slot = slot_of_spi(inbound_spi, self.sa_capacity);
+            let known = self.installed.get(&slot).map(|sa| sa.inner);
+            Touches::Sa { slot, inner: inner.or(known).unwrap_or(Ipv4Addr::UNSPECIFIED) }
+        };
+        match action {
+            Action::InstallSa(pair) => sa(pair.inbound_spi, Some(pair.peer_inner)),
+            Action::SelectOutbound { inbound_spi }
+            | Action::RemoveSa { inbound_spi }
+            | Action::MovePeer { inbound_spi, .. } => sa(*inbound_spi, None),
+            Action::AddPool(_) | Action::RemoveAll | Action::Barrier => Touches::Everything,
+        }
+    }
+
+    fn find(&self, inbound_spi: u32) -> Result<InstalledSa, AckStatus> {
+        self.installed
+            .get(&slot_of_spi(inbound_spi, self.sa_capacity))
+            .filter(|sa| sa.inbound_spi == inbound_spi)
+            .copied()
+            .ok_or(AckStatus::NoSuchSa)
+    }
+
+    fn install(
+        &mut self,
+        id: u64,
+        touches: Touches,
+        pair: &SaPair,
+        todo: &mut Todo,
+    ) -> Result<(), AckStatus> {
+        let slot = slot_of_spi(pair.inbound_spi, self.sa_capacity);
+        if self.installed.contains_key(&slot) {
+            return Err(AckStatus::SlotInUse);
+        }
+        let operation = Operation::Install(WorkerSa::new(pair)?);
+        let sa = InstalledSa { inbound_spi: pair.inbound_spi, inner: pair.peer_inner };
+        let statistics = SaStats {
+            inbound_spi: pair.inbound_spi,
+            outbound_reserved_end: pair.first_outbound_sequence,
+            highest_inbound_sequence: pair.highest_inbound_sequence,
+            ..SaStats::default()
+        };
+        self.installed.insert(slot, sa);
+        let ticket = self.begin(id, touches, Step::Install { sa, select: pair.outbound_selected });
+        self.instruct_owner(ticket, pair.inbound_spi, operation, Some(statistics), todo);
+        Ok(())
+    }
+
+    fn select_outbound(
+        &mut self,
+        id: u64,
+        touches: Touches,
+        inbound_spi: u32,
+        todo: &mut Todo,
+    ) -> Result<(), AckStatus> {
+        let sa = self.find(inbound_spi)?;
+        self.select(id, touches, sa, false, todo);
+        Ok(())
+    }
+
+    fn remove(
+        &mut self,
+        id: u64,
+        touches: Touches,
+        inbound_spi: u32,
+        todo: &mut Todo,
+    ) -> Result<(), AckStatus> {
+        let sa = self.find(inbound_spi)?;
+        if self.selected.get(&sa.inner) == Some(&inbound_spi) {
+            self.selected.remove(&sa.inner);
+            let ticket = self.begin(id, touches, Step::Clear { sa });
+            self.point_all_at(ticket, sa.inner, None, todo);
+        } else {
+            self.take_out(id, touches, sa, AckStatus::Done, todo);
+        }
+        Ok(())
+    }
+
+    fn add_pool(
+        &mut self,
+        id: u64,
+        touches: Touches,
+        range: Ipv4Prefix,
+        todo: &mut Todo,
+    ) -> Result<(), AckStatus> {
+        // A control plane that attached again declares its pools again.
+        if self.pools.contains(&range) {
+            return Err(AckStatus::Done);
+        }
+        let mut maps = (0..self.workers).map(|_| PoolMap::new(range)).collect::<Result<Vec<_>, _>>()?;
+        let ticket = self.begin(id, touches, Step::Pool(range));
+        for worker in 0..self.workers {
+            let Some(map) = maps.pop() else { break };
+            self.instruct(ticket, worker, Operation::AddPool(map), None, todo);
+        }
+        Ok(())
+    }
+
+    fn next_step(&mut self, command: UnderWay, todo: &mut Todo) {
+        let UnderWay { command_id: id, touches, status, step, .. } = command;
+        let done = status == AckStatus::Done;
+        match step {
+            Step::Install { sa, select: true } if done => return self.select(id, touches, sa, true, todo),
+            Step::Install { sa, .. } if !done => self.forget(sa),
+            Step::Select { sa, previous, fresh } if !done => {
+                match previous {
+                    Some(spi) => self.selected.insert(sa.inner, spi),
+                    None => self.selected.remove(&sa.inner),
+                };
+                let ticket = self.begin_failed(id, touches, Step::Unselect { sa, fresh }, status);
+                return self.point_all_at(ticket, sa.inner, previous, todo);
+            }
+            Step::Unselect { sa, fresh: true } | Step::Clear { sa } => {
+                return self.take_out(id, touches, sa, status, todo);
+            }
+            Step::Remove { sa } => self.forget(sa),
+            Step::Pool(range) if done => self.pools.push(range),
+            Step::RemoveAll => {
+                self.installed.clear();
+                self.selected.clear();
+                self.pools.clear();
+            }
+            Step::Install { .. }
+            | Step::Select { .. }
+            | Step::Unselect { .. }
+            | Step::Move
+            | Step::Pool(_) => {}
+        }
+        todo.acknowledgements.push((id, status));
+    }
+
+    fn select(&mut self, id: u64, touches: Touches, sa: InstalledSa, fresh: bool, todo: &mut Todo) {
+        let previous = self.selected.insert(sa.inner, sa.inbound_spi);
+        let ticket = self.begin(id, touches, Step::Select { sa, previous, fresh });
+        self.point_all_at(ticket, sa.inner, Some(sa.inbound_spi), todo);
+    }
+
+    fn take_out(&mut self, id: u64, touches: Touches, sa: InstalledSa, status: AckStatus, todo: &mut Todo) {
+        let ticket = self.begin_failed(id, touches, Step::Remove { sa }, status);
+        let operation = Operation::Remove { inbound_spi: sa.inbound_spi };
+        self.instruct_owner(ticket, sa.inbound_spi, operation, None, todo);
+    }
+
+    fn forget(&mut self, sa: InstalledSa) {
+        self.installed.remove(&slot_of_spi(sa.inbound_spi, self.sa_capacity));
+    }
+
+    fn begin(&mut self, command_id: u64, touches: Touches, step: Step) -> u64 {
+        self.begin_failed(command_id, touches, step, AckStatus::Done)
+    }
+
+    /// Begins a step of a command that has failed already, if `status` says so: what it undoes does not hide why.
+    fn begin_failed(&mut self, command_id: u64, touches: Touches, step: Step, status: AckStatus) -> u64 {
+        let ticket = self.next_ticket;
+        self.next_ticket += 1;
+        self.under_way.push(UnderWay { ticket, command_id, touches, outstanding: 0, status, step });
+        ticket
+    }
+
+    fn point_all_at(&mut self, ticket: u64, inner: Ipv4Addr, inbound_spi: Option<u32>, todo: &mut Todo) {
+        self.instruct_all(ticket, todo, || Operation::SetOutbound { inner, inbound_spi });
+    }
+
+    fn instruct_all(&mut self, ticket: u64, todo: &mut Todo, mut operation: impl FnMut() -> Operation) {
+        for worker in 0..self.workers {
+            self.instruct(ticket, worker, operation(), None, todo);
+        }
+    }
+
+    fn instruct_owner(
+        &mut self,
+        ticket: u64,
+        inbound_spi: u32,
+        operation: Operation,
+        statistics: Option<SaStats>,
+        todo: &mut Todo,
+    ) {
+        let owner = owner_of_spi(inbound_spi, self.sa_capacity, self.workers);
+        self.instruct(ticket, owner, operation, statistics, todo);
+    }
+
+    fn instruct(
+        &mut self,
+        ticket: u64,
+        worker: u16,
+        operation: Operation,
+        statistics: Option<SaStats>,
+        todo: &mut Todo,
+    ) {
+        if let Some(command) = self.under_way.iter_mut().find(|command| command.ticket == ticket) {
+            command.outstanding += 1;
+        }
+        todo.instructions.push((worker, Instruction { ticket, operation, statistics }));
+    }
+}
+
+impl Touches {
+    fn conflict(self, other: Touches) -> bool {
+        match (self, other) {
+            (Touches::Sa { slot: a, inner: x }, Touches::Sa { slot: b, inner: y }) => a == b || x == y,
+            (Touches::Everything, _) | (_, Touches::Everything) => true,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use causeway_shared::sa::{
+        Encapsulation, EspKeys, EspSuite, MAX_CIPHER_KEY, MAX_INTEGRITY_KEY, SALT_LEN, SaLimits, Selector,
+    };
+
+    use super::*;
+
+    const CAPACITY: u32 = 256;
+    const INNER: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 1);
+    const ANY: Selector = Selector {
+        protocol: 0,
+        first: Ipv4Addr::UNSPECIFIED,
+        last: Ipv4Addr::BROADCAST,
+        first_port: 0,
+        last_port: u16::MAX,
+    };
+
+    fn pair(inbound_spi: u32, inner: Ipv4Addr, outbound_selected: bool) -> Action {
+        let keys =
+            EspKeys { cipher: [7; MAX_CIPHER_KEY], salt: [8; SALT_LEN], integrity: [0; MAX_INTEGRITY_KEY] };
+        Action::InstallSa(Box::new(SaPair {
+            inbound_spi,
+            outbound_spi: 0x7000,
+            session_id: 1,
+            suite: EspSuite::Aes256Gcm16,
+            esn: false,
+            inbound_keys: keys.clone(),
+            outbound_keys: keys,
+            local_outer: Ipv4Addr::new(192, 0, 2, 1),
+            peer_outer: Ipv4Addr::new(192, 0, 2, 9),
+            encapsulation: Encapsulation::Esp,
+            peer_inner: inner,
+            peer_selectors: vec![ANY],
+            local_selectors: vec![ANY],
+            replay_window: 64,
+            first_outbound_sequence: 5,
+            highest_inbound_sequence: 3,
+            limits: SaLimits::default(),
+            outbound_selected,
+        }))
+    }
+
+    /// Two workers that answer by a rule, in order, and a record of everything.
+    struct Harness {
+        executor: Executor,
+        todo: Todo,
+        trace: Vec<String>,
+        acknowledged: Vec<(u64, AckStatus)>,
+        fail: Option<(&'static str, AckStatus)>,
+    }
+
+    impl Harness {
+        fn new() -> Harness {
+            Harness {
+                executor: Executor::new(2, CAPACITY),
+                todo: Todo::default(),
+                trace: Vec::new(),
+                acknowledged: Vec::new(),
+                fail: None,
+            }
+        }
+
+        fn submit(&mut self, id: u64, action: Action) -> bool {
+            let waits = self.executor.submit(Command { id, action }, &mut self.todo).is_some();
+            self.acknowledged.append(&mut self.todo.acknowledgements);
+            !waits
+        }
+
+        /// Answers everything until nothing is under way.
+        fn settle(&mut self) {
+            while !self.todo.instructions.is_empty() {
+                for (worker, instruction) in std::mem::take(&mut self.todo.instructions) {
+                    let name = describe(&instruction.operation);
+                    let status = match self.fail {
+                        Some((failing, status)) if name.starts_with(failing) => status,
+                        _ => AckStatus::Done,
+                    };
+                    self.trace.push(format!("{worker} {name}"));
+                    self.executor.complete(instruction.ticket, status, &mut self.todo);
+                }
+            }
+            self.acknowledged.append(&mut self.todo.acknowledgements);
+            assert_eq!(self.executor.in_flight(), 0);
+        }
+
+        fn run(&mut self, id: u64, action: Action) -> AckStatus {
+            assert!(self.submit(id, action), "nothing is under way, so nothing waits");
+            self.settle();
+            let (acknowledged_id, status) = self.acknowledged.pop().unwrap();
+            assert_eq!((acknowledged_id, self.acknowledged.len()), (id, 0), "one acknowledgement each");
+            status
+        }
+
+        fn traced(&mut self) -> Vec<String> {
+            std::mem::take(&mut self.trace)
+        }
+    }
+
+    fn describe(operation: &Operation) -> String {
+        match operation {
+            Operation::Install(sa) => format!("install {:x}", sa.inbound_spi()),
+            Operation::Remove { inbound_spi } => format!("remove {inbound_spi:x}"),
+            Operation::SetOutbound { inner, inbound_spi: Some(spi) } => format!("point {inner} at {spi:x}"),
+            Operation::SetOutbound { inner, inbound_spi: None } => format!("clear {inner}"),
+            Operation::MovePeer { inbound_spi, .. } => format!("move {inbound_spi:x}"),
+            Operation::AddPool(pool) => format!("pool {}", pool.range()),
+            Operation::RemoveAll(_) => "remove all".into(),
+        }
+    }
+
+    #[test]
+    fn an_sa_is_installed_at_its_owner_before_anyone_points_at_it_and_taken_out_after_nobody_does() {
+        let mut harness = Harness::new();
+        assert_eq!(harness.run(1, pair(0x1003, INNER, true)), AckStatus::Done);
+        assert_eq!(
+            harness.traced(),
+            ["1 install 1003", "0 point 10.9.0.1 at 1003", "1 point 10.9.0.1 at 1003"]
+        );
+        assert_eq!(harness.run(2, Action::RemoveSa { inbound_spi: 0x1003 }), AckStatus::Done);
+        assert_eq!(harness.traced(), ["0 clear 10.9.0.1", "1 clear 10.9.0.1", "1 remove 1003"]);
+        assert_eq!(harness.executor.installed(), 0);
+    }
+
+    #[test]
+    fn a_rekey_changes_over_and_the_old_sa_leaves_without_touching_the_address() {
+        let mut harness = Harness::new();
+        harness.run(1, pair(0x1002, INNER, true));
+        assert_eq!(harness.run(2, pair(0x1005, INNER, false)), AckStatus::Done);
+        assert_eq!(harness.run(3, Action::SelectOutbound { inbound_spi: 0x1005 }), AckStatus::Done);
+        harness.traced();
+        assert_eq!(harness.run(4, Action::RemoveSa { inbound_spi: 0x1002 }), AckStatus::Done);
+        assert_eq!(harness.traced(), ["0 remove 1002"]);
+        assert_eq!(harness.run(5, Action::RemoveSa { inbound_spi: 0x1005 }), AckStatus::Done);
+        assert_eq!(harness.traced(), ["0 clear 10.9.0.1", "1 clear 10.9.0.1", "1 remove 1005"]);
+    }
+
+    #[test]
+    fn what_cannot_be_is_refused_without_asking_a_worker() {
+        let mut harness = Harness::new();
+        harness.run(1, pair(0x1002, INNER, true));
+        harness.traced();
+        for (action, status) in [
+            (pair(0x2002, Ipv4Addr::new(10, 9, 0, 2), true), AckStatus::SlotInUse),
+            (Action::RemoveSa { inbound_spi: 0x2002 }, AckStatus::NoSuchSa),
+            (Action::SelectOutbound { inbound_spi: 0x1004 }, AckStatus::NoSuchSa),
+            (
+                Action::MovePeer {
+                    inbound_spi: 0x1004,
+                    peer_outer: INNER,
+                    encapsulation: Encapsulation::Esp,
+                },
+                AckStatus::NoSuchSa,
+            ),
+            (Action::Barrier, AckStatus::Done),
+        ] {
+            assert_eq!(harness.run(2, action), status);
+        }
+        assert_eq!(harness.traced(), [""; 0]);
+    }
+
+    #[test]
+    fn a_selection_that_fails_is_undone_and_its_reason_is_told() {
+        let mut harness = Harness::new();
+        harness.fail = Some(("point", AckStatus::NoSuchPool));
+        assert_eq!(harness.run(1, pair(0x1002, INNER, true)), AckStatus::NoSuchPool);
+        assert_eq!(
+            harness.traced(),
+            [
+                "0 install 1002",
+                "0 point 10.9.0.1 at 1002",
+                "1 point 10.9.0.1 at 1002",
+                "0 clear 10.9.0.1",
+                "1 clear 10.9.0.1",
+                "0 remove 1002"
+            ]
+        );
+        assert_eq!(harness.executor.installed(), 0);
+        harness.fail = None;
+        assert_eq!(harness.run(2, pair(0x1002, INNER, true)), AckStatus::Done);
+
+        harness.run(3, pair(0x1005, INNER, false));
+        harness.fail = Some(("point 10.9.0.1 at 1005", AckStatus::TableFull));
+        harness.traced();
+        assert_eq!(harness.run(4, Action::SelectOutbound { inbound_spi: 0x1005 }), AckStatus::TableFull);
+        assert_eq!(
+            harness.traced()[2..],
+            ["0 point 10.9.0.1 at 1002", "1 point 10.9.0.1 at 1002"],
+            "the old SA goes on sending"
+        );
+        assert_eq!(harness.executor.installed(), 2);
+    }
+
+    #[test]
+    fn an_installation_that_the_worker_refuses_leaves_nothing() {
+        let mut harness = Harness::new();
+        harness.fail = Some(("install", AckStatus::OutOfRange));
+        assert_eq!(harness.run(1, pair(0x1002, INNER, true)), AckStatus::OutOfRange);
+        assert_eq!(harness.traced(), ["0 install 1002"]);
+        assert_eq!(harness.executor.installed(), 0);
+    }
+
+    #[test]
+    fn commands_on_different_sas_overlap_and_those_on_the_same_one_wait() {
+        let mut harness = Harness::new();
+        assert!(harness.submit(1, pair(0x1002, INNER, true)));
+        assert!(harness.submit(2, pair(0x1003, Ipv4Addr::new(10, 9, 0, 2), true)));
+        assert_eq!(harness.executor.in_flight(), 2);
+        assert!(!harness.submit(3, Action::RemoveSa { inbound_spi: 0x1002 }), "same SA");
+        assert!(!harness.submit(3, pair(0x1004, INNER, false)), "same address");
+        assert!(!harness.submit(3, Action::Barrier), "everything before it");
+        harness.settle();
+        assert!(harness.acknowledged.iter().all(|(_, status)| *status == AckStatus::Done));
+        assert_eq!(harness.acknowledged.len(), 2);
+        assert!(harness.submit(3, Action::Barrier));
+    }
+
+    #[test]
+    fn the_commands_under_way_are_bounded() {
+        let mut harness = Harness::new();
+        for number in 0..MAX_IN_FLIGHT as u32 {
+            assert!(harness.submit(
+                u64::from(number),
+                pair(0x1000 + number, Ipv4Addr::from(0x0a00_0000 + number), false)
+            ));
+        }
+        assert!(!harness.submit(99, pair(0x1000 + MAX_IN_FLIGHT as u32, INNER, false)));
+        harness.settle();
+        assert_eq!(harness.executor.installed(), MAX_IN_FLIGHT);
+    }
+
+    #[test]
+    fn pools_go_to_every_worker_once_and_remove_all_forgets_everything() {
+        let mut harness = Harness::new();
+        let pool: Ipv4Prefix = "10.9.0.0/24".parse().unwrap();
+        assert_eq!(harness.run(1, Action::AddPool(pool)), AckStatus::Done);
+        assert_eq!(harness.traced(), ["0 pool 10.9.0.0/24", "1 pool 10.9.0.0/24"]);
+        assert_eq!(harness.run(2, Action::AddPool(pool)), AckStatus::Done);
+        assert_eq!(harness.traced(), [""; 0], "declared again after an attachment");
+        harness.run(3, pair(0x1002, INNER, true));
+        harness.traced();
+        assert_eq!(harness.run(4, Action::RemoveAll), AckStatus::Done);
+        assert_eq!(harness.traced(), ["0 remove all", "1 remove all"]);
+        assert_eq!(harness.run(5, Action::RemoveSa { inbound_spi: 0x1002 }), AckStatus::NoSuchSa);
+        assert_eq!(harness.run(6, Action::AddPool(pool)), AckStatus::Done);
+        assert_eq!(harness.traced().len(), 2);
+    }
+}

@@ -1,0 +1,233 @@
+//! The poll loop of one worker: its queues and mailbox in, the path in the middle, [`WorkerSink`] out.
+//!
+//! A turn takes at most a burst from every source, so that none starves the others. After start the loop allocates
+//! nothing, takes no lock, logs nothing and makes no system call, but for two: the control plane's doorbell when that has
+//! said that it sleeps, and the pause of an idle worker on a shared machine (`dataplane.idle_sleep_usecs`).
+
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use causeway_dpdk::{BURST, Mbuf, RxQueue};
+use causeway_shared::counters::{COUNTERS, Flow};
+use causeway_shared::wire::{Datagram, MAX_DATAGRAM};
+use causeway_shm::{Consumer, CounterBlock, Heartbeat, WorkerSide, monotonic_ns};
+
+use crate::dpdk_buffer::PoolAllocator;
+use crate::handoff::{Mailbox, Report};
+use crate::path::{Now, Path, PortId};
+use crate::ports::WorkerPorts;
+use crate::sink::{Handoff, Sink};
+use crate::worker_sink::WorkerSink;
+
+/// Empty turns before a worker rests, if it may.
+const IDLE_TURNS: u32 = 64;
+/// Instructions taken in one turn.
+const INSTRUCTIONS: usize = 8;
+/// Datagrams of the control plane taken in one turn.
+const DATAGRAMS: usize = 8;
+/// Time between two calls of `Path::tick`, nanoseconds.
+const TICK_NS: u64 = 100_000_000;
+/// Time between two copies of counters and heartbeats to the segment, nanoseconds.
+const PUBLISH_NS: u64 = 10_000_000;
+const NS_PER_MS: u64 = 1_000_000;
+
+/// One worker; lives on its own thread.
+pub struct Worker {
+    index: u16,
+    path: Path<PoolAllocator>,
+    receive: Vec<(PortId, RxQueue)>,
+    sink: WorkerSink,
+    mailboxes: Arc<[Mailbox]>,
+    to_send: Option<Outgoing>,
+    published: Published,
+    idle_sleep: Duration,
+    burst: Vec<Mbuf>,
+    handed: Vec<Handoff<Mbuf>>,
+    next_tick_ns: u64,
+    next_publish_ns: u64,
+}
+
+/// The ring of datagrams to send, and room for one of them.
+struct Outgoing {
+    ring: Consumer<Datagram>,
+    datagram: Datagram,
+}
+
+/// What the control plane reads.
+struct Published {
+    counters: CounterBlock,
+    heartbeat: Heartbeat,
+    /// The counters as they were published last.
+    last: [u64; COUNTERS],
+}
+
+impl Worker {
+    /// Puts a worker together.
+    pub fn new(
+        path: Path<PoolAllocator>,
+        ports: WorkerPorts,
+        mailboxes: Arc<[Mailbox]>,
+        side: WorkerSide,
+        idle_sleep: Duration,
+    ) -> Worker {
+        let WorkerSide { index, events, punts, to_send, counters, heartbeat, stats } = side;
+        Worker {
+            index: u16::try_from(index).unwrap_or(u16::MAX),
+            path,
+            receive: ports.receive,
+            sink: WorkerSink::new(ports.transmit, mailboxes.clone(), events, punts, stats),
+            mailboxes,
+            to_send: to_send.map(|ring| Outgoing {
+                ring,
+                datagram: Datagram {
+                    local: Ipv4Addr::UNSPECIFIED,
+                    local_port: 0,
+                    peer: Ipv4Addr::UNSPECIFIED,
+                    peer_port: 0,
+                    payload: Vec::with_capacity(MAX_DATAGRAM),
+                },
+            }),
+            published: Published { counters, heartbeat, last: [0; COUNTERS] },
+            idle_sleep,
+            burst: Vec::with_capacity(BURST),
+            handed: Vec::with_capacity(BURST),
+            next_tick_ns: 0,
+            next_publish_ns: 0,
+        }
+    }
+
+    /// Polls until `stop`; then sends what it has and returns, so that its queues can be dropped.
+    pub fn run(mut self, stop: &AtomicBool) {
+        let mut idle_turns = 0;
+        if self.index == 0 {
+            let now = self.begin_turn();
+            self.path.announce(now, &mut self.sink);
+        }
+        // Relaxed: the flag carries no data.
+        while !stop.load(Ordering::Relaxed) {
+            if self.turn() {
+                idle_turns = 0;
+                continue;
+            }
+            idle_turns += 1;
+            if idle_turns >= IDLE_TURNS && !self.idle_sleep.is_zero() {
+                thread::sleep(self.idle_sleep);
+            }
+        }
+        self.sink.flush();
+        self.publish(monotonic_ns());
+    }
+
+    /// One turn; answers whether there was anything to do.
+    fn turn(&mut self) -> bool {
+        let now = self.begin_turn();
+        let mut busy = self.receive(now);
+        busy |= self.take_handoffs(now);
+        busy |= self.follow_instructions(now);
+        busy |= self.send_datagrams(now);
+        busy |= self.sink.flush();
+        let now_ns = now.monotonic_ms * NS_PER_MS;
+        if now_ns >= self.next_tick_ns {
+            self.next_tick_ns = now_ns + TICK_NS;
+            self.path.tick(now, &mut self.sink);
+        }
+        if now_ns >= self.next_publish_ns {
+            self.next_publish_ns = now_ns + PUBLISH_NS;
+            self.publish(now_ns);
+        }
+        busy
+    }
+
+    fn begin_turn(&mut self) -> Now {
+        let now_ns = monotonic_ns();
+        self.sink.set_now(now_ns);
+        Now { monotonic_ms: now_ns / NS_PER_MS }
+    }
+
+    fn receive(&mut self, now: Now) -> bool {
+        let mut busy = false;
+        for (port, queue) in &mut self.receive {
+            if queue.burst(&mut self.burst) > 0 {
+                busy = true;
+                self.path.receive(now, *port, &mut self.burst, &mut self.sink);
+            }
+        }
+        busy
+    }
+
+    fn take_handoffs(&mut self, now: Now) -> bool {
+        let Some(mailbox) = self.mailboxes.get(usize::from(self.index)) else { return false };
+        self.handed.extend(std::iter::from_fn(|| mailbox.handoffs.pop()).take(BURST));
+        let busy = !self.handed.is_empty();
+        if busy {
+            self.path.resume(now, &mut self.handed, &mut self.sink);
+        }
+        let mut frames = 0;
+        while frames < BURST
+            && let Some((port, frame)) = mailbox.frames.pop()
+        {
+            self.sink.tx(port, frame);
+            frames += 1;
+        }
+        busy || frames > 0
+    }
+
+    fn follow_instructions(&mut self, now: Now) -> bool {
+        let Some(mailbox) = self.mailboxes.get(usize::from(self.index)) else { return false };
+        let mut followed = 0;
+        while followed < INSTRUCTIONS
+            && let Some(instruction) = mailbox.instructions.pop()
+        {
+            if let Some(initial) = instruction.statistics {
+                self.sink.stats().slot(initial.inbound_spi).begin(&initial);
+            }
+            let applied = self.path.apply(now, instruction.operation, &mut self.sink);
+            // The manager has fewer instructions out than this queue has places, so there is room.
+            let refused = mailbox.reports.push(Report { ticket: instruction.ticket, applied });
+            debug_assert!(refused.is_ok());
+            followed += 1;
+        }
+        followed > 0
+    }
+
+    fn send_datagrams(&mut self, now: Now) -> bool {
+        let Some(outgoing) = &mut self.to_send else { return false };
+        let mut taken = 0;
+        while taken < DATAGRAMS {
+            let datagram = &mut outgoing.datagram;
+            let popped = outgoing.ring.pop_ref(|next| {
+                datagram.local = next.local;
+                datagram.local_port = next.local_port;
+                datagram.peer = next.peer;
+                datagram.peer_port = next.peer_port;
+                datagram.payload.clear();
+                datagram.payload.extend_from_slice(next.payload);
+            });
+            match popped {
+                Ok(None) => break,
+                // A refusal is counted under its reason by the path; nobody waits for an answer here.
+                Ok(Some(())) => {
+                    let _ = self.path.send_datagram(now, &outgoing.datagram, &mut self.sink);
+                }
+                Err(_) => self.path.counters_mut().flow(Flow::MalformedSlots, 1),
+            }
+            taken += 1;
+        }
+        taken > 0
+    }
+
+    fn publish(&mut self, now_ns: u64) {
+        self.sink.settle(self.path.counters_mut());
+        let Published { counters, heartbeat, last } = &mut self.published;
+        for (index, (now, before)) in self.path.counters().words().iter().zip(last.iter_mut()).enumerate() {
+            if now != before {
+                counters.add(index, now.wrapping_sub(*before));
+                *before = *now;
+            }
+        }
+        heartbeat.beat(now_ns);
+    }
+}
