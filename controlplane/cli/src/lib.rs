@@ -1,1 +1,89 @@
-//! The operator's command: supervisor and management client.
+//! The operator's command. Enters: arguments, the configuration file, the management API. Leaves: the two daemons under
+//! supervision, tables for people, JSON for programs, and an exit code (see [`exit::Exit`]).
+
+mod args;
+mod client;
+mod config_command;
+pub mod exit;
+mod launch;
+mod run;
+mod show;
+mod user;
+
+use std::ffi::OsString;
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::{CommandFactory, FromArgMatches};
+
+use args::{Arguments, Command, ConfigCommand, UserCommand};
+use exit::{Exit, Failure};
+
+/// What was built, stamped by the root package's build script.
+#[derive(Clone, Copy, Debug)]
+pub struct Build {
+    /// Semantic version.
+    pub version: &'static str,
+    /// Git commit, `-dirty` behind it if the tree had changes; `unknown` outside git.
+    pub commit: &'static str,
+}
+
+impl Build {
+    /// One line, as `causeway version` prints it.
+    pub fn line(self) -> String {
+        format!("causeway {} ({})", self.version, self.commit)
+    }
+}
+
+/// Runs the command with the process's arguments.
+pub fn main(build: Build) -> ExitCode {
+    let mut out = std::io::stdout().lock();
+    let outcome = execute(std::env::args_os(), build, &mut out);
+    let exit = match outcome.and_then(|exit| out.flush().map(|()| exit).map_err(Failure::from)) {
+        Ok(exit) => exit,
+        // The reader (`head`, a pager) has seen enough.
+        Err(Failure::Output(error)) if error.kind() == std::io::ErrorKind::BrokenPipe => Exit::Ok,
+        Err(failure) => {
+            eprintln!("causeway: {failure}");
+            failure.exit()
+        }
+    };
+    ExitCode::from(exit as u8)
+}
+
+fn execute(args: impl Iterator<Item = OsString>, build: Build, out: &mut dyn Write) -> Result<Exit, Failure> {
+    let matches = Arguments::command().version(build.version).try_get_matches_from(args);
+    let arguments = match matches.and_then(|mut matches| Arguments::from_arg_matches_mut(&mut matches)) {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            let exit = if error.use_stderr() { Exit::Usage } else { Exit::Ok };
+            error.print()?;
+            return Ok(exit);
+        }
+    };
+    match arguments.command {
+        Command::Run(run) => run::run(&run, build),
+        Command::Config(ConfigCommand::Check { file, json }) => config_command::check(&file, json, out),
+        Command::Config(ConfigCommand::Example) => {
+            out.write_all(causeway_shared::config::example().as_bytes())?;
+            Ok(Exit::Ok)
+        }
+        Command::Config(ConfigCommand::Manual) => {
+            out.write_all(causeway_shared::config::manual().as_bytes())?;
+            Ok(Exit::Ok)
+        }
+        Command::Show(show) => show::show(&show, out),
+        Command::Clear(clear) => show::clear(&clear, out),
+        Command::Rekey(rekey) => show::rekey(&rekey, out),
+        Command::User(UserCommand::Hash) => user::hash(out),
+        Command::Version => {
+            writeln!(out, "{}", build.line())?;
+            Ok(Exit::Ok)
+        }
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Arguments::command(), "causeway", out);
+            Ok(Exit::Ok)
+        }
+        Command::Launch(launch) => launch::launch(&launch),
+    }
+}

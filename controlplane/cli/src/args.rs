@@ -1,0 +1,197 @@
+//! The command line, declared once: help texts, parser and shell completions come from here.
+
+use std::path::PathBuf;
+
+use causeway_shared::config::DEFAULT_PATH;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::exit;
+
+/// Causeway's command: runs the VPN concentrator and looks into it.
+#[derive(Debug, Parser)]
+#[command(name = "causeway", after_help = exit::HELP, subcommand_required = true, arg_required_else_help = true)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Start both daemons and keep them running until SIGTERM or SIGINT.
+    Run(Run),
+    /// Check a configuration file, or print an example or the manual.
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Show sessions, counters or health.
+    Show(Show),
+    /// End a session: its client gets an IKE delete and its address is free again.
+    Clear(Clear),
+    /// Give a session new keys now.
+    Rekey(Rekey),
+    /// Help with local users.
+    #[command(subcommand)]
+    User(UserCommand),
+    /// Print version and commit.
+    Version,
+    /// Print a completion script for a shell.
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+    /// Become a daemon that dies with its supervisor.
+    #[command(hide = true)]
+    Launch(Launch),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Run {
+    /// Configuration file.
+    #[arg(long, value_name = "FILE", default_value = DEFAULT_PATH)]
+    pub config: PathBuf,
+    /// Directory of the daemons' programs; by default beside this program, then in PATH.
+    #[arg(long, value_name = "DIR")]
+    pub programs: Option<PathBuf>,
+    /// Seconds that the control plane gets to say goodbye to its clients, and the data plane to stop its ports.
+    #[arg(long, value_name = "SECS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=600))]
+    pub stop_timeout: u64,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConfigCommand {
+    /// Name every mistake with line, key and remedy; exit code 0 if there is none.
+    Check {
+        /// Configuration file.
+        #[arg(default_value = DEFAULT_PATH)]
+        file: PathBuf,
+        /// Print one JSON object: file, ok, mistakes, warnings.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print a commented configuration file.
+    Example,
+    /// Print the reference of all keys (Markdown).
+    Manual,
+}
+
+/// Where the management API is.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Api {
+    /// Unix socket of the management API.
+    #[arg(long, value_name = "PATH", global = true)]
+    pub socket: Option<PathBuf>,
+    /// Configuration file that names the socket.
+    #[arg(long, value_name = "FILE", global = true, conflicts_with = "socket")]
+    pub config: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Show {
+    #[command(flatten)]
+    pub api: Api,
+    /// Print the API's answer as it is.
+    #[arg(long, global = true)]
+    pub json: bool,
+    #[command(subcommand)]
+    pub what: What,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum What {
+    /// Who is connected.
+    Sessions {
+        /// Only sessions of this user.
+        #[arg(long)]
+        user: Option<String>,
+        /// Sessions in one answer of the API; with --json one answer is printed.
+        #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+        limit: Option<u32>,
+        /// With --json: the page to print, as `next_page_token` of the last one says.
+        #[arg(long, requires = "json")]
+        page_token: Option<String>,
+    },
+    /// Everything about one session.
+    Session {
+        /// Its id, as `show sessions` lists it.
+        id: String,
+    },
+    /// Packets, drops and IKE events since the start.
+    Counters {
+        /// Those that are zero, too.
+        #[arg(long)]
+        all: bool,
+    },
+    /// Whether all is well; exit code 1 if not.
+    Health,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Clear {
+    #[command(flatten)]
+    pub api: Api,
+    #[command(subcommand)]
+    pub what: ClearWhat,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ClearWhat {
+    /// End one session.
+    Session {
+        /// Its id, as `show sessions` lists it.
+        id: String,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Rekey {
+    #[command(flatten)]
+    pub api: Api,
+    #[command(subcommand)]
+    pub what: RekeyWhat,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum RekeyWhat {
+    /// Rekey one session.
+    Session {
+        /// Its id, as `show sessions` lists it.
+        id: String,
+        /// Which SA gets new keys.
+        #[arg(value_enum, default_value_t = Sa::Child)]
+        sa: Sa,
+    },
+}
+
+/// Which SA of a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Sa {
+    /// The IKE SA.
+    Ike,
+    /// The Child SAs.
+    Child,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum UserCommand {
+    /// Read a password and print its line for a [[user]] of the configuration.
+    Hash,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Launch {
+    /// Process id of the supervisor.
+    #[arg(long)]
+    pub parent: i32,
+    /// Program and its arguments.
+    #[arg(last = true, required = true)]
+    pub command: Vec<std::ffi::OsString>,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_declaration_is_consistent() {
+        super::Arguments::command().debug_assert();
+    }
+}
