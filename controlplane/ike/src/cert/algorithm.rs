@@ -67,18 +67,21 @@ impl Scheme {
 
     /// The AlgorithmIdentifier that we send (RFC 7427 Appendix A, RFC 8420 Appendix A).
     pub(super) fn identifier(self) -> Vec<u8> {
-        self.identifier_with(true)
+        self.identifier_with(true, false)
     }
 
-    /// The scheme with this AlgorithmIdentifier, NULL parameters of RSA and hashes present or absent.
+    /// The scheme with this AlgorithmIdentifier. Peers differ in two things: whether RSA and hashes have NULL parameters,
+    /// and whether PSS spells out its default trailer field, as the example of RFC 7427 Appendix A.4.3 does.
     pub(super) fn from_identifier(der: &[u8]) -> Option<Scheme> {
-        Scheme::ALL
-            .into_iter()
-            .find(|scheme| scheme.identifier_with(true) == der || scheme.identifier_with(false) == der)
+        let spellings = [(true, false), (true, true), (false, false), (false, true)];
+        Scheme::ALL.into_iter().find(|scheme| {
+            spellings.iter().any(|(null, trailer)| scheme.identifier_with(*null, *trailer) == der)
+        })
     }
 
-    fn identifier_with(self, null_parameters: bool) -> Vec<u8> {
+    fn identifier_with(self, null_parameters: bool, trailer_field: bool) -> Vec<u8> {
         let null: &[u8] = if null_parameters { &[0x05, 0x00] } else { &[] };
+        let trailer: &[u8] = if trailer_field { &[0xa3, 0x03, 0x02, 0x01, 0x01] } else { &[] };
         match self {
             Scheme::RsaPkcs1Sha1 => sequence(&[&rsa_oid(5), null]),
             Scheme::RsaPkcs1(Hash::Sha256) => sequence(&[&rsa_oid(11), null]),
@@ -91,6 +94,7 @@ impl Scheme {
                     &tagged(0xa0, &[&hash_identifier]),
                     &tagged(0xa1, &[&mgf1]),
                     &tagged(0xa2, &[&[0x02, 0x01, hash.octets()]]),
+                    trailer,
                 ]);
                 sequence(&[&rsa_oid(10), &parameters])
             }
@@ -124,4 +128,47 @@ fn tagged(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
     let mut out = vec![tag, content.len() as u8];
     out.extend_from_slice(&content);
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// RFC 7427 Appendix A, hexadecimal.
+    #[test]
+    fn identifiers_are_those_of_rfc_7427() {
+        let table = [
+            ("300d06092a864886f70d0101050500", Scheme::RsaPkcs1Sha1),
+            ("300d06092a864886f70d01010b0500", Scheme::RsaPkcs1(Hash::Sha256)),
+            ("300d06092a864886f70d01010c0500", Scheme::RsaPkcs1(Hash::Sha384)),
+            ("300d06092a864886f70d01010d0500", Scheme::RsaPkcs1(Hash::Sha512)),
+            ("300a06082a8648ce3d040302", Scheme::Ecdsa(Hash::Sha256)),
+            ("300a06082a8648ce3d040303", Scheme::Ecdsa(Hash::Sha384)),
+            ("300a06082a8648ce3d040304", Scheme::Ecdsa(Hash::Sha512)),
+            ("300506032b6570", Scheme::Ed25519),
+        ];
+        for (text, scheme) in table {
+            assert_eq!(crate::crypto::testing::hex(&scheme.identifier()), text);
+            assert_eq!(Scheme::from_identifier(&scheme.identifier()), Some(scheme));
+        }
+        let pss = "304606092a864886f70d01010a3039a00f300d06096086480165030402010500a11c301a06092a864886f70d0101\
+                   08300d06096086480165030402010500a203020120a303020101";
+        assert_eq!(
+            Scheme::from_identifier(&crate::crypto::testing::unhex(pss)),
+            Some(Scheme::RsaPss(Hash::Sha256))
+        );
+    }
+
+    #[test]
+    fn every_spelling_is_read_and_nothing_else() {
+        for scheme in Scheme::ALL {
+            for (null, trailer) in [(true, false), (true, true), (false, false), (false, true)] {
+                let der = scheme.identifier_with(null, trailer);
+                assert_eq!(Scheme::from_identifier(&der), Some(scheme));
+                assert!(der.len() <= usize::from(u8::MAX));
+                assert_eq!(Scheme::from_identifier(&der[..der.len() - 1]), None);
+            }
+        }
+        assert_eq!(Scheme::from_identifier(&[]), None);
+    }
 }

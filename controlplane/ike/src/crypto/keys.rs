@@ -193,3 +193,167 @@ fn cut(rest: &mut &[u8], octets: usize) -> Result<Secret, CryptoError> {
     *rest = tail;
     Ok(Secret::new(head.to_vec()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crypto::testing::{FixedRandom, Vectors, hex, vectors};
+    use crate::suite::IkeProposal;
+    use crate::wire::{ExchangeType, Header, Incoming, Message, OpenError, Payload};
+
+    fn suite(vectors: &Vectors) -> IkeSuite {
+        let proposal: IkeProposal = vectors.text("suite").parse().unwrap();
+        IkeSuite {
+            cipher: proposal.ciphers[0],
+            integ: proposal.integs.first().copied(),
+            prf: proposal.prfs[0],
+            group: proposal.groups[0],
+        }
+    }
+
+    struct Values {
+        ni: Nonce,
+        nr: Nonce,
+        shared: SharedSecret,
+        spis: [IkeSpi; 2],
+    }
+
+    impl Values {
+        fn new(vectors: &Vectors, suffix: &str) -> Values {
+            let octets = |name: &str| vectors.octets(&format!("{name}{suffix}"));
+            let spi = |name| IkeSpi(u64::from_be_bytes(octets(name).try_into().unwrap()));
+            Values {
+                ni: Nonce::new(octets("ni")).unwrap(),
+                nr: Nonce::new(octets("nr")).unwrap(),
+                shared: SharedSecret::new(Secret::new(octets("gir"))),
+                spis: [spi("spi_i"), spi("spi_r")],
+            }
+        }
+
+        fn exchange(&self) -> ExchangeValues<'_> {
+            let [initiator_spi, responder_spi] = self.spis;
+            ExchangeValues {
+                initiator_nonce: &self.ni,
+                responder_nonce: &self.nr,
+                initiator_spi,
+                responder_spi,
+            }
+        }
+    }
+
+    fn keys(vectors: &Vectors) -> IkeKeys {
+        let values = Values::new(vectors, "");
+        IkeKeys::initial(suite(vectors), &values.shared, &values.exchange()).unwrap()
+    }
+
+    fn suites() -> Vec<Vectors> {
+        let mut groups = vectors();
+        groups.pop();
+        assert_eq!(groups.len(), 6);
+        groups
+    }
+
+    fn compare(keys: &IkeKeys, vectors: &Vectors, prefix: &str) {
+        let parts = [
+            ("sk_d", &keys.sk_d),
+            ("sk_ai", &keys.sk_ai),
+            ("sk_ar", &keys.sk_ar),
+            ("sk_ei", &keys.sk_ei),
+            ("sk_er", &keys.sk_er),
+            ("sk_pi", &keys.sk_pi),
+            ("sk_pr", &keys.sk_pr),
+        ];
+        for (name, key) in parts {
+            assert_eq!(hex(key.as_bytes()), vectors.text(&format!("{prefix}{name}")), "{prefix}{name}");
+        }
+    }
+
+    #[test]
+    fn keys_of_first_and_rekeyed_ike_sas() {
+        for vectors in suites() {
+            let first = keys(&vectors);
+            compare(&first, &vectors, "");
+            let values = Values::new(&vectors, "2");
+            let rekeyed =
+                IkeKeys::rekeyed(&first, suite(&vectors), &values.shared, &values.exchange()).unwrap();
+            compare(&rekeyed, &vectors, "rekeyed_");
+        }
+    }
+
+    #[test]
+    fn keymat_of_child_sas() {
+        for vectors in suites() {
+            let ike = keys(&vectors);
+            let esp: EspSuite = vectors.text("esp").parse().unwrap();
+            let (first, fresh) = (Values::new(&vectors, ""), Values::new(&vectors, "2"));
+            let plain = ike.child_keymat(esp, None, &first.ni, &first.nr).unwrap();
+            let pfs = ike.child_keymat(esp, Some(&fresh.shared), &fresh.ni, &fresh.nr).unwrap();
+            for (name, keymat) in [("child", plain), ("child_pfs", pfs)] {
+                let i = vectors.text(&format!("{name}_i"));
+                let r = vectors.text(&format!("{name}_r"));
+                assert_eq!(hex(keymat.initiator_to_responder.as_bytes()), i);
+                assert_eq!(hex(keymat.responder_to_initiator.as_bytes()), r);
+            }
+        }
+    }
+
+    #[test]
+    fn auth_of_shared_keys() {
+        for vectors in suites() {
+            let ike = keys(&vectors);
+            let values = Values::new(&vectors, "");
+            let signed = ike.signed_octets(
+                Role::Responder,
+                &vectors.octets("message"),
+                &values.ni,
+                &vectors.octets("id_body"),
+            );
+            assert_eq!(hex(&signed), vectors.text("signed"));
+            let (prf, psk, auth) = (ike.suite.prf, vectors.octets("psk"), vectors.octets("auth"));
+            assert!(verify_shared_key_auth(prf, &psk, &signed, &auth));
+            assert!(!verify_shared_key_auth(prf, b"another secret", &signed, &auth));
+            assert!(!verify_shared_key_auth(prf, &psk, &signed[1..], &auth));
+            assert!(!verify_shared_key_auth(prf, &psk, &signed, &auth[..auth.len() - 1]));
+        }
+    }
+
+    /// A message sealed by another implementation is opened, and ours with the same IV is the same.
+    #[test]
+    fn sealed_messages() {
+        for vectors in suites() {
+            let ike = keys(&vectors);
+            let [spi_i, spi_r] = Values::new(&vectors, "").spis;
+            let header = Header::new(spi_i, spi_r, ExchangeType::Informational, true, false, 7);
+            let payload = Payload::Nonce(Nonce::new(vectors.octets("inner_nonce")).unwrap());
+            let message = Message::new(header, vec![payload]);
+            let sealed = vectors.octets("sealed");
+
+            let (_, opener) = ike.ends(Role::Responder).unwrap();
+            let Incoming::Encrypted(encrypted) = Incoming::parse(&sealed).unwrap() else { panic!() };
+            assert_eq!(encrypted.open(&opener).unwrap(), message);
+
+            let (mut sealer, wrong_opener) = ike.ends(Role::Initiator).unwrap();
+            let ours = message.seal(&mut sealer, &mut FixedRandom(vectors.octets("iv"))).unwrap();
+            assert_eq!(hex(&ours), hex(&sealed));
+            assert_eq!(encrypted.open(&wrong_opener), Err(OpenError::Integrity));
+        }
+    }
+
+    /// A flipped bit anywhere, header included, is noticed.
+    #[test]
+    fn every_octet_of_a_sealed_message_counts() {
+        for vectors in suites() {
+            let (_, opener) = keys(&vectors).ends(Role::Responder).unwrap();
+            let sealed = vectors.octets("sealed");
+            for at in 0..sealed.len() {
+                let mut damaged = sealed.clone();
+                damaged[at] ^= 0x10;
+                let opened = match Incoming::parse(&damaged) {
+                    Ok(Incoming::Encrypted(encrypted)) => encrypted.open(&opener).err(),
+                    _ => Some(OpenError::Integrity),
+                };
+                assert_eq!(opened, Some(OpenError::Integrity), "octet {at}");
+            }
+        }
+    }
+}

@@ -22,3 +22,6 @@ pub use random::{Random, SystemRandom};
 pub(crate) use rsa_sha1::RsaSha1Signer;
 pub use secret::{Secret, same};
 pub use sk::{SkOpener, SkSealer};
+
+#[cfg(test)]
+pub(crate) mod testing;

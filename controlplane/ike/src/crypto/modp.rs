@@ -147,3 +147,44 @@ impl Drop for Montgomery {
         unsafe { BN_MONT_CTX_free(self.0.as_ptr()) }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crypto::testing::{hex, vectors};
+
+    #[test]
+    fn known_answers() {
+        let groups = vectors();
+        let known = groups.last().unwrap();
+        let prime = Bn::prime().unwrap().to_octets().unwrap();
+        assert_eq!(hex(&prime[..]), known.text("prime"));
+        let private = ModpPrivate(Secret::new(known.octets("modp_x")));
+        assert_eq!(hex(&private.public().unwrap()), known.text("modp_gx"));
+        let shared = private.derive(&known.octets("modp_gy")).unwrap();
+        assert_eq!(hex(shared.as_bytes()), known.text("modp_gxy"));
+    }
+
+    /// RFC 6989 §2.1: 0, 1, p - 1, p and above are refused; 2 and p - 2 are the first and last that are taken.
+    #[test]
+    fn only_members_of_the_group_are_taken() {
+        let prime = Bn::prime().unwrap().to_octets().unwrap();
+        let low = |value: u8| {
+            let mut octets = [0; MODULUS_LEN];
+            octets[MODULUS_LEN - 1] = value;
+            octets
+        };
+        let below_prime = |less: u8| {
+            let mut octets = *prime;
+            octets[MODULUS_LEN - 1] -= less;
+            octets
+        };
+        let private = ModpPrivate(Secret::new(vec![0x81; EXPONENT_LEN]));
+        for refused in [low(0), low(1), below_prime(1), below_prime(0), [0xff; MODULUS_LEN]] {
+            assert_eq!(private.derive(&refused).err(), Some(CryptoError::BadPublicValue));
+        }
+        for taken in [low(2), below_prime(2)] {
+            assert!(private.derive(&taken).is_ok());
+        }
+    }
+}

@@ -26,3 +26,22 @@ pub fn nat_detection_hash(
     context.update(&port.to_be_bytes());
     context.finish().as_ref().to_vec()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crypto::testing::hex;
+
+    /// Computed with Python's hashlib: sha1(0102030405060708 1112131415161718 c0000201 01f4).
+    #[test]
+    fn known_answer() {
+        let hash = nat_detection_hash(
+            IkeSpi(0x0102_0304_0506_0708),
+            IkeSpi(0x1112_1314_1516_1718),
+            IpAddr::from([192, 0, 2, 1]),
+            500,
+        );
+        assert_eq!(hash.len(), NAT_HASH_LEN);
+        assert_eq!(hex(&hash), "d798d986143f878f70765e0e869c80bbc375f701");
+    }
+}

@@ -37,3 +37,17 @@ impl Secret {
 pub fn same(a: &[u8], b: &[u8]) -> bool {
     aws_lc_rs::constant_time::verify_slices_are_equal(a, b).is_ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn comparison_sees_every_octet_and_the_length() {
+        let secret = Secret::new(vec![1, 2, 3]);
+        assert!(secret.matches(&[1, 2, 3]));
+        for other in [&[0, 2, 3][..], &[1, 2, 0], &[1, 2], &[1, 2, 3, 0], &[]] {
+            assert!(!secret.matches(other));
+        }
+    }
+}

@@ -264,3 +264,124 @@ fn cbc_key(cipher: Cipher, sk_e: &Secret) -> Result<UnboundCipherKey, CryptoErro
     };
     UnboundCipherKey::new(algorithm, sk_e.as_bytes()).map_err(|_| CryptoError::BadKeyLength)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crypto::SystemRandom;
+
+    const ALGORITHMS: [(Cipher, Option<Integ>); 6] = [
+        (Cipher::AesGcm16_128, None),
+        (Cipher::AesGcm16_256, None),
+        (Cipher::AesCbc128, Some(Integ::HmacSha2_256_128)),
+        (Cipher::AesCbc192, Some(Integ::HmacSha2_384_192)),
+        (Cipher::AesCbc256, Some(Integ::HmacSha2_512_256)),
+        (Cipher::AesCbc256, Some(Integ::HmacSha2_256_128)),
+    ];
+
+    fn secret(octets: usize) -> Secret {
+        Secret::new((0..octets).map(|value| value as u8).collect())
+    }
+
+    fn pair(cipher: Cipher, integ: Option<Integ>) -> (SkSealer, SkOpener) {
+        let sk_e = secret(cipher.keymat_len());
+        let sk_a = secret(integ.map_or(0, Integ::key_len));
+        (
+            SkSealer::new(cipher, integ, &sk_e, &sk_a).unwrap(),
+            SkOpener::new(cipher, integ, &sk_e, &sk_a).unwrap(),
+        )
+    }
+
+    #[test]
+    fn what_is_sealed_opens_and_has_the_length_foretold() {
+        for (cipher, integ) in ALGORITHMS {
+            let (mut sealer, opener) = pair(cipher, integ);
+            for octets in 0..70 {
+                let plaintext = vec![0x5a; octets];
+                let mut message = b"header".to_vec();
+                sealer.seal(&mut message, &plaintext, &mut SystemRandom).unwrap();
+                assert_eq!(message.len(), 6 + sealer.sealed_len(octets));
+                assert_eq!(opener.open(&message, 6).unwrap(), plaintext);
+            }
+        }
+    }
+
+    #[test]
+    fn the_largest_plaintext_fits_and_one_more_does_not() {
+        for (cipher, integ) in ALGORITHMS {
+            let (sealer, _) = pair(cipher, integ);
+            for room in 0..200 {
+                match sealer.largest_plaintext(room) {
+                    Some(octets) => {
+                        assert!(sealer.sealed_len(octets) <= room);
+                        assert!(sealer.sealed_len(octets + 1) > room);
+                    }
+                    None => assert!(sealer.sealed_len(0) > room),
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn short_messages_have_no_integrity() {
+        for (cipher, integ) in ALGORITHMS {
+            let (mut sealer, opener) = pair(cipher, integ);
+            let mut message = b"header".to_vec();
+            sealer.seal(&mut message, b"", &mut SystemRandom).unwrap();
+            for octets in 0..message.len() {
+                assert_eq!(opener.open(&message[..octets], 6).err(), Some(CryptoError::BadIntegrity));
+            }
+            assert_eq!(opener.open(&message, message.len() + 1).err(), Some(CryptoError::BadIntegrity));
+        }
+    }
+
+    /// A peer that holds the keys, but pads more than there is or sends no whole block.
+    #[test]
+    fn authenticated_nonsense_is_the_peers_fault() {
+        let sk_a = secret(32);
+        let integ = HmacIntegrity::new(Integ::HmacSha2_256_128, &sk_a).unwrap();
+        let (_, opener) = pair(Cipher::AesCbc128, Some(Integ::HmacSha2_256_128));
+        let cipher = EncryptingKey::cbc(cbc_key(Cipher::AesCbc128, &secret(16)).unwrap()).unwrap();
+        let mut padded = [0xff; 16];
+        cipher.less_safe_encrypt(&mut padded, EncryptionContext::Iv128(FixedLength::from([0; 16]))).unwrap();
+        for body in [[&[0; 16][..], &padded].concat(), vec![0; 16], vec![0; 24], vec![0; 7], vec![]] {
+            let mut message = [b"header", body.as_slice()].concat();
+            let icv = integ.icv(&message);
+            message.extend_from_slice(&icv.as_ref()[..16]);
+            assert_eq!(opener.open(&message, 6).err(), Some(CryptoError::BadPadding));
+        }
+    }
+
+    #[test]
+    fn gcm_never_repeats_an_iv() {
+        let (mut sealer, _) = pair(Cipher::AesGcm16_128, None);
+        let mut ivs = std::collections::HashSet::new();
+        for _ in 0..5 {
+            let mut message = Vec::new();
+            sealer.seal(&mut message, b"x", &mut SystemRandom).unwrap();
+            assert!(ivs.insert(message[..GCM_IV_LEN].to_vec()));
+        }
+        assert_eq!(sealer.next_iv(), Some(6));
+        sealer.skip_ivs_to(3);
+        assert_eq!(sealer.next_iv(), Some(6));
+        sealer.skip_ivs_to(100);
+        assert_eq!(sealer.next_iv(), Some(100));
+        sealer.skip_ivs_to(u64::MAX);
+        assert_eq!(sealer.seal(&mut Vec::new(), b"x", &mut SystemRandom), Err(CryptoError::Library));
+    }
+
+    #[test]
+    fn keys_of_wrong_length_are_refused() {
+        for (cipher, integ) in ALGORITHMS {
+            let (e, a) = (cipher.keymat_len(), integ.map_or(0, Integ::key_len));
+            for sk_e in [secret(0), secret(e - 1), secret(e + 1)] {
+                assert!(SkSealer::new(cipher, integ, &sk_e, &secret(a)).is_err());
+                assert!(SkOpener::new(cipher, integ, &sk_e, &secret(a)).is_err());
+            }
+            if a != 0 {
+                assert!(SkSealer::new(cipher, integ, &secret(e), &secret(a - 1)).is_err());
+                assert!(SkOpener::new(cipher, integ, &secret(e), &secret(a + 1)).is_err());
+            }
+        }
+    }
+}
