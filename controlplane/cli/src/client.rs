@@ -55,15 +55,11 @@ impl Client {
         path: &str,
         json: Option<String>,
     ) -> Result<Vec<u8>, Failure> {
-        let exchange = tokio::time::timeout(ANSWER_WITHIN, self.exchange(method, path, json));
         self.runtime.block_on(async {
+            let exchange = tokio::time::timeout(ANSWER_WITHIN, self.exchange(method, path, json));
             exchange.await.unwrap_or_else(|_| {
                 Err(Failure::Unreachable {
-                    what: format!(
-                        "no answer from {} within {} s",
-                        self.socket.display(),
-                        ANSWER_WITHIN.as_secs()
-                    ),
+                    what: format!("no answer from {} within {} s", self.socket.display(), ANSWER_WITHIN.as_secs()),
                     next: "look into the control plane's log".into(),
                 })
             })
