@@ -10,11 +10,15 @@ use causeway_shared::counters::{Drop, Flow};
 use causeway_shared::sa::{Encapsulation, Ipv4Prefix, slot_of_spi};
 use causeway_shared::wire::{AckStatus, Datagram};
 
+pub use causeway_shared::config::PortRole;
+
 pub use crate::counters::Counters;
 pub use crate::sa::{PoolMap, Tables, WorkerSa};
 pub use crate::sink::{Full, Handoff, Ingress, Outer, Punt, SaStatistics, Sink};
 
-use crate::buffer::Allocator;
+use crate::buffer::{Allocator, Buffer};
+use crate::neighbour::{Due, Neighbours};
+use crate::stages::{self, Clear, EspIn, EspOut, Frame, FromPeer, InSa, Leaving, Out, Queue, Refused, State};
 
 /// Packets a stage handles at once.
 pub const BURST: usize = 32;
@@ -29,9 +33,6 @@ pub struct Now {
     /// Milliseconds since any fixed moment.
     pub monotonic_ms: u64,
 }
-
-/// Which side a port faces.
-pub use causeway_shared::config::PortRole;
 
 /// What the path must know of a port.
 #[derive(Clone, Debug)]
@@ -86,6 +87,9 @@ pub enum PathError {
         /// All workers.
         workers: u16,
     },
+    /// Too many routes.
+    #[error("{0} routes, connected ones included, are more than 256")]
+    Routes(usize),
     /// A port's prefix or MTU.
     #[error("port {0}: prefix length must be 1 to 32 and MTU 576 to 9216")]
     Port(u16),
@@ -155,11 +159,74 @@ pub fn owner_of_spi(inbound_spi: u32, sa_capacity: u32, workers: u16) -> u16 {
     (slot_of_spi(inbound_spi, sa_capacity) % u32::from(workers.max(1))) as u16
 }
 
+/// Declares the stages in their order: the queues in front of them, the pass over them, and their names.
+macro_rules! stages {
+    ($($stage:ident($item:ident) $doc:literal;)+) => {
+        /// Every stage in the order of a pass: its name and what it does.
+        pub const STAGES: &[(&str, &str)] = &[$((stringify!($stage), $doc),)+];
+
+        /// What waits in front of each stage.
+        pub(crate) struct Queues<B> {
+            $(pub $stage: Queue<$item<B>>,)+
+        }
+
+        impl<B> Queues<B> {
+            fn new() -> Queues<B> {
+                Queues { $($stage: Queue::new(),)+ }
+            }
+
+            fn are_empty(&self) -> bool {
+                $(self.$stage.is_empty())&&+
+            }
+
+            fn clear(&mut self) -> usize {
+                let mut lost = 0;
+                $(lost += self.$stage.drain().count();)+
+                lost
+            }
+        }
+
+        /// One pass: every stage once, over all that waits for it.
+        fn pass<A: Allocator, S: Sink<A::Buffer>>(state: &mut State<A>, queues: &mut Queues<A::Buffer>, sink: &mut S) {
+            $(
+                if !queues.$stage.is_empty() {
+                    let mut items = std::mem::replace(&mut queues.$stage, Queue::placeholder());
+                    stages::$stage::run(&mut items, state, &mut Out { queues: &mut *queues, sink: &mut *sink });
+                    queues.$stage.restore(items);
+                }
+            )+
+        }
+    };
+}
+
+stages! {
+    classify(Frame) "frames told apart: ARP, IKE, ESP, ICMP to us, clear";
+    neighbour(Frame) "ARP answered and learnt from";
+    natt(FromPeer) "UDP 4500: keepalive, IKE behind the marker, ESP";
+    punt(FromPeer) "IKE to the control plane";
+    esp_in_lookup(FromPeer) "SPI to SA, or to the worker that owns it";
+    esp_in_replay(EspIn) "sequence number inferred, old packets refused";
+    esp_in_open(EspIn) "ICV verified, decrypted, the whole burst at once";
+    esp_in_accept(EspIn) "window, limits, peer moved, padding, inner header";
+    policy_in(InSa) "inner addresses against the SA's selectors";
+    forward(Clear) "to us, to a client, or to the LAN; TTL";
+    local(Clear) "ICMP echo to us answered";
+    icmp_error(Refused) "the sender told why its packet was dropped";
+    policy_out(Clear) "client's address to SA, selectors, or the owner worker";
+    pmtu(InSa) "too big: fragmented, or ICMP";
+    esp_out_seq(InSa) "sequence number given";
+    esp_out_seal(EspOut) "padded, encrypted, ICV, the whole burst at once";
+    encap(EspOut) "outer IPv4 and UDP header";
+    route(Leaving) "next hop, port MTU, Ethernet header, tx";
+}
+
+/// Passes after which nothing may be left: an error about a packet goes round once, and no error follows an error.
+const MAX_PASSES: usize = 4;
+
 /// One worker's packet path.
 pub struct Path<A: Allocator> {
-    config: PathConfig,
-    allocator: A,
-    counters: Counters,
+    state: State<A>,
+    queues: Queues<A::Buffer>,
 }
 
 impl<A: Allocator> Path<A> {
@@ -171,36 +238,61 @@ impl<A: Allocator> Path<A> {
         if !config.sa_capacity.is_power_of_two() || !(256..=1 << 20).contains(&config.sa_capacity) {
             return Err(PathError::Capacity(config.sa_capacity));
         }
-        Ok(Path { config, allocator, counters: Counters::default() })
+        if config.worker >= config.workers {
+            return Err(PathError::Worker { worker: config.worker, workers: config.workers });
+        }
+        for (index, port) in config.ports.iter().enumerate() {
+            if !(1..=32).contains(&port.prefix_len) || !(576..=9216).contains(&port.mtu) {
+                return Err(PathError::Port(index as u16));
+            }
+        }
+        Ok(Path { state: State::new(config, allocator)?, queues: Queues::new() })
     }
 
     /// Takes every frame of `burst` (any number; worked on [`BURST`] at a time) that came in on `port`.
     pub fn receive(
         &mut self,
-        _now: Now,
+        now: Now,
         port: PortId,
         burst: &mut Vec<A::Buffer>,
-        _sink: &mut impl Sink<A::Buffer>,
+        sink: &mut impl Sink<A::Buffer>,
     ) {
-        let _ = (self.config.ports.get(usize::from(port.0)), self.allocator.allocate());
-        for _frame in burst.drain(..) {
-            self.counters.flow(Flow::RxPackets, 1);
-            self.counters.drop(Drop::NotForUs);
+        self.state.now = now;
+        for buffer in burst.drain(..) {
+            self.state.counters.flow(Flow::RxPackets, 1);
+            self.state.counters.flow(Flow::RxBytes, buffer.len() as u64);
+            if let Err(reason) = self.queues.classify.push(Frame { port, buffer }) {
+                self.state.counters.drop(reason);
+            }
+            if self.queues.classify.len() >= BURST {
+                self.run(sink);
+            }
         }
+        self.run(sink);
     }
 
     /// Takes what other workers handed over.
-    pub fn resume(
-        &mut self,
-        _now: Now,
-        items: &mut Vec<Handoff<A::Buffer>>,
-        _sink: &mut impl Sink<A::Buffer>,
-    ) {
+    pub fn resume(&mut self, now: Now, items: &mut Vec<Handoff<A::Buffer>>, sink: &mut impl Sink<A::Buffer>) {
+        self.state.now = now;
         for item in items.drain(..) {
-            if !matches!(item, Handoff::Neighbour { .. }) {
-                self.counters.drop(Drop::NotForUs);
+            let pushed = match item {
+                Handoff::EspIn { buffer, outer } => {
+                    self.queues.esp_in_lookup.push(FromPeer { buffer, outer })
+                }
+                Handoff::EspOut { buffer, ingress } => self.queues.policy_out.push(Clear { buffer, ingress }),
+                Handoff::Neighbour { port, address, mac } => {
+                    stages::neighbour::told(port, address, mac, &mut self.state, sink);
+                    Ok(())
+                }
+            };
+            if let Err(reason) = pushed {
+                self.state.counters.drop(reason);
+            }
+            if self.queues.esp_in_lookup.len().max(self.queues.policy_out.len()) >= BURST {
+                self.run(sink);
             }
         }
+        self.run(sink);
     }
 
     /// Sends an IKE datagram: marker on port 4500, UDP and IPv4 headers, IP fragments above the MTU, route, ARP.
@@ -209,38 +301,122 @@ impl<A: Allocator> Path<A> {
     /// The reason it was dropped for, already counted.
     pub fn send_datagram(
         &mut self,
-        _now: Now,
-        _datagram: &Datagram,
-        _sink: &mut impl Sink<A::Buffer>,
+        now: Now,
+        datagram: &Datagram,
+        sink: &mut impl Sink<A::Buffer>,
     ) -> Result<(), Drop> {
-        self.counters.drop(Drop::NoRoute);
-        Err(Drop::NoRoute)
+        self.state.now = now;
+        let mut out = Out { queues: &mut self.queues, sink: &mut *sink };
+        let sent = stages::ike_out::send(datagram, &mut self.state, &mut out);
+        if let Err(reason) = sent {
+            self.state.counters.drop(reason);
+        }
+        self.run(sink);
+        sent
     }
 
     /// Timers: ARP retries and ageing, refused events. Call about every 100 ms.
-    pub fn tick(&mut self, _now: Now, _sink: &mut impl Sink<A::Buffer>) {}
+    pub fn tick(&mut self, now: Now, sink: &mut impl Sink<A::Buffer>) {
+        self.state.now = now;
+        self.state.events.retry(sink);
+        // Taken out for the walk, so that what is due can use the rest of the state.
+        let mut neighbours = std::mem::replace(&mut self.state.neighbours, Neighbours::placeholder());
+        let mut given_up = 0;
+        neighbours.tick(now, |due| match due {
+            Due::Ask(port, address, mac) => self.state.send_arp_request(port, address, mac, sink),
+            Due::GivenUp(..) => given_up += 1,
+        });
+        if given_up > 0 {
+            for _ in 0..neighbours.drop_orphans() {
+                self.state.counters.drop(Drop::NoNeighbour);
+            }
+        }
+        self.state.neighbours = neighbours;
+    }
 
-    /// Announces our addresses (gratuitous ARP); call once when the ports are up.
-    pub fn announce(&mut self, _now: Now, _sink: &mut impl Sink<A::Buffer>) {}
+    /// Announces our addresses (RFC 5227 §2.3); call once when the ports are up.
+    pub fn announce(&mut self, now: Now, sink: &mut impl Sink<A::Buffer>) {
+        self.state.now = now;
+        for port in (0..self.state.config.ports.len()).map(|index| PortId(index as u16)) {
+            if let Some(address) = self.state.port(port).map(|ours| ours.address) {
+                self.state.send_arp_request(port, address, None, sink);
+            }
+        }
+    }
 
     /// Changes the tables.
-    pub fn apply(&mut self, _now: Now, operation: Operation, _sink: &mut impl Sink<A::Buffer>) -> Applied {
-        let retired = match operation {
-            Operation::Install(sa) => Retired::Sa(sa),
-            Operation::AddPool(pool) => Retired::Pool(pool),
-            Operation::RemoveAll(tables) => Retired::Tables(tables),
-            _ => Retired::Nothing,
-        };
-        Applied { status: AckStatus::OutOfRange, retired }
+    pub fn apply(&mut self, now: Now, operation: Operation, sink: &mut impl Sink<A::Buffer>) -> Applied {
+        self.state.now = now;
+        let done = |retired| Applied { status: AckStatus::Done, retired };
+        let refused = |status| Applied { status, retired: Retired::Nothing };
+        let Tables { sas, outbound } = &mut *self.state.tables;
+        match operation {
+            Operation::Install(sa) => {
+                let (slot, statistics) = (sas.slot_of(sa.inbound_spi()), sa.statistics());
+                match sas.insert(sa) {
+                    Ok(()) => {
+                        sink.sa_statistics(slot, statistics);
+                        done(Retired::Nothing)
+                    }
+                    Err(sa) => Applied { status: AckStatus::SlotInUse, retired: Retired::Sa(sa) },
+                }
+            }
+            Operation::Remove { inbound_spi } => match sas.remove(inbound_spi) {
+                Some(sa) => done(Retired::Sa(sa)),
+                None => refused(AckStatus::NoSuchSa),
+            },
+            Operation::SetOutbound { inner, inbound_spi } => match outbound.set(inner, inbound_spi) {
+                Ok(()) => done(Retired::Nothing),
+                Err(status) => refused(status),
+            },
+            Operation::MovePeer { inbound_spi, peer_outer, encapsulation } => {
+                match sas.lookup(inbound_spi).and_then(|slot| sas.get_mut(slot)) {
+                    Some(sa) => {
+                        sa.move_peer(peer_outer, encapsulation);
+                        done(Retired::Nothing)
+                    }
+                    None => refused(AckStatus::NoSuchSa),
+                }
+            }
+            Operation::AddPool(pool) => match outbound.add_pool(pool) {
+                Ok(None) => done(Retired::Nothing),
+                Ok(Some(pool)) => done(Retired::Pool(pool)),
+                Err((status, pool)) => Applied { status, retired: Retired::Pool(pool) },
+            },
+            Operation::RemoveAll(tables) => {
+                done(Retired::Tables(std::mem::replace(&mut self.state.tables, tables)))
+            }
+        }
     }
 
     /// The counters since start, in the order of `causeway_shared::counters`; the worker copies them to the segment.
     pub fn counters(&self) -> &Counters {
-        &self.counters
+        &self.state.counters
     }
 
     /// For what the worker itself counts: transmission, malformed slots.
     pub fn counters_mut(&mut self) -> &mut Counters {
-        &mut self.counters
+        &mut self.state.counters
+    }
+
+    /// Packets that wait for a neighbour's Ethernet address.
+    pub fn waiting(&self) -> usize {
+        self.state.neighbours.waiting()
+    }
+
+    fn run(&mut self, sink: &mut impl Sink<A::Buffer>) {
+        for _ in 0..MAX_PASSES {
+            if self.queues.are_empty() {
+                return;
+            }
+            pass(&mut self.state, &mut self.queues, sink);
+        }
+        for _ in 0..self.queues.clear() {
+            self.state.counters.drop(Drop::NoBuffer);
+        }
     }
 }
+
+#[cfg(test)]
+#[path = "path_tests/mod.rs"]
+mod tests;

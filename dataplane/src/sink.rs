@@ -34,7 +34,7 @@ pub trait Sink<B> {
     /// the SA in `slot`. Returns only when the word is visible to the other process; packets follow.
     fn reserve_sequence(&mut self, slot: u32, block_end: u64);
 
-    /// Publishes an SA's figures; called at most once per SA and burst for each direction.
+    /// Publishes the figures of an SA that a burst touched.
     fn sa_statistics(&mut self, slot: u32, statistics: SaStatistics);
 }
 
@@ -95,6 +95,8 @@ pub struct Outer {
     pub destination: Ipv4Addr,
     /// Peer's and our UDP port, if UDP-encapsulated.
     pub udp: Option<(u16, u16)>,
+    /// DSCP and ECN of the outer header.
+    pub tos: u8,
 }
 
 /// Where an inner packet entered.

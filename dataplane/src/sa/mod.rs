@@ -1,61 +1,18 @@
-//! SA tables of a worker: inbound by SPI, outbound by the client's inner address.
+//! SA tables of a worker: inbound by SPI, outbound by the client's inner address (RFC 4301 §4.4).
+//!
+//! Everything here is made and freed by the manager; the worker only moves boxes in and out of slots.
 
-use causeway_shared::sa::{Ipv4Prefix, SaPair};
-use causeway_shared::wire::AckStatus;
+mod outbound;
+mod replay;
+mod selectors;
+mod table;
+mod worker_sa;
 
-/// One Child SA pair as its owner worker keeps it.
-pub struct WorkerSa {
-    inbound_spi: u32,
-}
-
-impl WorkerSa {
-    /// Expands keys and prebuilds headers; runs on the manager's thread.
-    ///
-    /// # Errors
-    /// `OutOfRange` when a value is one that the data plane cannot use.
-    pub fn new(pair: &SaPair) -> Result<Box<WorkerSa>, AckStatus> {
-        Ok(Box::new(WorkerSa { inbound_spi: pair.inbound_spi }))
-    }
-
-    /// SPI of packets to us.
-    pub fn inbound_spi(&self) -> u32 {
-        self.inbound_spi
-    }
-}
-
-/// One pool: an array from address offset to SA.
-pub struct PoolMap {
-    range: Ipv4Prefix,
-}
-
-impl PoolMap {
-    /// An empty pool; runs on the manager's thread.
-    ///
-    /// # Errors
-    /// `OutOfRange` when the range is too large.
-    pub fn new(range: Ipv4Prefix) -> Result<Box<PoolMap>, AckStatus> {
-        Ok(Box::new(PoolMap { range }))
-    }
-
-    /// Its range.
-    pub fn range(&self) -> Ipv4Prefix {
-        self.range
-    }
-}
-
-/// Every table of a worker that commands change.
-pub struct Tables {
-    sa_capacity: u32,
-}
-
-impl Tables {
-    /// Empty tables; runs on the manager's thread.
-    pub fn new(sa_capacity: u32) -> Box<Tables> {
-        Box::new(Tables { sa_capacity })
-    }
-
-    /// Slots of the SA table.
-    pub fn sa_capacity(&self) -> u32 {
-        self.sa_capacity
-    }
-}
+pub use outbound::{MAX_ODD_ADDRESSES, MAX_POOLS, OutboundMap, OutboundRoute, PoolMap};
+pub use replay::{MIN_ESN_WINDOW, ReplayWindow};
+pub use selectors::{Flow, Selectors};
+pub use table::{SaTable, Tables};
+pub(crate) use worker_sa::Notice;
+pub use worker_sa::{
+    Inbound, Lifetime, MAX_OUTER_HEADER, Outbound, SEQUENCE_BLOCK, SequenceError, WorkerSa, max_inner_len,
+};

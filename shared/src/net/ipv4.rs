@@ -187,7 +187,7 @@ impl Header {
         let [i0, i1] = self.identification.to_be_bytes();
         let flags =
             if self.dont_fragment { FLAG_DF } else { 0 } | if self.more_fragments { FLAG_MF } else { 0 };
-        let [f0, f1] = (flags | self.fragment_offset / 8).to_be_bytes();
+        let [f0, f1] = (flags | (self.fragment_offset / 8)).to_be_bytes();
         let [s0, s1, s2, s3] = self.source.octets();
         let [d0, d1, d2, d3] = self.destination.octets();
         let mut octets = [

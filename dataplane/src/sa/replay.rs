@@ -1,0 +1,247 @@
+//! The anti-replay window of an inbound SA (RFC 4303 §3.4.3) and the upper half of extended sequence numbers
+//! (RFC 4303 Appendix A2).
+//!
+//! Enters: the 32 bits on the wire, later the proof that the packet was authentic. Leaves: the 64-bit number, and
+//! whether it is new. The bits lie in a ring of words as RFC 6479 proposes, so that advancing clears whole words.
+
+use causeway_shared::sa::MAX_REPLAY_WINDOW;
+
+/// Packets that an SA with ESN looks back even if replay protection is off: the inference of the upper half needs a
+/// window (RFC 4303 Appendix A2.1).
+pub const MIN_ESN_WINDOW: u32 = 64;
+
+/// Which sequence numbers were taken.
+pub struct ReplayWindow {
+    /// Highest number taken.
+    top: u64,
+    /// Bit `n % 64` of word `n / 64 % words`: whether `n` was taken, for `top - size < n <= top`.
+    ring: Box<[u64]>,
+    size: u32,
+    enforced: bool,
+    esn: bool,
+}
+
+impl ReplayWindow {
+    /// A window of `size` packets (0: off; at most [`MAX_REPLAY_WINDOW`]), in which everything up to `top` was taken.
+    pub fn new(size: u32, esn: bool, top: u64) -> ReplayWindow {
+        let enforced = size != 0;
+        let size = match size {
+            0 if esn => MIN_ESN_WINDOW,
+            size => size.min(MAX_REPLAY_WINDOW),
+        };
+        let words = (size as usize / 64 + 2).next_power_of_two();
+        let mut window =
+            ReplayWindow { top: 0, ring: vec![0; words].into_boxed_slice(), size, enforced, esn };
+        if top > 0 {
+            window.ring.fill(u64::MAX);
+            window.top = top;
+            let above = u64::MAX << (top % 64) << 1;
+            if let Some(word) = window.word_mut(top) {
+                *word &= !above;
+            }
+        }
+        window
+    }
+
+    /// Highest number taken; 0 before the first.
+    pub fn top(&self) -> u64 {
+        self.top
+    }
+
+    /// The 64-bit number that the 32 bits on the wire stand for. `None` if it would lie before 0 or beyond 2^64.
+    pub fn infer(&self, low: u32) -> Option<u64> {
+        if !self.esn {
+            return Some(u64::from(low));
+        }
+        let (top_high, top_low) = ((self.top >> 32) as u32, self.top as u32);
+        let bottom_low = top_low.wrapping_sub(self.size.wrapping_sub(1));
+        let high = if top_low >= self.size - 1 {
+            // Case A: the window lies in one subspace.
+            if low >= bottom_low { Some(top_high) } else { top_high.checked_add(1) }
+        } else {
+            // Case B: it spans two, and its bottom lies in the one below.
+            if low >= bottom_low { top_high.checked_sub(1) } else { Some(top_high) }
+        };
+        high.map(|high| u64::from(high) << 32 | u64::from(low))
+    }
+
+    /// Whether `sequence` is new: right of the window, or in it and not yet taken.
+    pub fn is_new(&self, sequence: u64) -> bool {
+        if sequence == 0 {
+            return false;
+        }
+        if sequence > self.top || !self.enforced {
+            return true;
+        }
+        self.top - sequence < u64::from(self.size) && !self.is_taken(sequence)
+    }
+
+    /// Takes `sequence`, which an authentic packet carried and [`ReplayWindow::is_new`] found new.
+    pub fn take(&mut self, sequence: u64) {
+        if sequence > self.top {
+            let (from, to) = (self.top / 64, sequence / 64);
+            let cleared = (to - from).min(self.ring.len() as u64);
+            for word in 0..cleared {
+                if let Some(word) = self.word_mut((to - word).wrapping_mul(64)) {
+                    *word = 0;
+                }
+            }
+            self.top = sequence;
+        }
+        if let Some(word) = self.word_mut(sequence) {
+            *word |= 1 << (sequence % 64);
+        }
+    }
+
+    fn is_taken(&self, sequence: u64) -> bool {
+        self.ring.get(self.place(sequence)).is_some_and(|word| word >> (sequence % 64) & 1 == 1)
+    }
+
+    fn word_mut(&mut self, sequence: u64) -> Option<&mut u64> {
+        let place = self.place(sequence);
+        self.ring.get_mut(place)
+    }
+
+    fn place(&self, sequence: u64) -> usize {
+        (sequence / 64) as usize & (self.ring.len() - 1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::BTreeSet;
+
+    /// Infers, checks and takes as the path does.
+    fn offer(window: &mut ReplayWindow, low: u32) -> Option<u64> {
+        let sequence = window.infer(low)?;
+        window.is_new(sequence).then(|| {
+            window.take(sequence);
+            sequence
+        })
+    }
+
+    #[test]
+    fn a_table_of_arrivals() {
+        type Step = (u32, bool);
+        let table: [(&str, u32, &[Step]); 6] = [
+            ("in order", 64, &[(1, true), (2, true), (3, true)]),
+            ("zero is never valid", 64, &[(0, false), (1, true), (0, false)]),
+            ("duplicates", 64, &[(5, true), (5, false), (4, true), (4, false), (5, false)]),
+            ("left edge", 64, &[(100, true), (37, true), (36, false), (37, false), (101, true), (37, false)]),
+            (
+                "a leap clears the window",
+                64,
+                &[(3, true), (9999, true), (9936, true), (9935, false), (3, false)],
+            ),
+            ("window of one", 1, &[(7, true), (6, false), (7, false), (8, true)]),
+        ];
+        for (name, size, steps) in table {
+            let mut window = ReplayWindow::new(size, false, 0);
+            for (low, expected) in steps {
+                assert_eq!(offer(&mut window, *low).is_some(), *expected, "{name}: {low}");
+            }
+        }
+    }
+
+    #[test]
+    fn off_takes_everything_but_zero() {
+        let mut window = ReplayWindow::new(0, false, 0);
+        for (low, expected) in [(9, true), (9, true), (1, true), (0, false)] {
+            assert_eq!(offer(&mut window, low).is_some(), expected);
+        }
+    }
+
+    #[test]
+    fn what_came_before_a_restart_is_a_replay() {
+        for top in [1, 63, 64, 127, 128, 1000, (1 << 32) + 5] {
+            for size in [1, 32, 64, 100, 4096] {
+                let window = ReplayWindow::new(size, true, top);
+                for back in 0..70.min(top) {
+                    assert!(!window.is_new(top - back), "top {top} size {size} back {back}");
+                }
+                for forward in 1..200 {
+                    let mut window = ReplayWindow::new(size, true, top);
+                    window.take(top + forward);
+                    let between = (top + 1..top + forward).filter(|n| top + forward - n < u64::from(size));
+                    for sequence in between {
+                        assert!(window.is_new(sequence), "top {top} size {size} {sequence}");
+                    }
+                    assert!(!window.is_new(top), "top {top} size {size} after {forward}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_upper_half_near_two_to_the_32() {
+        let wrap = 1u64 << 32;
+        for (name, top, low, expected) in [
+            ("next, same subspace", wrap - 10, u32::MAX - 3, Some(wrap - 4)),
+            ("crossing up", wrap - 2, 0, Some(wrap)),
+            ("crossing up, far", wrap - 2, 1000, Some(wrap + 1000)),
+            ("late, window in one subspace", wrap - 2, u32::MAX - 60, Some(wrap - 61)),
+            ("late, from the subspace below", wrap + 5, u32::MAX, Some(wrap - 1)),
+            ("left edge in the subspace below", wrap + 5, u32::MAX - 57, Some(wrap - 58)),
+            ("just left of it: next time round", wrap + 5, u32::MAX - 58, Some(2 * wrap - 59)),
+            ("low again", wrap + 5, 6, Some(wrap + 6)),
+            ("first packets have nothing below", 5, u32::MAX, None),
+            ("no third half", u64::MAX - 5, 3, None),
+        ] {
+            assert_eq!(ReplayWindow::new(64, true, top).infer(low), expected, "{name}");
+        }
+    }
+
+    /// RFC 4303 §3.4.3 as a set: everything taken, the top, and nothing else.
+    struct Naive {
+        taken: BTreeSet<u64>,
+        top: u64,
+        size: u64,
+    }
+
+    impl Naive {
+        fn offer(&mut self, sequence: u64) -> bool {
+            let new = sequence != 0
+                && !self.taken.contains(&sequence)
+                && (sequence > self.top || self.top - sequence < self.size);
+            if new {
+                self.taken.insert(sequence);
+                self.top = self.top.max(sequence);
+            }
+            new
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn agrees_with_a_set(
+            size in prop_oneof![1u32..200, Just(1024), Just(4096)],
+            start in prop_oneof![Just(0u64), Just((1u64 << 32) - 300), any::<u32>().prop_map(u64::from)],
+            steps in prop::collection::vec((-300i64..300, any::<bool>()), 1..300),
+        ) {
+            let mut window = ReplayWindow::new(size, true, 0);
+            let mut naive = Naive { taken: BTreeSet::new(), top: 0, size: u64::from(size) };
+            let mut at = start;
+            for (step, leap) in steps {
+                at = at.saturating_add_signed(if leap { step * 20 } else { step });
+                let new = window.is_new(at);
+                prop_assert_eq!(new, naive.offer(at), "at {}", at);
+                if new {
+                    window.take(at);
+                }
+                prop_assert_eq!(window.top(), naive.top);
+            }
+        }
+
+        #[test]
+        fn any_number_within_half_a_subspace_is_inferred(
+            top in 4096u64..1 << 40, size in 1u32..4096, ahead in -4095i64..1 << 31,
+        ) {
+            let window = ReplayWindow::new(size, true, top);
+            prop_assume!(ahead > -i64::from(size));
+            let sequence = top.saturating_add_signed(ahead);
+            prop_assert_eq!(window.infer(sequence as u32), Some(sequence));
+        }
+    }
+}

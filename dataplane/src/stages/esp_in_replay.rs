@@ -1,0 +1,44 @@
+//! The first look at the sequence number (RFC 4303 §3.4.3): what is surely old costs no cryptography.
+//!
+//! Enters: [`EspIn`] at the ESP header. Leaves: the same with its inferred 64-bit number and a length that the suite
+//! allows, to `esp_in_open`. The window is not changed: the packet proves nothing yet.
+
+use causeway_shared::counters::Drop;
+
+use super::{EspIn, Out, Queue, State};
+use crate::buffer::{Allocator, Buffer};
+use crate::crypto::ESP_HEADER_LEN;
+use crate::path::Sink;
+use crate::sa::Inbound;
+
+/// Octets of pad length and next header.
+const TRAILER_LEN: usize = 2;
+
+pub(crate) fn run<A: Allocator, S: Sink<A::Buffer>>(
+    items: &mut Queue<EspIn<A::Buffer>>,
+    state: &mut State<A>,
+    out: &mut Out<'_, A::Buffer, S>,
+) {
+    for packet in items.drain() {
+        let EspIn { buffer, outer, slot, .. } = packet;
+        let sa = state.tables.sas.get(slot).ok_or(Drop::UnknownSpi);
+        let result = sa
+            .and_then(|sa| sequence_of(buffer.data(), &sa.inbound))
+            .and_then(|sequence| out.queues.esp_in_open.push(EspIn { buffer, outer, slot, sequence }));
+        if let Err(reason) = result {
+            state.counters.drop(reason);
+        }
+    }
+}
+
+fn sequence_of(octets: &[u8], sa: &Inbound) -> Result<u64, Drop> {
+    let header = octets.first_chunk::<ESP_HEADER_LEN>().ok_or(Drop::BadEspFormat)?;
+    let fixed = ESP_HEADER_LEN + usize::from(sa.iv_len) + usize::from(sa.icv_len);
+    let ciphertext = octets.len().checked_sub(fixed).ok_or(Drop::BadEspFormat)?;
+    if ciphertext < TRAILER_LEN || !ciphertext.is_multiple_of(usize::from(sa.align)) {
+        return Err(Drop::BadEspFormat);
+    }
+    let [_, _, _, _, s0, s1, s2, s3] = *header;
+    let sequence = sa.window.infer(u32::from_be_bytes([s0, s1, s2, s3])).ok_or(Drop::Replay)?;
+    if sa.window.is_new(sequence) { Ok(sequence) } else { Err(Drop::Replay) }
+}

@@ -1,0 +1,82 @@
+//! Tells a sender why its packet was dropped (RFC 792, RFC 1812 §4.3.2, RFC 1191).
+//!
+//! Enters: [`Refused`], already counted as dropped. Leaves: an ICMP error in the same buffer, to `route` on the side the
+//! packet came from, or to `policy_out` if it came through a tunnel. Rate-limited, and never about an ICMP error, a later
+//! fragment, or a packet of our own.
+
+use std::net::Ipv4Addr;
+
+use causeway_shared::counters::Flow;
+use causeway_shared::net::{icmp, ipv4};
+
+use super::local::LOCAL_TTL;
+use super::{Clear, Leaving, Out, Queue, Refused, State};
+use crate::buffer::{Allocator, Buffer};
+use crate::path::{Ingress, Sink};
+
+/// Octets of the whole error packet (RFC 1812 §4.3.2.3).
+const MAX_ERROR_LEN: usize = 576;
+/// DSCP CS6 (RFC 1812 §4.3.2.5: internetwork control).
+const ERROR_TOS: u8 = 0xc0;
+const HEADERS_LEN: usize = ipv4::HEADER_LEN + icmp::HEADER_LEN;
+
+pub(crate) fn run<A: Allocator, S: Sink<A::Buffer>>(
+    items: &mut Queue<Refused<A::Buffer>>,
+    state: &mut State<A>,
+    out: &mut Out<'_, A::Buffer, S>,
+) {
+    for refused in items.drain() {
+        // What is not told is not counted again: the packet itself was.
+        let _ = tell(refused, state, out);
+    }
+}
+
+fn tell<A: Allocator, S>(
+    refused: Refused<A::Buffer>,
+    state: &mut State<A>,
+    out: &mut Out<'_, A::Buffer, S>,
+) -> Option<()> {
+    let Refused { mut buffer, ingress, error } = refused;
+    let to = sender_to_tell(buffer.data())?;
+    let (from, role) = match ingress {
+        Ingress::Port(port) => state.port(port).map(|port| (port.address, Some(port.role)))?,
+        Ingress::Tunnel(_) => (state.inside_address()?, None),
+        Ingress::Local => return None,
+    };
+    if !state.icmp_errors.permits(state.now) {
+        return None;
+    }
+    let quoted = buffer.len().min(MAX_ERROR_LEN - HEADERS_LEN);
+    let _ = buffer.truncate(quoted);
+    let message = error.header(buffer.data());
+    let header = ipv4::Header {
+        tos: ERROR_TOS,
+        total_len: u16::try_from(quoted + HEADERS_LEN).ok()?,
+        identification: state.next_identification(),
+        dont_fragment: false,
+        more_fragments: false,
+        fragment_offset: 0,
+        ttl: LOCAL_TTL,
+        protocol: ipv4::PROTOCOL_ICMP,
+        source: from,
+        destination: to,
+    };
+    let place = buffer.prepend(HEADERS_LEN)?;
+    place.iter_mut().zip(header.to_bytes().into_iter().chain(message)).for_each(|(to, from)| *to = from);
+    let pushed = match role {
+        Some(role) => out.queues.route.push(Leaving { buffer, role, ingress: Ingress::Local }),
+        None => out.queues.policy_out.push(Clear { buffer, ingress: Ingress::Local }),
+    };
+    pushed.ok()?;
+    state.counters.flow(Flow::IcmpErrors, 1);
+    Some(())
+}
+
+/// Whom to tell; `None` for packets about which RFC 1812 §4.3.2.7 forbids an error.
+fn sender_to_tell(octets: &[u8]) -> Option<Ipv4Addr> {
+    let packet = ipv4::Packet::parse_quoted(octets).ok()?;
+    let about_error = packet.protocol() == ipv4::PROTOCOL_ICMP
+        && packet.payload().first().is_none_or(|kind| icmp::kind_is_error(*kind));
+    let forbidden = about_error || packet.fragment_offset() != 0 || !ipv4::may_be_source(packet.source());
+    (!forbidden).then(|| packet.source())
+}

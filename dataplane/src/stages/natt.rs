@@ -1,0 +1,59 @@
+//! UDP port 4500 (RFC 3948): keepalives, IKE behind the non-ESP marker, ESP.
+//!
+//! Enters: [`FromPeer`] at the UDP header. Leaves: IKE to `punt` (as it came, its checksum is looked at there); ESP to
+//! `esp_in_lookup`, at the ESP header. The UDP checksum of ESP is not looked at: the ICV covers what matters.
+
+use causeway_shared::counters::{Drop, Flow};
+use causeway_shared::net::udp;
+
+use super::{FromPeer, Out, Queue, State};
+use crate::buffer::{Allocator, Buffer};
+use crate::path::Sink;
+
+/// Four zero octets where ESP has its SPI (RFC 3948 §2.2).
+pub(super) const NON_ESP_MARKER: [u8; 4] = [0; 4];
+/// The one octet of a keepalive (RFC 3948 §2.3).
+const KEEPALIVE: u8 = 0xff;
+
+pub(crate) fn run<A: Allocator, S: Sink<A::Buffer>>(
+    items: &mut Queue<FromPeer<A::Buffer>>,
+    state: &mut State<A>,
+    out: &mut Out<'_, A::Buffer, S>,
+) {
+    for mut packet in items.drain() {
+        let result = match content(packet.buffer.data()) {
+            Ok(Content::Keepalive) => {
+                state.counters.flow(Flow::NatKeepalives, 1);
+                Ok(())
+            }
+            Ok(Content::Ike) => out.queues.punt.push(packet),
+            Ok(Content::Esp { end }) => {
+                if packet.buffer.truncate(end) && packet.buffer.trim_front(udp::HEADER_LEN) {
+                    out.queues.esp_in_lookup.push(packet)
+                } else {
+                    Err(Drop::BadUdp)
+                }
+            }
+            Err(reason) => Err(reason),
+        };
+        if let Err(reason) = result {
+            state.counters.drop(reason);
+        }
+    }
+}
+
+enum Content {
+    Keepalive,
+    Ike,
+    Esp { end: usize },
+}
+
+fn content(octets: &[u8]) -> Result<Content, Drop> {
+    let datagram = udp::Datagram::parse(octets).ok_or(Drop::BadUdp)?;
+    match datagram.payload() {
+        [KEEPALIVE] => Ok(Content::Keepalive),
+        payload if payload.starts_with(&NON_ESP_MARKER) => Ok(Content::Ike),
+        payload if payload.len() > NON_ESP_MARKER.len() => Ok(Content::Esp { end: datagram.total_len() }),
+        _ => Err(Drop::BadUdp),
+    }
+}

@@ -1,0 +1,45 @@
+//! IKE datagrams to the control plane.
+//!
+//! Enters: [`FromPeer`] at the UDP header, to port 500 or to 4500 with the non-ESP marker. Leaves: the IKE message through
+//! `Sink::punt`, marker stripped, if the UDP checksum is right or absent (RFC 768).
+
+use causeway_shared::counters::{Drop, Flow};
+use causeway_shared::net::udp;
+use causeway_shared::wire::MAX_DATAGRAM;
+
+use super::classify::PORT_NATT;
+use super::natt::NON_ESP_MARKER;
+use super::{FromPeer, Out, Queue, State};
+use crate::buffer::{Allocator, Buffer};
+use crate::path::{Punt, Sink};
+
+pub(crate) fn run<A: Allocator, S: Sink<A::Buffer>>(
+    items: &mut Queue<FromPeer<A::Buffer>>,
+    state: &mut State<A>,
+    out: &mut Out<'_, A::Buffer, S>,
+) {
+    for packet in items.drain() {
+        let result = read(&packet).and_then(|punt| out.sink.punt(punt).map_err(|_| Drop::PuntFull));
+        match result {
+            Ok(()) => state.counters.flow(Flow::PuntedIke, 1),
+            Err(reason) => state.counters.drop(reason),
+        }
+    }
+}
+
+fn read<B: Buffer>(packet: &FromPeer<B>) -> Result<Punt<'_>, Drop> {
+    let datagram = udp::Datagram::parse(packet.buffer.data()).ok_or(Drop::BadUdp)?;
+    let (peer, local) = (packet.outer.source, packet.outer.destination);
+    if !datagram.checksum_is_right(peer, local) {
+        return Err(Drop::BadUdp);
+    }
+    let local_port = datagram.destination_port();
+    let payload = match local_port {
+        PORT_NATT => datagram.payload().strip_prefix(&NON_ESP_MARKER).ok_or(Drop::BadUdp)?,
+        _ => datagram.payload(),
+    };
+    if payload.is_empty() || payload.len() > MAX_DATAGRAM {
+        return Err(Drop::BadUdp);
+    }
+    Ok(Punt { local, local_port, peer, peer_port: datagram.source_port(), payload })
+}

@@ -1,0 +1,204 @@
+//! What the stages of one worker share: tables, counters, buffers, limits. One owner, no locks.
+
+use std::net::Ipv4Addr;
+
+use causeway_shared::config::PortRole;
+use causeway_shared::counters::{Drop, Flow};
+use causeway_shared::net::{arp, ethernet};
+use causeway_shared::wire::Event;
+
+use crate::buffer::{Allocator, Buffer};
+use crate::counters::Counters;
+use crate::crypto::Engine;
+use crate::neighbour::Neighbours;
+use crate::path::{Now, PathConfig, PathError, PortConfig, PortId, Sink, Tables};
+use crate::route::RouteTable;
+use crate::sa::{Notice, WorkerSa};
+
+/// Events that wait for room in the ring.
+pub(crate) const EVENT_BACKLOG: usize = 1024;
+/// ICMP errors a second, with as many at once.
+const ICMP_ERRORS_PER_SEC: u64 = 100;
+/// `InvalidSpi` events a second, with as many at once.
+const INVALID_SPI_EVENTS_PER_SEC: u64 = 10;
+
+/// What the stages of one worker share.
+pub(crate) struct State<A: Allocator> {
+    pub now: Now,
+    pub config: PathConfig,
+    pub allocator: A,
+    pub counters: Counters,
+    pub tables: Box<Tables>,
+    pub routes: RouteTable,
+    pub neighbours: Neighbours<A::Buffer>,
+    pub engine: Engine,
+    pub events: Backlog,
+    pub icmp_errors: RateLimit,
+    pub invalid_spi_events: RateLimit,
+    /// Smallest MTU of the Outside ports.
+    pub outside_mtu: u16,
+    identification: u16,
+}
+
+impl<A: Allocator> State<A> {
+    pub fn new(config: PathConfig, allocator: A) -> Result<State<A>, PathError> {
+        let routes = RouteTable::new(&config)?;
+        let outside = config.ports.iter().filter(|port| port.role == PortRole::Outside);
+        let outside_mtu = outside.map(|port| port.mtu).min().unwrap_or(u16::MAX);
+        Ok(State {
+            now: Now::default(),
+            allocator,
+            counters: Counters::default(),
+            tables: Tables::new(config.sa_capacity),
+            routes,
+            neighbours: Neighbours::new(),
+            engine: Engine::default(),
+            events: Backlog { waiting: Vec::with_capacity(EVENT_BACKLOG) },
+            icmp_errors: RateLimit::new(ICMP_ERRORS_PER_SEC),
+            invalid_spi_events: RateLimit::new(INVALID_SPI_EVENTS_PER_SEC),
+            outside_mtu,
+            identification: 0,
+            config,
+        })
+    }
+
+    pub fn port(&self, port: PortId) -> Option<&PortConfig> {
+        self.config.ports.get(usize::from(port.0))
+    }
+
+    /// Whether an address is one of ours, on any port.
+    pub fn is_ours(&self, address: Ipv4Addr) -> bool {
+        self.config.ports.iter().any(|port| port.address == address)
+    }
+
+    /// Our address on the LAN, from which clients hear of errors.
+    pub fn inside_address(&self) -> Option<Ipv4Addr> {
+        self.config.ports.iter().find(|port| port.role == PortRole::Inside).map(|port| port.address)
+    }
+
+    /// An identification for a packet of ours that may be fragmented. Workers count in separate residues.
+    pub fn next_identification(&mut self) -> u16 {
+        self.identification = self.identification.wrapping_add(self.config.workers.max(1));
+        self.identification.wrapping_add(self.config.worker)
+    }
+
+    /// Sends an ARP message of ours.
+    pub fn send_arp(
+        &mut self,
+        port: PortId,
+        destination: ethernet::Mac,
+        message: arp::Message,
+        sink: &mut impl Sink<A::Buffer>,
+    ) {
+        let Some(mut frame) = self.allocator.allocate() else {
+            return self.counters.drop(Drop::NoBuffer);
+        };
+        let header =
+            ethernet::Header { destination, source: message.sender_mac, ether_type: ethernet::TYPE_ARP };
+        match frame.append(ethernet::HEADER_LEN + arp::MESSAGE_LEN) {
+            Some(place) => {
+                let octets = header.to_bytes().into_iter().chain(message.to_bytes());
+                place.iter_mut().zip(octets).for_each(|(to, from)| *to = from);
+                sink.tx(port, frame);
+            }
+            None => self.counters.drop(Drop::NoBuffer),
+        }
+    }
+
+    /// Asks who has `target`: everybody, or the neighbour that had it.
+    pub fn send_arp_request(
+        &mut self,
+        port: PortId,
+        target: Ipv4Addr,
+        asked: Option<ethernet::Mac>,
+        sink: &mut impl Sink<A::Buffer>,
+    ) {
+        let Some((sender_mac, sender)) = self.port(port).map(|ours| (ours.mac, ours.address)) else { return };
+        let operation = arp::Operation::Request;
+        let message = arp::Message { operation, sender_mac, sender, target_mac: [0; 6], target };
+        self.counters.flow(Flow::ArpRequests, 1);
+        self.send_arp(port, asked.unwrap_or(ethernet::BROADCAST), message, sink);
+    }
+}
+
+/// Events on their way to the control plane.
+pub(crate) struct Backlog {
+    waiting: Vec<Event>,
+}
+
+impl Backlog {
+    /// Sends an event, or keeps it for later. `false` when neither was possible: say it again at the next occasion.
+    pub fn send<B>(&mut self, event: Event, sink: &mut impl Sink<B>) -> bool {
+        if self.waiting.is_empty() && sink.event(event).is_ok() {
+            return true;
+        }
+        let room = self.waiting.len() < EVENT_BACKLOG;
+        if room {
+            self.waiting.push(event);
+        }
+        room
+    }
+
+    /// Offers what waits again, in order.
+    pub fn retry<B>(&mut self, sink: &mut impl Sink<B>) {
+        let sent = self.waiting.iter().take_while(|event| sink.event(**event).is_ok()).count();
+        self.waiting.drain(..sent);
+    }
+
+    /// Tells the control plane about an SA; an SA whose notice found no room gives it again with the next packet.
+    pub fn notify<B>(&mut self, sa: &mut WorkerSa, notice: Option<Notice>, sink: &mut impl Sink<B>) {
+        let Some(notice) = notice else { return };
+        let inbound_spi = sa.inbound_spi();
+        let event = match notice {
+            Notice::Soft => Event::SoftExpired { inbound_spi },
+            Notice::Hard => Event::HardExpired { inbound_spi },
+            Notice::FirstInbound => Event::FirstInbound { inbound_spi },
+        };
+        if self.send(event, sink) {
+            sa.lifetime.announced(notice);
+        }
+    }
+}
+
+/// At most so many a second.
+pub(crate) struct RateLimit {
+    per_sec: u64,
+    /// Thousandths of a permit.
+    credit: u64,
+    last_ms: u64,
+}
+
+impl RateLimit {
+    pub fn new(per_sec: u64) -> RateLimit {
+        RateLimit { per_sec, credit: per_sec * 1000, last_ms: 0 }
+    }
+
+    /// Takes one permit if there is one.
+    pub fn permits(&mut self, now: Now) -> bool {
+        let elapsed = now.monotonic_ms.saturating_sub(self.last_ms);
+        self.last_ms = now.monotonic_ms.max(self.last_ms);
+        let most = self.per_sec * 1000;
+        self.credit = self.credit.saturating_add(elapsed.saturating_mul(self.per_sec)).min(most);
+        let permitted = self.credit >= 1000;
+        if permitted {
+            self.credit -= 1000;
+        }
+        permitted
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_rate_is_kept_and_credit_is_bounded() {
+        let mut limit = RateLimit::new(10);
+        let taken =
+            |limit: &mut RateLimit, ms| (0..100).filter(|_| limit.permits(Now { monotonic_ms: ms })).count();
+        assert_eq!(taken(&mut limit, 0), 10);
+        assert_eq!(taken(&mut limit, 99), 0);
+        assert_eq!(taken(&mut limit, 200), 2);
+        assert_eq!(taken(&mut limit, 1_000_000), 10);
+    }
+}
