@@ -43,3 +43,6 @@ pub use registry::{
 };
 pub use sa::{Attribute, AttributeValue, MAX_ATTRIBUTES, MAX_PROPOSALS, Proposal, Sa, Transform};
 pub use ts::{AddressRange, TrafficSelector, TsRange};
+
+#[cfg(test)]
+mod tests;
