@@ -59,7 +59,11 @@ impl Client {
             let exchange = tokio::time::timeout(ANSWER_WITHIN, self.exchange(method, path, json));
             exchange.await.unwrap_or_else(|_| {
                 Err(Failure::Unreachable {
-                    what: format!("no answer from {} within {} s", self.socket.display(), ANSWER_WITHIN.as_secs()),
+                    what: format!(
+                        "no answer from {} within {} s",
+                        self.socket.display(),
+                        ANSWER_WITHIN.as_secs()
+                    ),
                     next: "look into the control plane's log".into(),
                 })
             })

@@ -2,6 +2,9 @@
 //!
 //! Each script writes what happens to it into a journal, and shows its readiness by a link to a socket that the test holds.
 
+// A helper of a test that fails has nobody to report to but the test's log.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 mod support;
 
 use std::fs;
@@ -121,7 +124,10 @@ fn kill(signal: &str, pid: u32) {
 /// Whether a process runs; one that nobody has waited for yet does not.
 fn runs(pid: u32) -> bool {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    stat.rsplit(") ").next().and_then(|rest| rest.chars().next()).is_some_and(|state| state != 'Z' && state != 'X')
+    stat.rsplit(") ")
+        .next()
+        .and_then(|rest| rest.chars().next())
+        .is_some_and(|state| state != 'Z' && state != 'X')
 }
 
 #[test]
@@ -225,7 +231,11 @@ fn two_supervisors_do_not_share_a_run_directory() {
         .output()
         .unwrap();
     assert_eq!(second.status.code(), Some(4));
-    assert!(support::stderr(&second).contains("another `causeway run` works in "), "{}", support::stderr(&second));
+    assert!(
+        support::stderr(&second).contains("another `causeway run` works in "),
+        "{}",
+        support::stderr(&second)
+    );
     assert_eq!(stage.starts("dataplane").len(), 1);
     first.signal("TERM");
     assert_eq!(first.exit_code(), Some(0));
@@ -235,11 +245,18 @@ fn two_supervisors_do_not_share_a_run_directory() {
 fn nothing_starts_with_a_bad_configuration_or_without_programs() {
     let directory = Directory::new();
     let config = directory.config();
-    let bad = directory.write("bad.toml", &fs::read_to_string(&config).unwrap().replace("identity", "identiy"));
+    let bad =
+        directory.write("bad.toml", &fs::read_to_string(&config).unwrap().replace("identity", "identiy"));
     for (file, code, part) in
         [(&bad, 1, "gateway.identiy: unknown key"), (&config, 4, "there is no causeway-dataplane in ")]
     {
-        let run = causeway().args(["run", "--programs"]).arg(&directory.0).arg("--config").arg(file).output().unwrap();
+        let run = causeway()
+            .args(["run", "--programs"])
+            .arg(&directory.0)
+            .arg("--config")
+            .arg(file)
+            .output()
+            .unwrap();
         assert_eq!(run.status.code(), Some(code));
         assert!(support::stderr(&run).contains(part), "{}", support::stderr(&run));
     }

@@ -33,6 +33,8 @@ pub(super) fn print(session: &Session, out: &mut dyn Write) -> Result<Exit, Fail
         ("idle", duration(session.idle_secs)),
         ("IKE suite", printable(&session.ike_suite)),
         ("IKE SPIs", printable(&session.ike_spis)),
+        ("from client", flow(session.traffic.in_packets, session.traffic.in_bytes)),
+        ("to client", flow(session.traffic.out_packets, session.traffic.out_bytes)),
     ];
     for (name, value) in lines {
         writeln!(out, "  {name:NAME_WIDTH$}{value}")?;
@@ -54,7 +56,6 @@ fn print_child(child: &ChildSa, out: &mut dyn Write) -> Result<(), Failure> {
         other => printable(other),
     };
     let list = |selectors: &[String]| selectors.iter().map(|s| printable(s)).collect::<Vec<_>>().join(", ");
-    let flow = |packets, bytes| format!("{} packets, {}", grouped(packets), octets(bytes));
     let lines = [
         ("suite", format!("{}, {carried}", printable(&child.esp_suite))),
         ("SPIs", format!("in {}, out {}", printable(&child.inbound_spi), printable(&child.outbound_spi))),
@@ -67,4 +68,8 @@ fn print_child(child: &ChildSa, out: &mut dyn Write) -> Result<(), Failure> {
         writeln!(out, "    {name:NAME_WIDTH$}{value}")?;
     }
     Ok(())
+}
+
+fn flow(packets: u64, bytes: u64) -> String {
+    format!("{} packets, {}", grouped(packets), octets(bytes))
 }

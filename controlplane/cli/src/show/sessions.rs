@@ -68,9 +68,6 @@ pub(super) fn print(client: &Client, query: Query<'_>, out: &mut dyn Write) -> R
 }
 
 fn row(session: &Session) -> Vec<String> {
-    let sum = |count: fn(&causeway_shared::api::ChildSa) -> u64| -> u64 {
-        session.child_sas.iter().map(count).fold(0, u64::saturating_add)
-    };
     let suites: Vec<&str> = session.child_sas.iter().map(|c| c.esp_suite.as_str()).collect();
     let esp = suites.last().copied().unwrap_or("-").to_owned();
     vec![
@@ -82,8 +79,8 @@ fn row(session: &Session) -> Vec<String> {
         if session.nat_detected { "yes" } else { "no" }.to_owned(),
         printable(&session.ike_suite),
         printable(&esp),
-        octets(sum(|c| c.in_bytes)),
-        octets(sum(|c| c.out_bytes)),
+        octets(session.traffic.in_bytes),
+        octets(session.traffic.out_bytes),
         duration(session.established_secs),
         duration(session.idle_secs),
     ]

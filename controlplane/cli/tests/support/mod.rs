@@ -1,6 +1,8 @@
 //! What the command's tests share: a directory of their own, a configuration that needs no other file, and waiting for a
 //! condition with a deadline.
 
+// A helper of a test that fails has nobody to report to but the test's log.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 #![allow(dead_code)]
 
 use std::fs;
