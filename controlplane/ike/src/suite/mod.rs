@@ -10,3 +10,6 @@ pub use select::{
     ChildKe, EspChoice, EspPolicy, IkeChoice, SelectError, accept_esp_answer, accept_ike_answer, select_esp,
     select_ike,
 };
+
+#[cfg(test)]
+mod tests;

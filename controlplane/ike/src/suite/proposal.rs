@@ -297,3 +297,105 @@ impl FromStr for EspProposal {
         Ok(EspProposal { ciphers, integs, groups, esn })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_mean_what_strongswan_means() {
+        let table = [
+            ("aes256gcm16-prfsha384-ecp384", "aes256gcm16-prfsha384-ecp384"),
+            ("aes128gcm-prfsha256-x25519", "aes128gcm16-prfsha256-curve25519"),
+            ("aes256gcm128-sha512-ecp521", "aes256gcm16-prfsha512-ecp521"),
+            ("aes128-sha256-modp2048", "aes128-sha256-modp2048"),
+            ("aes192-sha2_384-ecp256", "aes192-sha384-ecp256"),
+            ("aes256-sha512-curve25519", "aes256-sha512-curve25519"),
+            ("aes256-sha256-prfsha512-ecp256", "aes256-sha256-prfsha512-ecp256"),
+            ("aes256-sha256-prfsha256-ecp256", "aes256-sha256-ecp256"),
+        ];
+        for (text, name) in table {
+            let proposal: IkeProposal = text.parse().unwrap();
+            let suite = IkeSuite {
+                cipher: proposal.ciphers[0],
+                integ: proposal.integs.first().copied(),
+                prf: proposal.prfs[0],
+                group: proposal.groups[0],
+            };
+            assert_eq!(suite.to_string(), name);
+            assert_eq!(name.parse(), Ok(IkeProposal::only(suite)));
+        }
+    }
+
+    #[test]
+    fn lists_keep_their_order() {
+        let proposal: IkeProposal = "aes256-aes128-sha384-sha256-ecp384-modp2048".parse().unwrap();
+        assert_eq!(proposal.ciphers, [Cipher::AesCbc256, Cipher::AesCbc128]);
+        assert_eq!(proposal.integs, [Integ::HmacSha2_384_192, Integ::HmacSha2_256_128]);
+        assert_eq!(proposal.prfs, [Prf::HmacSha2_384, Prf::HmacSha2_256]);
+        assert_eq!(proposal.groups, [Group::Ecp384, Group::Modp2048]);
+    }
+
+    #[test]
+    fn esp_proposals() {
+        let proposal: EspProposal = "aes256gcm16-ecp256-esn-noesn".parse().unwrap();
+        assert_eq!((proposal.groups, proposal.esn), (vec![Group::Ecp256], vec![true, false]));
+        let proposal: EspProposal = "aes128-aes256-sha256".parse().unwrap();
+        assert_eq!((proposal.ciphers.len(), proposal.integs.len(), proposal.esn), (2, 1, vec![false]));
+        for cipher in Cipher::ALL {
+            let integs = if cipher.is_aead() { vec![None] } else { Integ::ALL.map(Some).to_vec() };
+            for integ in integs {
+                let suite = EspSuite { cipher, integ };
+                assert_eq!(suite.to_string().parse(), Ok(suite));
+            }
+        }
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        let ike = [
+            ("", "`` names no algorithm of this gateway"),
+            ("3des-sha256-modp2048", "`3des` names no algorithm of this gateway"),
+            ("aes256-sha1-modp2048", "`sha1` names no algorithm of this gateway"),
+            ("aes256-modp2048", "`aes256-modp2048` names no integrity algorithm"),
+            ("sha256-modp2048", "`sha256-modp2048` names no cipher"),
+            ("aes256gcm16-ecp384", "`aes256gcm16-ecp384` names no pseudorandom function"),
+            ("aes256-sha256", "`aes256-sha256` names no group"),
+            (
+                "aes256gcm16-aes256-sha256-ecp256",
+                "`aes256gcm16-aes256-sha256-ecp256` must not name an AEAD beside another cipher",
+            ),
+            ("aes256-sha256-ecp256-esn", "`aes256-sha256-ecp256-esn` must not name ESN"),
+        ];
+        for (text, message) in ike {
+            assert_eq!(text.parse::<IkeProposal>().unwrap_err().to_string(), message);
+        }
+        let esp = [
+            (
+                "aes256gcm16-sha256",
+                "`aes256gcm16-sha256` must not name an integrity algorithm beside an AEAD",
+            ),
+            ("aes256-prfsha256-sha256", "`aes256-prfsha256-sha256` must not name a pseudorandom function"),
+        ];
+        for (text, message) in esp {
+            assert_eq!(text.parse::<EspProposal>().unwrap_err().to_string(), message);
+        }
+        assert!("aes256-aes128-sha256".parse::<EspSuite>().is_err());
+        assert!("aes256gcm16-ecp256".parse::<EspSuite>().is_err());
+    }
+
+    /// Key lengths of RFC 7296 §2.17 with RFC 4106 §8.1 and RFC 4868 §2.1.1.
+    #[test]
+    fn keymat_lengths() {
+        let table = [
+            ("aes128gcm16", 16 + 4),
+            ("aes256gcm16", 32 + 4),
+            ("aes128-sha256", 16 + 32),
+            ("aes192-sha384", 24 + 48),
+            ("aes256-sha512", 32 + 64),
+        ];
+        for (name, octets) in table {
+            assert_eq!(name.parse::<EspSuite>().unwrap().keymat_len(), octets);
+        }
+    }
+}
