@@ -19,9 +19,17 @@ const ARMED: u64 = 1;
 
 /// Consumer: says that it is about to sleep. It must look at its rings again afterwards, and sleep only if all are empty.
 pub fn arm<A: Atom>(armed: &A) {
-    armed.store(ARMED, Relaxed);
+    // Every write to the word is a swap, so that they form one chain: a producer's late swap to 0 belongs to the arming
+    // that it answered and cannot come to lie behind this one.
+    armed.swap(ARMED, Relaxed);
     // Our store to `armed` before our loads of the rings' heads; pairs with the fence in `must_ring`.
     A::fence(SeqCst);
+}
+
+/// Consumer: says that it is awake, after all: something waited when it looked again, or it woke for another reason.
+/// Relaxed: a producer that still sees the word armed rings once too often, which does no harm.
+pub fn disarm<A: Atom>(armed: &A) {
+    armed.swap(0, Relaxed);
 }
 
 /// Producer: whether the consumer sleeps and has to be rung, asked after each push.
@@ -94,10 +102,9 @@ impl Bell {
         }
     }
 
-    /// The consumer is awake: producers need not ring. Relaxed: a ring too many does no harm.
     pub(crate) fn disarm(&self) {
         if let Some(armed) = self.armed.first() {
-            armed.store(0, Relaxed);
+            disarm(armed);
         }
     }
 }

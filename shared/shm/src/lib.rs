@@ -27,7 +27,7 @@ pub use atom::Atom;
 pub use control_side::{ControlSide, PeerLink};
 pub use credentials::PeerCredentials;
 pub use data_side::{CommandRefused, DataSegment, DataSide, ManagerSide, SegmentConfig, Wake, WorkerSide};
-pub use doorbell::{Doorbell, arm, must_ring};
+pub use doorbell::{Doorbell, arm, disarm, must_ring};
 pub use error::{AttachError, CreateError, PopError, PushError, RingError};
 pub use handover::{Handover, HandoverError, LinkEvent, ListenOptions};
 pub use layout::{

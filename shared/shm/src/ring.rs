@@ -265,3 +265,184 @@ fn wipe<A: Atom>(length: &A, octets: &[A]) {
         word.store(0, Relaxed);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+    use std::sync::Arc;
+    use std::sync::atomic::AtomicU64;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const RING: Geometry = Geometry { slots: 4, slot_bytes: 16, index_stride: 2 };
+    const HEAD: usize = 0;
+    const TAIL: usize = 2;
+    const FIRST_SLOT: usize = 4;
+
+    #[derive(Clone)]
+    struct Memory(Arc<Vec<AtomicU64>>);
+
+    impl AsRef<[AtomicU64]> for Memory {
+        fn as_ref(&self) -> &[AtomicU64] {
+            &self.0
+        }
+    }
+
+    type Ends = (Memory, RingProducer<AtomicU64, Memory>, RingConsumer<AtomicU64, Memory>);
+
+    /// A ring whose indices start at `index`, so that they wrap soon if it is large.
+    fn ring(index: u64) -> Ends {
+        let memory = Memory(Arc::new((0..RING.words()).map(|_| AtomicU64::new(0)).collect()));
+        memory.0[HEAD].store(index, Relaxed);
+        memory.0[TAIL].store(index, Relaxed);
+        let producer = RingProducer::resume(memory.clone(), RING).unwrap();
+        let consumer = RingConsumer::resume(memory.clone(), RING).unwrap();
+        (memory, producer, consumer)
+    }
+
+    fn pop(consumer: &mut RingConsumer<AtomicU64, Memory>) -> Result<Option<Vec<u8>>, RingError> {
+        let mut octets = [0; 16];
+        Ok(consumer.pop(&mut octets)?.map(|used| octets[..used].to_vec()))
+    }
+
+    #[test]
+    fn a_consumed_slot_holds_nothing() {
+        let (memory, mut producer, mut consumer) = ring(0);
+        producer.push(b"sixteen secret o").unwrap();
+        assert!(memory.0[FIRST_SLOT..].iter().any(|word| word.load(Relaxed) != 0));
+        assert_eq!(pop(&mut consumer), Ok(Some(b"sixteen secret o".to_vec())));
+        assert!(memory.0[FIRST_SLOT..].iter().all(|word| word.load(Relaxed) == 0));
+    }
+
+    #[test]
+    fn a_consumer_refuses_an_impossible_index_once_and_goes_on_behind_it() {
+        for lie in [5, 1000, u64::MAX, u64::MAX - 3] {
+            let (memory, _, mut consumer) = ring(0);
+            memory.0[HEAD].store(lie, Relaxed);
+            assert!(!consumer.is_empty());
+            assert_eq!(pop(&mut consumer), Err(RingError::Corrupt), "{lie}");
+            assert_eq!(pop(&mut consumer), Ok(None));
+            let mut producer = RingProducer::<AtomicU64, _>::resume(memory, RING).unwrap();
+            producer.push(b"after").unwrap();
+            assert_eq!(pop(&mut consumer), Ok(Some(b"after".to_vec())));
+        }
+    }
+
+    #[test]
+    fn a_producer_refuses_an_impossible_index_and_writes_nothing() {
+        let (memory, mut producer, _consumer) = ring(10);
+        for _ in 0..RING.slots {
+            producer.push(b"x").unwrap();
+        }
+        let slots = || memory.0[FIRST_SLOT..].iter().map(|word| word.load(Relaxed)).collect::<Vec<_>>();
+        let before = slots();
+        for lie in [9, 15, 0, u64::MAX] {
+            memory.0[TAIL].store(lie, Relaxed);
+            assert_eq!(producer.push(b"y"), Err(RingError::Corrupt), "{lie}");
+        }
+        memory.0[TAIL].store(10, Relaxed);
+        assert_eq!(producer.push(b"y"), Err(RingError::Full));
+        assert_eq!(slots(), before);
+        memory.0[TAIL].store(11, Relaxed);
+        assert_eq!(producer.push(b"y"), Ok(()));
+    }
+
+    #[test]
+    fn an_impossible_length_costs_one_slot() {
+        for lie in [17, u64::MAX] {
+            let (memory, mut producer, mut consumer) = ring(0);
+            producer.push(b"spoilt").unwrap();
+            producer.push(b"good").unwrap();
+            memory.0[FIRST_SLOT].store(lie, Relaxed);
+            assert_eq!(pop(&mut consumer), Err(RingError::Corrupt), "{lie}");
+            assert_eq!(pop(&mut consumer), Ok(Some(b"good".to_vec())));
+            assert!(memory.0[FIRST_SLOT..].iter().all(|word| word.load(Relaxed) == 0));
+        }
+    }
+
+    #[test]
+    fn a_successor_wipes_the_half_written_slot_and_keeps_the_published_ones() {
+        let (memory, mut producer, mut consumer) = ring(0);
+        producer.push(b"published").unwrap();
+        // The producer dies in the middle of the second slot.
+        let second = FIRST_SLOT + 3;
+        memory.0[second + 1].store(0xdead, Relaxed);
+        let _successor: RingProducer<AtomicU64, Memory> = RingProducer::resume(memory.clone(), RING).unwrap();
+        assert_eq!(memory.0[second + 1].load(Relaxed), 0);
+        assert_eq!(pop(&mut consumer), Ok(Some(b"published".to_vec())));
+    }
+
+    #[test]
+    fn a_geometry_that_does_not_fit_is_refused() {
+        let memory = Memory(Arc::new((0..RING.words()).map(|_| AtomicU64::new(0)).collect()));
+        for wrong in [
+            Geometry { slots: 8, ..RING },
+            Geometry { slots: 3, ..RING },
+            Geometry { index_stride: 0, ..RING },
+        ] {
+            assert!(RingProducer::<AtomicU64, _>::resume(memory.clone(), wrong).is_err());
+            assert!(RingConsumer::<AtomicU64, _>::resume(memory.clone(), wrong).is_err());
+        }
+    }
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        Push(Vec<u8>),
+        Pop,
+        NewProducer,
+        NewConsumer,
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            4 => proptest::collection::vec(any::<u8>(), 0..=16).prop_map(Step::Push),
+            4 => Just(Step::Pop),
+            1 => Just(Step::NewProducer),
+            1 => Just(Step::NewConsumer),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn the_ring_is_a_bounded_queue_across_successions_and_wrapping(
+            start in prop_oneof![Just(0), Just(u64::MAX - 2), any::<u64>()],
+            steps in proptest::collection::vec(step(), 0..200),
+        ) {
+            let (memory, mut producer, mut consumer) = ring(start);
+            let mut model: VecDeque<Vec<u8>> = VecDeque::new();
+            for step in steps {
+                match step {
+                    Step::Push(octets) if model.len() < RING.slots => {
+                        prop_assert_eq!(producer.push(&octets), Ok(()));
+                        model.push_back(octets);
+                    }
+                    Step::Push(octets) => prop_assert_eq!(producer.push(&octets), Err(RingError::Full)),
+                    Step::Pop => prop_assert_eq!(pop(&mut consumer), Ok(model.pop_front())),
+                    Step::NewProducer => producer = RingProducer::resume(memory.clone(), RING).unwrap(),
+                    Step::NewConsumer => consumer = RingConsumer::resume(memory.clone(), RING).unwrap(),
+                }
+                prop_assert_eq!(consumer.is_empty(), model.is_empty());
+                prop_assert_eq!(producer.backlog(), model.len());
+            }
+        }
+
+        #[test]
+        fn no_contents_of_the_memory_make_either_end_panic(
+            words in proptest::collection::vec(prop_oneof![any::<u64>(), 0u64..32], RING.words()),
+            writes in proptest::collection::vec((0..RING.words(), prop_oneof![any::<u64>(), 0u64..32]), 0..50),
+        ) {
+            let memory = Memory(Arc::new(words.into_iter().map(AtomicU64::new).collect()));
+            let mut producer = RingProducer::<AtomicU64, _>::resume(memory.clone(), RING).unwrap();
+            let mut consumer = RingConsumer::<AtomicU64, _>::resume(memory.clone(), RING).unwrap();
+            for (place, value) in writes {
+                memory.0[place].store(value, Relaxed);
+                let _ = producer.push(&value.to_le_bytes());
+                let _ = pop(&mut consumer);
+                prop_assert!(producer.backlog() <= RING.slots);
+            }
+            consumer.discard();
+        }
+    }
+}

@@ -1,8 +1,8 @@
 //! Both sides in one process, over a real socket: attach, exchange, push-back, refusal, succession.
 
-use std::net::Ipv4Addr;
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail the test")]
 
+use std::net::Ipv4Addr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::time::Duration;

@@ -8,6 +8,8 @@ mod bytes;
 mod command;
 mod datagram;
 mod event;
+#[cfg(test)]
+mod tests;
 
 pub use command::peek_command_id;
 pub use datagram::DatagramRef;
