@@ -20,6 +20,8 @@ pub const DATAPLANE_SOCKET: &str = "dataplane.sock";
 pub const API_SOCKET: &str = "api.sock";
 /// Longest identity in octets (RFC 1035 §2.3.4 for names; enough for mail addresses).
 const MAX_IDENTITY: usize = 255;
+/// The kernel's list of cores.
+const ONLINE_CORES: &str = "/sys/devices/system/cpu/online";
 /// Octets that one packet buffer takes: room for a packet of 2 KiB, DPDK's headroom and its own bookkeeping.
 const BUFFER_OCTETS: u64 = 2560;
 /// EAL arguments that are made from this file; given twice they contradict each other.
@@ -42,6 +44,9 @@ const OWN_EAL_ARGS: [&str; 12] = [
 pub(super) fn validate(document: Document, checks: &Checks<'_>, notes: &mut Notes<'_>) -> Option<Config> {
     gateway(&document.gateway, notes);
     dataplane(&document.dataplane, notes);
+    if checks.files {
+        warn_of_absent_cores(&document.dataplane, notes);
+    }
     network::check(&document, notes);
     policy::check_ike(&document.ike, checks, notes);
     policy::check_esp(&document.esp, notes);
@@ -164,6 +169,26 @@ fn dataplane(dataplane: &RawDataplane, notes: &mut Notes<'_>) {
     }
 }
 
+/// A warning only: the file may be checked on another machine than the one that it is for.
+fn warn_of_absent_cores(dataplane: &RawDataplane, notes: &mut Notes<'_>) {
+    let (Some(cores), Ok(online)) = (&dataplane.cores, std::fs::read_to_string(ONLINE_CORES)) else { return };
+    for core in cores.value.iter().filter(|core| !in_ranges(&online, **core)) {
+        notes.warning(
+            &cores.place,
+            format!("this machine has no core {core} (it has {})", online.trim()),
+            "name cores that are there",
+        );
+    }
+}
+
+/// Whether `number` is in a list like `0-3,8`.
+fn in_ranges(list: &str, number: usize) -> bool {
+    list.trim().split(',').any(|range| {
+        let (first, last) = range.split_once('-').unwrap_or((range, range));
+        matches!((first.parse(), last.parse()), (Ok(first), Ok(last)) if (first..=last).contains(&number))
+    })
+}
+
 fn socket_path(
     gateway: &RawGateway,
     management: &RawManagement,
@@ -227,6 +252,24 @@ fn unique<'d, T: std::hash::Hash + Eq + 'd>(
             );
         } else {
             seen.insert(&at.value, &at.place);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_of_cores_are_read() {
+        for (list, number, inside) in [
+            ("0-3,8\n", 2, true),
+            ("0-3,8\n", 8, true),
+            ("0-3,8\n", 4, false),
+            ("0\n", 0, true),
+            ("", 0, false),
+        ] {
+            assert_eq!(in_ranges(list, number), inside, "{number} in {list:?}");
         }
     }
 }

@@ -12,6 +12,9 @@ use crate::exit::{Exit, Failure};
 /// Most pages of one listing; a server that never ends must not keep the command running.
 const MAX_PAGES: usize = 10_000;
 
+/// Sessions asked for at once when a table is made: the API's largest page.
+const TABLE_PAGE: u32 = 1000;
+
 /// Which sessions.
 #[derive(Clone, Copy)]
 pub(super) struct Query<'a> {
@@ -43,7 +46,8 @@ pub(super) fn print(client: &Client, query: Query<'_>, out: &mut dyn Write) -> R
     let mut token: Option<String> = None;
     let mut total = 0;
     for _ in 0..MAX_PAGES {
-        let page = Query { page_token: token.as_deref(), ..query };
+        let limit = query.limit.or(Some(TABLE_PAGE));
+        let page = Query { page_token: token.as_deref(), limit, ..query };
         let list: SessionList = parse(&client.get(&page.path())?)?;
         rows.extend(list.sessions.iter().map(row));
         total = list.total;

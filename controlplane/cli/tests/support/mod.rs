@@ -84,6 +84,8 @@ pub fn config(run_directory: &Path) -> String {
         r#"[gateway]
 identity = "vpn.example.com"
 run_directory = "{}"
+[dataplane]
+cores = [0]
 [[port]]
 name = "wan"
 device = "net_null0"

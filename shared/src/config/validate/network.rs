@@ -60,6 +60,15 @@ fn check_ports(ports: &[RawPort], notes: &mut Notes<'_>) {
             );
         }
     }
+    for device in
+        ports.iter().filter_map(|p| p.device.as_ref()).filter(|device| !names_a_device(&device.value))
+    {
+        notes.mistake(
+            &device.place,
+            format!("`{}` is no DPDK device", device.value),
+            "write a PCI address as in \"0000:3b:00.0\", or a virtual device as in \"net_af_packet0,iface=eth0\"",
+        );
+    }
     for (i, port) in ports.iter().enumerate() {
         let Some(address) = &port.address else { continue };
         check_port_address(address, notes);
@@ -77,6 +86,13 @@ fn check_ports(ports: &[RawPort], notes: &mut Notes<'_>) {
             );
         }
     }
+}
+
+/// Whether the text can be an EAL device: on a bus (`0000:3b:00.0`, `vmbus:…`) or virtual (`net_tap0`, `virtio_user0`).
+fn names_a_device(text: &str) -> bool {
+    let name = text.split(',').next().unwrap_or_default();
+    let virtual_device = ["net_", "eth_", "virtio_"].iter().any(|prefix| name.starts_with(prefix));
+    !text.contains(char::is_whitespace) && (virtual_device || name.contains(':'))
 }
 
 fn check_port_address(at: &At<InterfaceAddress>, notes: &mut Notes<'_>) {
