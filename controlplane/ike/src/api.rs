@@ -15,6 +15,7 @@ use std::net::Ipv4Addr;
 
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
+pub use crate::error::Fault;
 use crate::ident::Identity;
 use crate::job::{PublicKeyJob, PublicKeyResult};
 use crate::policy::Subnet;
@@ -420,7 +421,9 @@ pub enum Event {
         peer: Ipv4Addr,
         /// IDi as text, once known.
         identity: Option<String>,
-        /// Who is at fault and what happened, in words.
+        /// Who is at fault.
+        fault: Fault,
+        /// What happened, in words.
         reason: String,
         /// The counter that it went into.
         counter: crate::counters::IkeCounter,

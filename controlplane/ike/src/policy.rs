@@ -6,6 +6,7 @@ use std::net::Ipv4Addr;
 
 use crate::ident::Identity;
 use crate::suite::{EspPolicy, IkeProposal};
+use crate::wire::{Cert, CertReq};
 
 /// An IPv4 prefix; bits below the length are zero.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -41,11 +42,10 @@ impl Subnet {
 pub struct EndpointConfig {
     /// Who we are: IDr.
     pub identity: Identity,
-    /// Our certificate, then intermediates, DER, as sent in CERT payloads. Empty if PSK is the one method.
-    pub certificate_chain: Vec<Vec<u8>>,
-    /// SHA-1 of the SubjectPublicKeyInfo of each authority that signs client certificates, as sent in CERTREQ
-    /// (RFC 7296 §3.7). Empty: no CERTREQ is sent.
-    pub client_ca_key_hashes: Vec<[u8; 20]>,
+    /// Our certificate, then intermediates ([`crate::cert::Credential::cert_payloads`]). Empty if PSK is the one method.
+    pub certificates: Vec<Cert>,
+    /// The CERTREQ that names who signs client certificates ([`crate::cert::TrustStore::cert_req`]).
+    pub certificate_request: Option<CertReq>,
     /// Methods that clients may use.
     pub methods: Methods,
     /// What to do when the client asks for another IDr than ours (RFC 7296 §2.15 lets us choose).
@@ -131,7 +131,12 @@ pub struct Limits {
 
 impl Default for Lifetimes {
     fn default() -> Lifetimes {
-        Lifetimes { ike_rekey_secs: 14_400, child_rekey_secs: 3_600, jitter_percent: 10, rekey_grace_secs: 300 }
+        Lifetimes {
+            ike_rekey_secs: 14_400,
+            child_rekey_secs: 3_600,
+            jitter_percent: 10,
+            rekey_grace_secs: 300,
+        }
     }
 }
 

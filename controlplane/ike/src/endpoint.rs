@@ -1,0 +1,416 @@
+//! The responder: every session of one gateway, and the way from a datagram to the session it belongs to.
+//!
+//! Enters: one [`Input`] at a time. Leaves: [`Outputs`], in order. What comes before a session exists (RFC 7296 §2.6,
+//! §2.21.4) is decided here and in `exchange/ike_sa_init.rs`; the rest by the session's state.
+
+use std::collections::HashMap;
+
+use crate::api::{
+    DataPlaneEvent, Datagram, DownReason, Event, Input, JobId, JobResult, Operator, Output, Outputs,
+    SessionId, WakeReason,
+};
+use crate::counters::{IkeCounter, IkeCounters};
+use crate::env::Env;
+use crate::established::Task;
+use crate::exchange::ike_sa_init;
+use crate::policy::EndpointConfig;
+use crate::sa::Path;
+use crate::state::{Session, State, StateName};
+use crate::time::Instant;
+use crate::wire::{
+    ExchangeType, HEADER_LEN, Header, Incoming, MAJOR_VERSION, Message, Notify, NotifyType, Payload,
+};
+use crate::world::{Cx, FirstRequest, JobAnswer, World};
+
+/// Most clear error answers to strangers in one second.
+pub const MAX_STRAY_ANSWERS_PER_SEC: u32 = 100;
+
+/// An IKEv2 responder.
+pub struct Endpoint {
+    world: World,
+    sessions: HashMap<SessionId, Session>,
+    /// The session at work, for [`Endpoint::recover`].
+    current: Option<SessionId>,
+    stray_second: u64,
+    stray_answers: u32,
+    shutdown: Option<Shutdown>,
+}
+
+#[derive(Clone, Copy)]
+struct Shutdown {
+    deadline: Instant,
+}
+
+impl Endpoint {
+    /// A responder without sessions.
+    pub fn new(config: EndpointConfig) -> Endpoint {
+        Endpoint {
+            world: World::new(config),
+            sessions: HashMap::new(),
+            current: None,
+            stray_second: 0,
+            stray_answers: 0,
+            shutdown: None,
+        }
+    }
+
+    /// Handles one input; everything that follows from it is in `out` when it returns.
+    pub fn handle(&mut self, now: Instant, input: Input, env: &mut dyn Env, out: &mut Outputs) {
+        let mut call = Call { now, env, out };
+        match input {
+            Input::Datagram(datagram) => self.on_datagram(&mut call, &datagram),
+            Input::Timer => self.on_timer(&mut call),
+            Input::JobDone { job, result } => self.on_job(&mut call, job, result),
+            Input::Operator(operator) => self.on_operator(&mut call, operator),
+            Input::DataPlane(event) => self.on_data_plane(&mut call, event),
+            Input::Alive { session } => {
+                if let Some(Session { state: State::Established(state), .. }) =
+                    self.sessions.get_mut(&session)
+                {
+                    state.note_alive(now);
+                }
+            }
+            Input::Shutdown => self.begin_shutdown(&mut call),
+        }
+        while let Some((session, reason)) = self.world.to_end.pop_front() {
+            self.with_session(&mut call, session, |session, _| Session {
+                state: State::Ended(reason),
+                ..session
+            });
+        }
+        self.check_shutdown(&mut call);
+    }
+
+    /// When to call with [`Input::Timer`] next, and why.
+    pub fn next_wakeup(&self) -> Option<(Instant, WakeReason)> {
+        let session = self.world.wakes.first().map(|(at, _, reason)| (*at, *reason));
+        let shutdown = self.shutdown.map(|shutdown| (shutdown.deadline, WakeReason::Shutdown));
+        session.into_iter().chain(shutdown).min()
+    }
+
+    /// Drops the session that was at work when [`Endpoint::handle`] panicked, with everything it holds, and says which
+    /// it was. All other sessions go on.
+    pub fn recover(&mut self, now: Instant, env: &mut dyn Env, out: &mut Outputs) -> Option<SessionId> {
+        let session = self.current.take()?;
+        self.sessions.remove(&session);
+        let mut cx = Cx { now, env, out, world: &mut self.world };
+        cx.count(IkeCounter::InternalErrors);
+        cx.close_session(session, DownReason::Internal);
+        Some(session)
+    }
+
+    /// Totals since start.
+    pub fn counters(&self) -> &IkeCounters {
+        &self.world.counters
+    }
+
+    /// Handshakes under way.
+    pub fn half_open(&self) -> usize {
+        self.world.half_open.total()
+    }
+
+    /// Sessions that are up.
+    pub fn established(&self) -> usize {
+        self.sessions.values().filter(|session| session.state.name() == StateName::Established).count()
+    }
+
+    /// Everything that is held: sessions in any state, closing and ended-but-answering ones included.
+    pub fn sessions(&self) -> usize {
+        self.sessions.len()
+    }
+
+    /// The name of a session's state, as in `docs/ike.md`.
+    pub fn state_of(&self, session: SessionId) -> Option<String> {
+        self.sessions.get(&session).map(|session| session.state.name().to_string())
+    }
+
+    /// How much is held in each table, for tests and simulations that look for leaks.
+    pub fn held(&self) -> Held {
+        Held {
+            sessions: self.sessions.len(),
+            ledger: self.world.pages(),
+            ike_spis: self.world.ike_spis.len(),
+            child_spis: self.world.child_spis.len(),
+            half_open: self.world.half_open.total(),
+            first_requests: self.world.first_requests.len(),
+            holders: self.world.holders.len(),
+            wakes: self.world.wakes.len(),
+            jobs: self.world.pending_jobs(),
+        }
+    }
+
+    fn on_datagram(&mut self, call: &mut Call<'_>, datagram: &Datagram) {
+        self.world.counters.bump(IkeCounter::DatagramsIn);
+        let Some(header) = parse_header(&datagram.bytes) else {
+            self.world.counters.bump(IkeCounter::DropMalformed);
+            return;
+        };
+        if header.major_version != MAJOR_VERSION {
+            self.world.counters.bump(IkeCounter::DropMalformed);
+            if !header.is_response && header.major_version > MAJOR_VERSION {
+                self.answer_stranger(call, datagram, &header, NotifyType::InvalidMajorVersion);
+            }
+            return;
+        }
+        if header.exchange == ExchangeType::IkeSaInit {
+            return self.on_first_request(call, datagram, &header);
+        }
+        // The I flag says which of the two SPIs is ours.
+        let local_spi = if header.from_initiator { header.responder_spi } else { header.initiator_spi };
+        match self.world.ike_spis.get(&local_spi.0).copied() {
+            Some(session) => {
+                self.with_session(call, session, |session, cx| session.on_datagram(cx, local_spi.0, datagram))
+            }
+            None => {
+                self.world.counters.bump(IkeCounter::DropUnknownSpi);
+                if !header.is_response {
+                    self.answer_stranger(call, datagram, &header, NotifyType::InvalidIkeSpi);
+                }
+            }
+        }
+    }
+
+    fn on_first_request(&mut self, call: &mut Call<'_>, datagram: &Datagram, header: &Header) {
+        let fits = !header.is_response
+            && header.from_initiator
+            && header.message_id == 0
+            && header.responder_spi.is_zero()
+            && !header.initiator_spi.is_zero();
+        let message = match Incoming::parse(&datagram.bytes) {
+            Ok(Incoming::Clear(message)) if fits => message,
+            _ => {
+                self.world.counters.bump(IkeCounter::DropMalformed);
+                return;
+            }
+        };
+        let Some(nonce) = message.nonce() else {
+            self.world.counters.bump(IkeCounter::DropMalformed);
+            return;
+        };
+        let key = FirstRequest {
+            initiator_spi: header.initiator_spi.0,
+            peer: datagram.peer,
+            peer_port: datagram.peer_port,
+            nonce: nonce.as_bytes().to_vec(),
+        };
+        let mut cx = call.cx(&mut self.world);
+        if let Some(session) = cx.world.first_requests.get(&key) {
+            match self.sessions.get(session).map(|session| &session.state) {
+                Some(State::AwaitAuth(state)) => {
+                    let response = Path::of(datagram).datagram(state.response().to_vec());
+                    cx.count(IkeCounter::RetransmitsAnswered);
+                    cx.transmit(response);
+                }
+                _ => cx.count(IkeCounter::DropBusy),
+            }
+            return;
+        }
+        if cx.world.shutting_down {
+            cx.count(IkeCounter::DropShutdown);
+            return;
+        }
+        if let Some(session) = ike_sa_init::begin(&mut cx, datagram, &message, key) {
+            self.put_back(call, session);
+        }
+    }
+
+    fn on_timer(&mut self, call: &mut Call<'_>) {
+        while let Some((at, session, _)) = self.world.wakes.first().copied() {
+            if at > call.now {
+                return;
+            }
+            self.with_session(call, session, |session, cx| session.on_timer(cx));
+            if self.world.wakes.first().is_some_and(|(next, id, _)| (*next, *id) == (at, session)) {
+                // It still wants the same moment: a fault, which must not become an endless loop.
+                self.world.counters.bump(IkeCounter::InternalErrors);
+                self.with_session(call, session, |session, _| Session {
+                    state: State::Ended(DownReason::Internal),
+                    ..session
+                });
+            }
+        }
+    }
+
+    fn on_job(&mut self, call: &mut Call<'_>, job: JobId, result: JobResult) {
+        match call.cx(&mut self.world).job_done(job, &result) {
+            JobAnswer::Deliver(session) => {
+                self.with_session(call, session, |session, cx| session.on_job(cx, job, result));
+            }
+            JobAnswer::Discarded => {}
+        }
+    }
+
+    fn on_operator(&mut self, call: &mut Call<'_>, operator: Operator) {
+        match operator {
+            Operator::Delete(session) => self
+                .with_session(call, session, |session, cx| session.delete(cx, DownReason::OperatorDeleted)),
+            Operator::RekeyIke(session) => {
+                self.with_established(call, session, |state, cx| state.rekey(cx, Task::RekeyIke));
+            }
+            Operator::RekeyChildren(session) => {
+                self.with_established(call, session, |state, cx| state.rekey_children(cx));
+            }
+            Operator::RekeyChild { inbound_spi } => {
+                if let Some(session) = self.world.child_spis.get(&inbound_spi).copied() {
+                    let task = Task::RekeyChild(inbound_spi);
+                    self.with_established(call, session, |state, cx| state.rekey(cx, task));
+                }
+            }
+        }
+    }
+
+    fn on_data_plane(&mut self, call: &mut Call<'_>, event: DataPlaneEvent) {
+        let (DataPlaneEvent::SoftExpired { inbound_spi }
+        | DataPlaneEvent::HardExpired { inbound_spi }
+        | DataPlaneEvent::PeerMoved { inbound_spi, .. }
+        | DataPlaneEvent::FirstInbound { inbound_spi }) = event;
+        if let Some(session) = self.world.child_spis.get(&inbound_spi).copied() {
+            self.with_established(call, session, |state, cx| state.on_data_plane(cx, event));
+        }
+    }
+
+    fn with_established(
+        &mut self,
+        call: &mut Call<'_>,
+        session: SessionId,
+        act: impl FnOnce(Box<crate::established::Established>, &mut Cx<'_>) -> State,
+    ) {
+        self.with_session(call, session, |mut session, cx| {
+            session.state = match session.state {
+                State::Established(state) => act(state, cx),
+                state => state,
+            };
+            session
+        });
+    }
+
+    /// Hands the session out, takes it back, and ends it if it has ended.
+    fn with_session(
+        &mut self,
+        call: &mut Call<'_>,
+        id: SessionId,
+        act: impl FnOnce(Session, &mut Cx<'_>) -> Session,
+    ) {
+        let Some(session) = self.sessions.remove(&id) else { return };
+        self.current = Some(id);
+        let session = act(session, &mut call.cx(&mut self.world));
+        self.current = None;
+        self.put_back(call, session);
+    }
+
+    fn put_back(&mut self, call: &mut Call<'_>, session: Session) {
+        if let State::Ended(reason) = session.state {
+            call.cx(&mut self.world).close_session(session.id, reason);
+            return;
+        }
+        self.world.set_wake(session.id, session.state.next_wakeup());
+        self.sessions.insert(session.id, session);
+    }
+
+    /// A clear error for somebody without an IKE SA here: rate-limited, and never an answer to an answer.
+    fn answer_stranger(
+        &mut self,
+        call: &mut Call<'_>,
+        datagram: &Datagram,
+        header: &Header,
+        kind: NotifyType,
+    ) {
+        let second = call.now.as_millis() / 1000;
+        if second != self.stray_second {
+            self.stray_second = second;
+            self.stray_answers = 0;
+        }
+        if self.stray_answers >= MAX_STRAY_ANSWERS_PER_SEC {
+            return;
+        }
+        self.stray_answers = self.stray_answers.saturating_add(1);
+        let answer = Header::new(
+            header.initiator_spi,
+            header.responder_spi,
+            header.exchange,
+            !header.from_initiator,
+            true,
+            header.message_id,
+        );
+        let message = Message::new(answer, vec![Payload::Notify(Notify::new(kind))]);
+        if let Ok(bytes) = message.emit_clear() {
+            call.cx(&mut self.world).transmit(Path::of(datagram).datagram(bytes));
+        }
+    }
+
+    fn begin_shutdown(&mut self, call: &mut Call<'_>) {
+        if self.shutdown.is_some() {
+            return;
+        }
+        self.world.shutting_down = true;
+        let deadline = call.now.plus_millis(self.world.config.timing.shutdown_ms);
+        self.shutdown = Some(Shutdown { deadline });
+        let mut all: Vec<SessionId> = self.sessions.keys().copied().collect();
+        all.sort_unstable();
+        for session in all {
+            self.with_session(call, session, |session, cx| session.delete(cx, DownReason::Shutdown));
+        }
+    }
+
+    fn check_shutdown(&mut self, call: &mut Call<'_>) {
+        let Some(shutdown) = self.shutdown else { return };
+        let closing = |session: &&Session| session.state.name() == StateName::Closing;
+        let unanswered = self.sessions.values().filter(closing).count();
+        if unanswered > 0 && call.now < shutdown.deadline {
+            return;
+        }
+        let mut rest: Vec<SessionId> = self.sessions.keys().copied().collect();
+        rest.sort_unstable();
+        for session in rest {
+            self.with_session(call, session, |session, _| Session {
+                state: State::Ended(DownReason::Shutdown),
+                ..session
+            });
+        }
+        self.shutdown = None;
+        call.out.push(Output::Event(Event::ShutdownComplete { unanswered }));
+    }
+}
+
+/// How many entries each table of an endpoint has.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Held {
+    /// Sessions in any state.
+    pub sessions: usize,
+    /// Pages of the ledger; always as many as sessions.
+    pub ledger: usize,
+    /// SPIs of IKE SAs.
+    pub ike_spis: usize,
+    /// Inbound SPIs of Child SAs.
+    pub child_spis: usize,
+    /// Half-open IKE SAs.
+    pub half_open: usize,
+    /// IKE_SA_INIT requests remembered.
+    pub first_requests: usize,
+    /// Holders of sessions that are up.
+    pub holders: usize,
+    /// Sessions with a timer.
+    pub wakes: usize,
+    /// Jobs without an answer.
+    pub jobs: usize,
+}
+
+/// What one call of [`Endpoint::handle`] works with.
+struct Call<'a> {
+    now: Instant,
+    env: &'a mut dyn Env,
+    out: &'a mut Outputs,
+}
+
+impl Call<'_> {
+    fn cx<'b>(&'b mut self, world: &'b mut World) -> Cx<'b> {
+        Cx { now: self.now, env: self.env, out: self.out, world }
+    }
+}
+
+fn parse_header(bytes: &[u8]) -> Option<Header> {
+    if bytes.len() < HEADER_LEN {
+        return None;
+    }
+    Header::parse(bytes).ok()
+}

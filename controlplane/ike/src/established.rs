@@ -1,0 +1,701 @@
+//! An authenticated session: its IKE SAs, Child SAs, lease, and the exchanges that run in it (RFC 7296 §1.3, §1.4, §2.8).
+//!
+//! Enters: messages under its keys, job results, timers, commands. Leaves: answers, requests of ours one at a time.
+//! The exchanges themselves are in `exchange/`; here are what they share and the order in which they run.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use crate::api::{
+    ChildCommand, DataPlaneEvent, DownReason, Event, JobId, JobResult, Lease, SessionId, WakeReason,
+};
+use crate::child::{self, Child, ChildRole};
+use crate::counters::IkeCounter;
+use crate::error::IkeError;
+use crate::exchange::authenticated::Authenticated;
+use crate::exchange::child_rekey::ChildRekey;
+use crate::exchange::closing::{Closing, Farewell};
+use crate::exchange::create_child::PeerCreate;
+use crate::exchange::ike_rekey::{IkeRekey, PeerIkeRekey};
+use crate::sa::{IkeSa, Path, Resent};
+use crate::state::{Arrival, State};
+use crate::time::Instant;
+use crate::wire::{Delete, ExchangeType, Message, Notify, NotifyType, Payload};
+use crate::world::Cx;
+
+/// Most exchanges of ours that wait for the window.
+pub(crate) const MAX_TASKS: usize = 64;
+/// Most replaced IKE SAs kept for their last retransmissions.
+pub(crate) const MAX_OLD_SAS: usize = 4;
+/// Milliseconds for which a deleted Child SA stays installed for packets in flight.
+pub(crate) const CHILD_LINGER_MS: u64 = 5_000;
+/// Milliseconds for which a replaced IKE SA still answers retransmissions.
+pub(crate) const OLD_SA_LINGER_MS: u64 = 10_000;
+/// Milliseconds after which a rekey that the peer began and does not finish is finished by us.
+pub(crate) const SETTLE_MS: u64 = 30_000;
+/// Milliseconds until a rekey of ours that failed is tried again.
+pub(crate) const REKEY_RETRY_MS: u64 = 30_000;
+/// Milliseconds until a job of an exchange counts as lost.
+pub(crate) const JOB_DEADLINE_MS: u64 = 15_000;
+
+/// A session that is up.
+pub(crate) struct Established {
+    pub(crate) id: SessionId,
+    /// Without a proof there is no session.
+    _proof: Authenticated,
+    pub(crate) lease: Option<Lease>,
+    /// The IKE SA in use.
+    pub(crate) sa: IkeSa,
+    /// When we rekey it, and when it ends.
+    pub(crate) sa_rekey_at: Option<Instant>,
+    pub(crate) sa_hard_at: Option<Instant>,
+    /// The one that the peer made to replace it and has not begun to use.
+    pub(crate) next: Option<NextSa>,
+    pub(crate) old: Vec<OldSa>,
+    pub(crate) children: BTreeMap<u32, Child>,
+    /// The Child SA that packets to the client leave by.
+    pub(crate) selected: Option<u32>,
+    /// The peer's request that waits for a job.
+    pub(crate) working: Option<Working>,
+    /// Our exchange under way on `sa`.
+    pub(crate) ours: Option<Ours>,
+    pub(crate) tasks: VecDeque<Task>,
+    last_heard: Instant,
+    liveness_at: Option<Instant>,
+}
+
+/// An IKE SA that the peer made by a rekey.
+pub(crate) struct NextSa {
+    pub(crate) sa: IkeSa,
+    /// Lowest nonce of the exchange that made it, for collisions.
+    pub(crate) settle_at: Instant,
+}
+
+/// An IKE SA that was replaced.
+pub(crate) struct OldSa {
+    pub(crate) sa: IkeSa,
+    /// When it is forgotten; while our Delete of it is outstanding, its retransmission decides.
+    pub(crate) until: Instant,
+}
+
+/// What a request of the peer waits for.
+pub(crate) struct Working {
+    /// The IKE SA on which it is answered.
+    pub(crate) local_spi: u64,
+    pub(crate) deadline: Instant,
+    pub(crate) what: PeerRequest,
+}
+
+/// A request of the peer that needs jobs.
+pub(crate) enum PeerRequest {
+    Child(Box<PeerCreate>),
+    Ike(Box<PeerIkeRekey>),
+}
+
+/// An exchange of ours.
+pub(crate) enum Ours {
+    /// An empty INFORMATIONAL.
+    Liveness,
+    /// A Delete of these inbound SPIs.
+    DeleteChild(u32),
+    RekeyChild(Box<ChildRekey>),
+    RekeyIke(Box<IkeRekey>),
+}
+
+/// What we are to begin when the window is free.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Task {
+    Liveness,
+    DeleteChild(u32),
+    RekeyChild(u32),
+    RekeyIke,
+}
+
+/// How handling a message ended.
+pub(crate) enum Flow {
+    /// The session goes on.
+    Stay,
+    /// The peer has deleted it; its request is answered.
+    Gone(DownReason),
+    /// It must end, and the peer be told.
+    Close(DownReason),
+}
+
+impl Established {
+    pub(crate) fn new(
+        cx: &mut Cx<'_>,
+        id: SessionId,
+        who: Authenticated,
+        sa: IkeSa,
+        lease: Option<Lease>,
+        child: Option<Child>,
+    ) -> Established {
+        let soft = cx.world.config.lifetimes.ike_rekey_secs;
+        let (sa_rekey_at, sa_hard_at) = child::lifetime(cx, soft);
+        let mut session = Established {
+            id,
+            _proof: who,
+            lease,
+            sa,
+            sa_rekey_at,
+            sa_hard_at,
+            next: None,
+            old: Vec::new(),
+            children: BTreeMap::new(),
+            selected: None,
+            working: None,
+            ours: None,
+            tasks: VecDeque::new(),
+            last_heard: cx.now,
+            liveness_at: None,
+        };
+        if let Some(child) = child {
+            session.selected = Some(child.inbound_spi);
+            session.adopt(cx, child, None);
+        }
+        session.schedule_liveness(cx);
+        session
+    }
+
+    pub(crate) fn note_alive(&mut self, now: Instant) {
+        self.last_heard = self.last_heard.max(now);
+    }
+
+    /// The IKE SA with this SPI of ours, in use or not.
+    pub(crate) fn sa_mut(&mut self, local_spi: u64) -> Option<&mut IkeSa> {
+        [&mut self.sa]
+            .into_iter()
+            .chain(self.next.as_mut().map(|next| &mut next.sa))
+            .chain(self.old.iter_mut().map(|old| &mut old.sa))
+            .find(|sa| sa.local_spi() == local_spi)
+    }
+
+    pub(crate) fn on_arrival(
+        mut self: Box<Self>,
+        cx: &mut Cx<'_>,
+        local_spi: u64,
+        arrival: Arrival,
+        from: Path,
+    ) -> State {
+        if self.next.as_ref().is_some_and(|next| next.sa.local_spi() == local_spi)
+            && !(arrival.deletes_ike() && matches!(self.ours, Some(Ours::RekeyIke(_))))
+        {
+            // The peer uses its new IKE SA (and does not withdraw it, having lost a collision), so it has our answer.
+            self.promote_next(cx);
+        }
+        if self.sa.local_spi() == local_spi {
+            self.follow(cx, from);
+        }
+        let flow = match arrival {
+            Arrival::Request(message) => self.on_request(cx, local_spi, message),
+            Arrival::BadRequest(error) => {
+                let notify = Notify::with_data(error.notify(), IkeError::from(error).notify_data());
+                cx.count(IkeCounter::PeerMisbehaved);
+                let fatal = error.notify() == NotifyType::InvalidSyntax;
+                // Fatal on both sides (RFC 7296 §2.21.3).
+                let flow = if fatal { Flow::Gone(DownReason::PeerMisbehaved) } else { Flow::Stay };
+                self.respond(cx, local_spi, vec![Payload::Notify(notify)]).map(|()| flow)
+            }
+            Arrival::Response(message) => self.on_response(cx, local_spi, Ok(message)),
+            Arrival::BadResponse(error) => self.on_response(cx, local_spi, Err(error.into())),
+        };
+        self.after(cx, local_spi, flow)
+    }
+
+    /// Turns the end of a handler into the next state.
+    fn after(mut self: Box<Self>, cx: &mut Cx<'_>, local_spi: u64, flow: Result<Flow, IkeError>) -> State {
+        match flow {
+            Ok(Flow::Stay) => {
+                self.pump(cx);
+                State::Established(self)
+            }
+            Ok(Flow::Gone(reason)) => {
+                if reason == DownReason::PeerDeleted {
+                    cx.count(IkeCounter::PeerDeletes);
+                }
+                let id = self.id;
+                let sa = self.take_sa(local_spi);
+                Farewell::begin(cx, id, sa, reason)
+            }
+            Ok(Flow::Close(reason)) => self.delete(cx, reason),
+            Err(error) => {
+                cx.count(error.counter());
+                self.delete(cx, DownReason::Internal)
+            }
+        }
+    }
+
+    /// The IKE SA with this SPI, else the one in use.
+    fn take_sa(self, local_spi: u64) -> IkeSa {
+        let Established { sa, next, old, .. } = self;
+        let mut others = next.map(|next| next.sa).into_iter().chain(old.into_iter().map(|old| old.sa));
+        others.find(|other| other.local_spi() == local_spi).unwrap_or(sa)
+    }
+
+    fn on_request(&mut self, cx: &mut Cx<'_>, local_spi: u64, message: Message) -> Result<Flow, IkeError> {
+        if message.header.exchange == ExchangeType::Informational {
+            return self.on_informational(cx, local_spi, &message);
+        }
+        match self.on_create_child_sa(cx, local_spi, &message) {
+            Ok(()) => Ok(Flow::Stay),
+            Err(error) => {
+                self.refuse(cx, local_spi, error, &message)?;
+                Ok(Flow::Stay)
+            }
+        }
+    }
+
+    fn on_response(
+        &mut self,
+        cx: &mut Cx<'_>,
+        local_spi: u64,
+        message: Result<Message, IkeError>,
+    ) -> Result<Flow, IkeError> {
+        if self.sa.local_spi() != local_spi {
+            // Our Delete of a replaced IKE SA was answered (or what was outstanding on it, which matters no more).
+            self.forget_old(cx, local_spi);
+            return Ok(Flow::Stay);
+        }
+        match self.ours.take() {
+            None | Some(Ours::Liveness) => Ok(Flow::Stay),
+            Some(Ours::DeleteChild(spi)) => {
+                self.linger(cx, spi, None);
+                Ok(Flow::Stay)
+            }
+            Some(Ours::RekeyChild(rekey)) => self.on_child_rekey_answer(cx, *rekey, message),
+            Some(Ours::RekeyIke(rekey)) => self.on_ike_rekey_answer(cx, *rekey, message),
+        }
+    }
+
+    pub(crate) fn on_job(mut self: Box<Self>, cx: &mut Cx<'_>, job: JobId, result: JobResult) -> State {
+        let local_spi = self.sa.local_spi();
+        let flow = match (self.working.take(), self.ours.take()) {
+            (Some(working), ours) if working.job() == job => {
+                self.ours = ours;
+                self.on_working_job(cx, working, result)
+            }
+            (working, Some(Ours::RekeyChild(rekey))) if rekey.job() == Some(job) => {
+                self.working = working;
+                self.on_child_rekey_job(cx, *rekey, result)
+            }
+            (working, Some(Ours::RekeyIke(rekey))) if rekey.job() == Some(job) => {
+                self.working = working;
+                self.on_ike_rekey_job(cx, *rekey, result)
+            }
+            (working, ours) => {
+                self.working = working;
+                self.ours = ours;
+                Ok(Flow::Stay)
+            }
+        };
+        self.after(cx, local_spi, flow)
+    }
+
+    fn on_working_job(
+        &mut self,
+        cx: &mut Cx<'_>,
+        working: Working,
+        result: JobResult,
+    ) -> Result<Flow, IkeError> {
+        let local_spi = working.local_spi;
+        let done = match working.what {
+            PeerRequest::Child(create) => self.on_peer_create_job(cx, local_spi, *create, result),
+            PeerRequest::Ike(rekey) => self.on_peer_ike_rekey_job(cx, local_spi, *rekey, result),
+        };
+        match done {
+            Ok(()) => Ok(Flow::Stay),
+            Err(error) => {
+                self.refuse_kind(cx, local_spi, error)?;
+                Ok(Flow::Stay)
+            }
+        }
+    }
+
+    /// Refuses the request being worked on. The error names the notify.
+    pub(crate) fn refuse_kind(
+        &mut self,
+        cx: &mut Cx<'_>,
+        local_spi: u64,
+        error: IkeError,
+    ) -> Result<(), IkeError> {
+        cx.count(error.counter());
+        let notify = Notify::with_data(error.notify(), error.notify_data());
+        self.respond(cx, local_spi, vec![Payload::Notify(notify)])
+    }
+
+    fn refuse(
+        &mut self,
+        cx: &mut Cx<'_>,
+        local_spi: u64,
+        error: IkeError,
+        message: &Message,
+    ) -> Result<(), IkeError> {
+        if error != IkeError::ChildNotFound {
+            return self.refuse_kind(cx, local_spi, error);
+        }
+        // CHILD_SA_NOT_FOUND names the SA (RFC 7296 §2.25).
+        cx.count(error.counter());
+        let spi = message.notify(NotifyType::RekeySa).and_then(Notify::esp_spi);
+        let notify = spi
+            .map_or_else(|| Notify::new(error.notify()), |spi| Notify::esp(NotifyType::ChildSaNotFound, spi));
+        self.respond(cx, local_spi, vec![Payload::Notify(notify)])
+    }
+
+    /// Answers the request being worked on, on its IKE SA.
+    pub(crate) fn respond(
+        &mut self,
+        cx: &mut Cx<'_>,
+        local_spi: u64,
+        payloads: Vec<Payload>,
+    ) -> Result<(), IkeError> {
+        match self.sa_mut(local_spi) {
+            Some(sa) => sa.respond(cx, payloads),
+            None => Err(IkeError::Bug("an answer on an IKE SA that is gone")),
+        }
+    }
+
+    /// Queues an exchange of ours; one that is queued already is not queued twice.
+    pub(crate) fn add_task(&mut self, task: Task) {
+        if self.tasks.len() < MAX_TASKS && !self.tasks.contains(&task) {
+            self.tasks.push_back(task);
+        }
+    }
+
+    /// Begins the next exchange of ours, if the window is free and nothing forbids it.
+    pub(crate) fn pump(&mut self, cx: &mut Cx<'_>) {
+        while self.ours.is_none() && !self.sa.is_waiting() && self.next.is_none() {
+            let Some(task) = self.tasks.pop_front() else { return };
+            let begun = match task {
+                Task::Liveness => self.send(cx, Vec::new(), Ours::Liveness),
+                Task::DeleteChild(spi) => self.begin_child_delete(cx, spi),
+                Task::RekeyChild(spi) => self.begin_child_rekey(cx, spi),
+                Task::RekeyIke if self.working.is_some() => {
+                    // The peer's answer would be TEMPORARY_FAILURE (RFC 7296 §2.25.2).
+                    self.tasks.push_front(task);
+                    return;
+                }
+                Task::RekeyIke => self.begin_ike_rekey(cx),
+            };
+            if let Err(error) = begun {
+                cx.count(error.counter());
+            }
+        }
+    }
+
+    fn send(&mut self, cx: &mut Cx<'_>, payloads: Vec<Payload>, ours: Ours) -> Result<(), IkeError> {
+        self.sa.request(cx, ExchangeType::Informational, payloads)?;
+        self.ours = Some(ours);
+        Ok(())
+    }
+
+    fn begin_child_delete(&mut self, cx: &mut Cx<'_>, spi: u32) -> Result<(), IkeError> {
+        let Some(child) = self.children.get_mut(&spi) else { return Ok(()) };
+        if matches!(child.role, ChildRole::Lingering { .. }) {
+            return Ok(());
+        }
+        child.role = ChildRole::Deleting;
+        let delete = Delete::Esp(vec![spi]);
+        self.send(cx, vec![Payload::Delete(delete)], Ours::DeleteChild(spi))?;
+        self.select_other_than(cx, spi);
+        Ok(())
+    }
+
+    /// Takes an installed Child SA into the session.
+    pub(crate) fn adopt(&mut self, cx: &mut Cx<'_>, child: Child, replaces: Option<u32>) {
+        cx.event(Event::ChildUp(child.facts(self.id, replaces, cx.now)));
+        self.children.insert(child.inbound_spi, child);
+    }
+
+    /// Packets to the client leave by this Child SA from now on.
+    pub(crate) fn select(&mut self, cx: &mut Cx<'_>, spi: u32) {
+        if self.selected != Some(spi) {
+            self.selected = Some(spi);
+            cx.child_command(ChildCommand::SelectOutbound { inbound_spi: spi });
+        }
+    }
+
+    /// Moves outbound traffic off a Child SA that goes: to its successor, else to any other.
+    pub(crate) fn select_other_than(&mut self, cx: &mut Cx<'_>, spi: u32) {
+        if self.selected != Some(spi) {
+            return;
+        }
+        let successor = |child: &&Child| child.role == ChildRole::Successor { of: spi };
+        let current = |child: &&Child| child.is_current() && child.inbound_spi != spi;
+        let heir =
+            self.children.values().find(successor).or_else(|| self.children.values().rev().find(current));
+        match heir.map(|child| child.inbound_spi) {
+            Some(heir) => self.select(cx, heir),
+            None => self.selected = None,
+        }
+    }
+
+    /// A Child SA is deleted: outbound traffic leaves it, inbound packets in flight are still taken for a while.
+    pub(crate) fn linger(&mut self, cx: &mut Cx<'_>, spi: u32, replaced_by: Option<u32>) {
+        self.select_other_than(cx, spi);
+        let until = cx.now.plus_millis(CHILD_LINGER_MS);
+        let Some(child) = self.children.get_mut(&spi) else { return };
+        if matches!(child.role, ChildRole::Lingering { .. }) {
+            return;
+        }
+        let by = match child.role {
+            ChildRole::Replaced { by } => Some(by),
+            _ => replaced_by,
+        };
+        child.role = ChildRole::Lingering { until };
+        cx.retire_child(self.id, spi, by);
+        for heir in self.children.values_mut() {
+            if heir.role == (ChildRole::Successor { of: spi }) {
+                heir.role = ChildRole::Active;
+            }
+        }
+    }
+
+    /// Removes a Child SA at once.
+    pub(crate) fn drop_child(&mut self, cx: &mut Cx<'_>, spi: u32) {
+        self.select_other_than(cx, spi);
+        if self.children.remove(&spi).is_some() {
+            cx.retire_child(self.id, spi, None);
+            cx.release_child(self.id, spi);
+        }
+    }
+
+    /// Follows the peer's address when a NAT has mapped it anew (RFC 7296 §2.23): only a peer behind a NAT moves so.
+    fn follow(&mut self, cx: &mut Cx<'_>, from: Path) {
+        if self.sa.nat.peer_behind && from != self.sa.path && from.local == self.sa.path.local {
+            self.move_to(cx, from);
+        }
+    }
+
+    fn move_to(&mut self, cx: &mut Cx<'_>, path: Path) {
+        self.sa.path = path;
+        if let Some(next) = &mut self.next {
+            next.sa.path = path;
+        }
+        for old in &mut self.old {
+            old.sa.path = path;
+        }
+        let esp = child::esp_path(&self.sa);
+        for child in self.children.values_mut().filter(|child| child.path != esp) {
+            child.path = esp;
+            cx.child_command(ChildCommand::MovePeer { inbound_spi: child.inbound_spi, path: esp });
+        }
+        cx.event(Event::PeerMoved { session: self.id, peer: path.peer, peer_port: path.peer_port });
+    }
+
+    pub(crate) fn on_data_plane(mut self: Box<Self>, cx: &mut Cx<'_>, event: DataPlaneEvent) -> State {
+        match event {
+            DataPlaneEvent::SoftExpired { inbound_spi } => self.add_task(Task::RekeyChild(inbound_spi)),
+            DataPlaneEvent::HardExpired { inbound_spi } => {
+                if self.children.get(&inbound_spi).is_some_and(Child::is_current) {
+                    self.add_task(Task::DeleteChild(inbound_spi));
+                }
+            }
+            DataPlaneEvent::FirstInbound { inbound_spi } => {
+                self.note_alive(cx.now);
+                if self.children.get(&inbound_spi).is_some_and(Child::is_current) {
+                    self.select(cx, inbound_spi);
+                }
+            }
+            DataPlaneEvent::PeerMoved { inbound_spi, peer, peer_port: Some(peer_port) } => {
+                self.note_alive(cx.now);
+                let known = self.children.contains_key(&inbound_spi) && self.sa.nat.peer_behind;
+                let path = Path { peer, peer_port, ..self.sa.path };
+                if known && path != self.sa.path {
+                    self.move_to(cx, path);
+                }
+            }
+            DataPlaneEvent::PeerMoved { peer_port: None, .. } => {}
+        }
+        self.pump(cx);
+        State::Established(self)
+    }
+
+    /// The operator asks for a rekey.
+    pub(crate) fn rekey(mut self: Box<Self>, cx: &mut Cx<'_>, task: Task) -> State {
+        self.add_task(task);
+        self.pump(cx);
+        State::Established(self)
+    }
+
+    /// The operator asks for a rekey of every Child SA.
+    pub(crate) fn rekey_children(mut self: Box<Self>, cx: &mut Cx<'_>) -> State {
+        let spis: Vec<u32> = self
+            .children
+            .values()
+            .filter(|child| child.is_current())
+            .map(|child| child.inbound_spi)
+            .collect();
+        spis.into_iter().for_each(|spi| self.add_task(Task::RekeyChild(spi)));
+        self.pump(cx);
+        State::Established(self)
+    }
+
+    /// Deletes the session, telling the peer on the newest IKE SA.
+    pub(crate) fn delete(self: Box<Self>, cx: &mut Cx<'_>, reason: DownReason) -> State {
+        let id = self.id;
+        let Established { sa, next, old, .. } = *self;
+        let mut unused: Vec<IkeSa> = old.into_iter().map(|old| old.sa).collect();
+        let newest = match next {
+            Some(next) => {
+                unused.push(sa);
+                next.sa
+            }
+            None => sa,
+        };
+        for sa in unused {
+            cx.release_ike_spi(id, sa.local_spi());
+        }
+        Closing::begin(cx, id, newest, reason)
+    }
+
+    pub(crate) fn on_timer(mut self: Box<Self>, cx: &mut Cx<'_>) -> State {
+        match self.sa.on_timer(cx) {
+            Resent::NotDue | Resent::Sent => {}
+            Resent::Exhausted => {
+                cx.count(IkeCounter::PeersDead);
+                return State::Ended(DownReason::PeerDead);
+            }
+        }
+        if self.sa_hard_at.is_some_and(|at| at <= cx.now) {
+            return self.delete(cx, DownReason::Expired);
+        }
+        if self.next.as_ref().is_some_and(|next| next.settle_at <= cx.now) {
+            self.promote_next(cx);
+        }
+        self.old_sas_on_timer(cx);
+        self.children_on_timer(cx);
+        if self.sa_rekey_at.is_some_and(|at| at <= cx.now) {
+            self.sa_rekey_at = Some(cx.now.plus_millis(REKEY_RETRY_MS));
+            self.add_task(Task::RekeyIke);
+        }
+        self.liveness_on_timer(cx);
+        if let Err(error) = self.jobs_on_timer(cx) {
+            cx.count(error.counter());
+            return self.delete(cx, DownReason::Internal);
+        }
+        self.pump(cx);
+        State::Established(self)
+    }
+
+    fn old_sas_on_timer(&mut self, cx: &mut Cx<'_>) {
+        let mut gone = Vec::new();
+        for old in &mut self.old {
+            if old.sa.on_timer(cx) == Resent::Exhausted || (old.until <= cx.now && !old.sa.is_waiting()) {
+                gone.push(old.sa.local_spi());
+            }
+        }
+        gone.into_iter().for_each(|spi| self.forget_old(cx, spi));
+    }
+
+    fn children_on_timer(&mut self, cx: &mut Cx<'_>) {
+        let mut tasks = Vec::new();
+        let mut gone = Vec::new();
+        for child in self.children.values_mut() {
+            let due = |at: Option<Instant>| at.is_some_and(|at| at <= cx.now);
+            match child.role {
+                ChildRole::Lingering { until } if until <= cx.now => gone.push(child.inbound_spi),
+                ChildRole::Lingering { .. } | ChildRole::Deleting => {}
+                _ if due(child.hard_at) => {
+                    child.hard_at = None;
+                    child.rekey_at = None;
+                    tasks.push(Task::DeleteChild(child.inbound_spi));
+                }
+                ChildRole::Active | ChildRole::Successor { .. } if due(child.rekey_at) => {
+                    child.rekey_at = Some(cx.now.plus_millis(REKEY_RETRY_MS));
+                    tasks.push(Task::RekeyChild(child.inbound_spi));
+                }
+                _ => {}
+            }
+        }
+        gone.into_iter().for_each(|spi| self.drop_child(cx, spi));
+        tasks.into_iter().for_each(|task| self.add_task(task));
+    }
+
+    fn schedule_liveness(&mut self, cx: &Cx<'_>) {
+        let interval = cx.world.config.timing.dpd_interval_secs;
+        self.liveness_at = (interval > 0).then(|| self.last_heard.plus_secs(interval));
+    }
+
+    /// Asks whether the peer lives, unless its traffic has just said so.
+    fn liveness_on_timer(&mut self, cx: &mut Cx<'_>) {
+        if self.liveness_at.is_none_or(|at| at > cx.now) {
+            return;
+        }
+        let heard = self.children.keys().filter_map(|spi| cx.env.last_inbound(*spi)).max();
+        self.last_heard = self.last_heard.max(heard.unwrap_or_default()).min(cx.now);
+        self.schedule_liveness(cx);
+        if self.liveness_at.is_some_and(|at| at <= cx.now) {
+            // An outstanding request of any kind asks the same question.
+            if self.ours.is_none() && !self.sa.is_waiting() {
+                self.add_task(Task::Liveness);
+            }
+            let interval = cx.world.config.timing.dpd_interval_secs;
+            self.liveness_at = Some(cx.now.plus_secs(interval));
+        }
+    }
+
+    /// Gives up on jobs whose answer does not come; what they bring later is given back by the ledger.
+    fn jobs_on_timer(&mut self, cx: &mut Cx<'_>) -> Result<(), IkeError> {
+        if let Some(working) = self.working.take_if(|working| working.deadline <= cx.now) {
+            if let PeerRequest::Child(create) = &working.what {
+                cx.release_child(self.id, create.inbound_spi());
+            }
+            self.refuse_kind(cx, working.local_spi, IkeError::Unavailable("job"))?;
+        }
+        let lost = match &self.ours {
+            Some(Ours::RekeyChild(rekey)) => rekey.job_deadline(),
+            Some(Ours::RekeyIke(rekey)) => rekey.job_deadline(),
+            _ => None,
+        };
+        if lost.is_some_and(|deadline| deadline <= cx.now) {
+            match self.ours.take() {
+                Some(Ours::RekeyChild(rekey)) => self.abandon_child_rekey(cx, *rekey),
+                Some(Ours::RekeyIke(rekey)) => self.abandon_ike_rekey(cx, *rekey),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn next_wakeup(&self) -> Option<(Instant, WakeReason)> {
+        let mut wakes: Vec<(Instant, WakeReason)> = Vec::new();
+        let mut add = |at: Option<Instant>, reason| wakes.extend(at.map(|at| (at, reason)));
+        add(self.sa.resend_at(), WakeReason::Retransmit);
+        add(self.sa_rekey_at, WakeReason::Rekey);
+        add(self.sa_hard_at, WakeReason::HardLifetime);
+        add(self.next.as_ref().map(|next| next.settle_at), WakeReason::Linger);
+        add(self.liveness_at, WakeReason::LivenessCheck);
+        add(self.working.as_ref().map(|working| working.deadline), WakeReason::JobDeadline);
+        match &self.ours {
+            Some(Ours::RekeyChild(rekey)) => add(rekey.job_deadline(), WakeReason::JobDeadline),
+            Some(Ours::RekeyIke(rekey)) => add(rekey.job_deadline(), WakeReason::JobDeadline),
+            _ => {}
+        }
+        for old in &self.old {
+            match old.sa.resend_at() {
+                Some(at) => add(Some(at), WakeReason::Retransmit),
+                None => add(Some(old.until), WakeReason::Linger),
+            }
+        }
+        for child in self.children.values() {
+            match child.role {
+                ChildRole::Lingering { until } => add(Some(until), WakeReason::Linger),
+                ChildRole::Deleting => {}
+                ChildRole::Replaced { .. } => add(child.hard_at, WakeReason::HardLifetime),
+                ChildRole::Active | ChildRole::Successor { .. } => {
+                    add(child.rekey_at, WakeReason::Rekey);
+                    add(child.hard_at, WakeReason::HardLifetime);
+                }
+            }
+        }
+        wakes.into_iter().min()
+    }
+}
+
+impl Working {
+    fn job(&self) -> JobId {
+        match &self.what {
+            PeerRequest::Child(create) => create.job(),
+            PeerRequest::Ike(rekey) => rekey.job(),
+        }
+    }
+}

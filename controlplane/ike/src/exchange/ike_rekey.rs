@@ -1,0 +1,351 @@
+//! The rekey of the IKE SA, begun by either side, with its collision (RFC 7296 §1.3.2, §2.8, §2.8.2, §2.18, §2.25.2).
+//!
+//! Enters: an IKE SA that is due, or the peer's request. Leaves: a new IKE SA that inherits the Child SAs; the old one is
+//! deleted by whoever began. If both did, who made the IKE SA with the lowest of the four nonces deletes that one.
+
+use crate::api::{DownReason, Event, IkeSpis, JobId, JobKind, JobResult, Side};
+use crate::child;
+use crate::counters::IkeCounter;
+use crate::crypto::{ExchangeValues, IkeKeys, KePrivate, Role, SharedSecret};
+use crate::error::IkeError;
+use crate::established::{
+    Established, Flow, JOB_DEADLINE_MS, MAX_OLD_SAS, NextSa, OLD_SA_LINGER_MS, OldSa, Ours, PeerRequest,
+    REKEY_RETRY_MS, SETTLE_MS, Working,
+};
+use crate::exchange::ike_sa_init::NONCE_LEN;
+use crate::job::{PublicKeyJob, PublicKeyResult};
+use crate::sa::{IkeSa, IkeSaParameters};
+use crate::suite::{IkeChoice, IkeProposal, SelectError, accept_ike_answer, select_ike};
+use crate::time::Instant;
+use crate::wire::{Delete, ExchangeType, IkeSpi, Ke, Message, Nonce, Payload, PayloadType, Sa, WireError};
+use crate::world::Cx;
+
+/// The peer's rekey of the IKE SA, waiting for the key exchange.
+pub(crate) struct PeerIkeRekey {
+    job: JobId,
+    local_spi: u64,
+    peer_spi: IkeSpi,
+    choice: IkeChoice,
+    ni: Nonce,
+    nr: Nonce,
+}
+
+/// Our rekey of the IKE SA.
+pub(crate) struct IkeRekey {
+    local_spi: u64,
+    ni: Nonce,
+    offer: Vec<IkeProposal>,
+    /// Lowest nonce of the peer's rekey of the same IKE SA, answered meanwhile.
+    rival: Option<Nonce>,
+    step: Step,
+}
+
+enum Step {
+    Generating { job: JobId, deadline: Instant },
+    Sent { private: KePrivate },
+    Deriving { job: JobId, deadline: Instant, choice: IkeChoice, peer_spi: IkeSpi, nr: Nonce },
+}
+
+impl PeerIkeRekey {
+    pub(crate) fn job(&self) -> JobId {
+        self.job
+    }
+}
+
+impl IkeRekey {
+    /// The job it waits for.
+    pub(crate) fn job(&self) -> Option<JobId> {
+        match &self.step {
+            Step::Generating { job, .. } | Step::Deriving { job, .. } => Some(*job),
+            Step::Sent { .. } => None,
+        }
+    }
+
+    pub(crate) fn job_deadline(&self) -> Option<Instant> {
+        match &self.step {
+            Step::Generating { deadline, .. } | Step::Deriving { deadline, .. } => Some(*deadline),
+            Step::Sent { .. } => None,
+        }
+    }
+}
+
+impl Established {
+    /// The peer rekeys the IKE SA in use.
+    pub(crate) fn on_peer_ike_rekey(&mut self, cx: &mut Cx<'_>, message: &Message) -> Result<(), IkeError> {
+        if matches!(self.ours, Some(Ours::RekeyChild(_) | Ours::DeleteChild(_))) {
+            return Err(IkeError::Temporary);
+        }
+        let offer = message.sa().ok_or(WireError::Missing(PayloadType::Sa))?;
+        let ke = message.ke().ok_or(WireError::Missing(PayloadType::Ke))?;
+        let ni = message.nonce().cloned().ok_or(WireError::Missing(PayloadType::Nonce))?;
+        let choice =
+            select_ike(&cx.world.config.ike_proposals, offer, ke.group, true).map_err(
+                |error| match error {
+                    SelectError::NoProposalChosen => IkeError::NoIkeProposal,
+                    SelectError::InvalidKe { wanted } => IkeError::InvalidKe(wanted.number()),
+                },
+            )?;
+        let peer_spi = choice.peer_spi.ok_or(IkeError::NoIkeProposal)?;
+        let nr = Nonce::new(cx.random::<NONCE_LEN>().to_vec())?;
+        let new_spi = cx.reserve_ike_spi(self.id).ok_or(IkeError::Resources("IKE SPIs"))?;
+        let work = PublicKeyJob::Respond { group: choice.suite.group, peer_public: ke.data.clone() };
+        let job = cx.job(self.id, JobKind::PublicKey(Box::new(work)));
+        self.working = Some(Working {
+            local_spi: self.sa.local_spi(),
+            deadline: cx.now.plus_millis(JOB_DEADLINE_MS),
+            what: PeerRequest::Ike(Box::new(PeerIkeRekey {
+                job,
+                local_spi: new_spi,
+                peer_spi,
+                choice,
+                ni,
+                nr,
+            })),
+        });
+        Ok(())
+    }
+
+    /// The key exchange of the peer's rekey ended.
+    pub(crate) fn on_peer_ike_rekey_job(
+        &mut self,
+        cx: &mut Cx<'_>,
+        on_spi: u64,
+        rekey: PeerIkeRekey,
+        result: JobResult,
+    ) -> Result<(), IkeError> {
+        let PeerIkeRekey { local_spi, peer_spi, choice, ni, nr, .. } = rekey;
+        let answered = match result {
+            JobResult::PublicKey(PublicKeyResult::Responded(Ok((public, shared)))) => {
+                let spis = IkeSpis { initiator: peer_spi.0, responder: local_spi };
+                self.make_sa(&choice, spis, Role::Responder, &ni, &nr, &shared).map(|sa| (sa, public))
+            }
+            JobResult::PublicKey(PublicKeyResult::Responded(Err(_))) => Err(IkeError::BadKeyExchange),
+            _ => Err(IkeError::Unavailable("key exchange")),
+        };
+        let (sa, public) = match answered {
+            Ok(answered) => answered,
+            Err(error) => {
+                cx.release_ike_spi(self.id, local_spi);
+                return Err(error);
+            }
+        };
+        let payloads = vec![
+            Payload::Sa(choice.answer(&IkeSpi(local_spi).to_bytes())),
+            Payload::Nonce(nr.clone()),
+            Payload::Ke(Ke { group: choice.suite.group.number(), data: public }),
+        ];
+        self.respond(cx, on_spi, payloads)?;
+        cx.count(IkeCounter::IkeRekeys);
+        if let Some(Ours::RekeyIke(ours)) = &mut self.ours {
+            ours.rival = Some(ni.min(nr));
+        }
+        self.next = Some(NextSa { sa, settle_at: cx.now.plus_millis(SETTLE_MS) });
+        Ok(())
+    }
+
+    fn make_sa(
+        &self,
+        choice: &IkeChoice,
+        spis: IkeSpis,
+        role: Role,
+        ni: &Nonce,
+        nr: &Nonce,
+        shared: &SharedSecret,
+    ) -> Result<IkeSa, IkeError> {
+        let values = ExchangeValues {
+            initiator_nonce: ni,
+            responder_nonce: nr,
+            initiator_spi: IkeSpi(spis.initiator),
+            responder_spi: IkeSpi(spis.responder),
+        };
+        let keys = IkeKeys::rekeyed(&self.sa.keys, choice.suite, shared, &values)
+            .map_err(|_| IkeError::Bug("key derivation failed"))?;
+        IkeSa::new(IkeSaParameters {
+            spis,
+            role,
+            keys,
+            path: self.sa.path,
+            nat: self.sa.nat,
+            fragmentation: self.sa.fragmentation,
+            first_request_id: 0,
+        })
+        .map_err(|_| IkeError::Bug("keys do not fit their suite"))
+    }
+
+    /// Begins the rekey of the IKE SA in use.
+    pub(crate) fn begin_ike_rekey(&mut self, cx: &mut Cx<'_>) -> Result<(), IkeError> {
+        let suite = self.sa.keys.suite;
+        let local_spi = cx.reserve_ike_spi(self.id).ok_or(IkeError::Resources("IKE SPIs"))?;
+        let ni = Nonce::new(cx.random::<NONCE_LEN>().to_vec())?;
+        let work = PublicKeyJob::Generate { group: suite.group };
+        let job = cx.job(self.id, JobKind::PublicKey(Box::new(work)));
+        let step = Step::Generating { job, deadline: cx.now.plus_millis(JOB_DEADLINE_MS) };
+        let offer = vec![IkeProposal::only(suite)];
+        self.ours = Some(Ours::RekeyIke(Box::new(IkeRekey { local_spi, ni, offer, rival: None, step })));
+        Ok(())
+    }
+
+    /// A job of our rekey ended.
+    pub(crate) fn on_ike_rekey_job(
+        &mut self,
+        cx: &mut Cx<'_>,
+        rekey: IkeRekey,
+        result: JobResult,
+    ) -> Result<Flow, IkeError> {
+        let IkeRekey { local_spi, ni, offer, rival, step } = rekey;
+        match (step, result) {
+            (
+                Step::Generating { .. },
+                JobResult::PublicKey(PublicKeyResult::Generated(Ok((public, private)))),
+            ) => {
+                if self.next.is_some() || self.working.is_some() || self.sa.is_waiting() {
+                    // The peer was faster.
+                    cx.release_ike_spi(self.id, local_spi);
+                    return Ok(Flow::Stay);
+                }
+                let proposals = (1..=u8::MAX)
+                    .zip(&offer)
+                    .map(|(n, offer)| offer.to_wire(n, &IkeSpi(local_spi).to_bytes()));
+                let group = self.sa.keys.suite.group.number();
+                let payloads = vec![
+                    Payload::Sa(Sa { proposals: proposals.collect() }),
+                    Payload::Nonce(ni.clone()),
+                    Payload::Ke(Ke { group, data: public }),
+                ];
+                self.sa.request(cx, ExchangeType::CreateChildSa, payloads)?;
+                let step = Step::Sent { private };
+                self.ours = Some(Ours::RekeyIke(Box::new(IkeRekey { local_spi, ni, offer, rival, step })));
+                Ok(Flow::Stay)
+            }
+            (
+                Step::Deriving { choice, peer_spi, nr, .. },
+                JobResult::PublicKey(PublicKeyResult::Derived(Ok(shared))),
+            ) => {
+                let spis = IkeSpis { initiator: local_spi, responder: peer_spi.0 };
+                let sa = self.make_sa(&choice, spis, Role::Initiator, &ni, &nr, &shared)?;
+                self.finish_ike_rekey(cx, sa, ni.min(nr), rival)?;
+                Ok(Flow::Stay)
+            }
+            (Step::Deriving { .. }, _) => {
+                // The peer has the new IKE SA and we cannot have it: only a new login helps.
+                cx.count(IkeCounter::RekeyFailed);
+                Ok(Flow::Close(DownReason::Internal))
+            }
+            (step, _) => {
+                self.abandon_ike_rekey(cx, IkeRekey { local_spi, ni, offer, rival, step });
+                Ok(Flow::Stay)
+            }
+        }
+    }
+
+    /// The peer has answered our rekey.
+    pub(crate) fn on_ike_rekey_answer(
+        &mut self,
+        cx: &mut Cx<'_>,
+        rekey: IkeRekey,
+        message: Result<Message, IkeError>,
+    ) -> Result<Flow, IkeError> {
+        let read = message.ok().filter(|message| message.error_notify().is_none()).and_then(|message| {
+            let choice = accept_ike_answer(&rekey.offer, message.sa()?, true)?;
+            let ke = message.ke().filter(|ke| ke.group == choice.suite.group.number())?;
+            Some((choice.peer_spi?, message.nonce()?.clone(), ke.data.clone(), choice))
+        });
+        let IkeRekey { local_spi, ni, offer, rival, step } = rekey;
+        let (private, (peer_spi, nr, peer_public, choice)) = match (step, read) {
+            (Step::Sent { private }, Some(read)) => (private, read),
+            (step, _) => {
+                self.abandon_ike_rekey(cx, IkeRekey { local_spi, ni, offer, rival, step });
+                return Ok(Flow::Stay);
+            }
+        };
+        let work = PublicKeyJob::Derive { private, peer_public };
+        let job = cx.job(self.id, JobKind::PublicKey(Box::new(work)));
+        let deadline = cx.now.plus_millis(JOB_DEADLINE_MS);
+        let step = Step::Deriving { job, deadline, choice, peer_spi, nr };
+        self.ours = Some(Ours::RekeyIke(Box::new(IkeRekey { local_spi, ni, offer, rival, step })));
+        Ok(Flow::Stay)
+    }
+
+    /// Our new IKE SA is ready: it takes over, unless it lost a collision.
+    fn finish_ike_rekey(
+        &mut self,
+        cx: &mut Cx<'_>,
+        sa: IkeSa,
+        lowest_nonce: Nonce,
+        rival: Option<Nonce>,
+    ) -> Result<(), IkeError> {
+        cx.count(IkeCounter::IkeRekeys);
+        if let Some(rivals_lowest) = rival {
+            cx.count(IkeCounter::RekeyCollisions);
+            if lowest_nonce < rivals_lowest {
+                // Ours is redundant, and ours to delete; the peer deletes the old one.
+                return self.delete_old(cx, sa);
+            }
+        }
+        // The peer's, if there was a collision, is redundant, and the peer deletes it.
+        if let Some(redundant) = self.next.take() {
+            self.keep_for_retransmissions(cx, redundant.sa);
+        }
+        let old = self.install_sa(cx, sa, Side::Local);
+        self.delete_old(cx, old)
+    }
+
+    /// The peer uses the IKE SA that it made, or has deleted the one before: it takes over.
+    pub(crate) fn promote_next(&mut self, cx: &mut Cx<'_>) {
+        let Some(next) = self.next.take() else { return };
+        let old = self.install_sa(cx, next.sa, Side::Peer);
+        // What was outstanding on the old one has no answer any more.
+        match self.ours.take() {
+            Some(Ours::RekeyChild(rekey)) => self.abandon_child_rekey(cx, *rekey),
+            Some(Ours::RekeyIke(rekey)) => self.abandon_ike_rekey(cx, *rekey),
+            Some(Ours::DeleteChild(spi)) => self.add_task(crate::established::Task::DeleteChild(spi)),
+            Some(Ours::Liveness) | None => {}
+        }
+        self.keep_for_retransmissions(cx, old);
+    }
+
+    fn install_sa(&mut self, cx: &mut Cx<'_>, sa: IkeSa, by: Side) -> IkeSa {
+        let soft = cx.world.config.lifetimes.ike_rekey_secs;
+        (self.sa_rekey_at, self.sa_hard_at) = child::lifetime(cx, soft);
+        cx.event(Event::IkeRekeyed { session: self.id, spis: sa.spis, suite: sa.keys.suite.to_string(), by });
+        std::mem::replace(&mut self.sa, sa)
+    }
+
+    /// Tells the peer that an IKE SA is not used any more, and keeps it for its last messages.
+    fn delete_old(&mut self, cx: &mut Cx<'_>, mut sa: IkeSa) -> Result<(), IkeError> {
+        sa.request(cx, ExchangeType::Informational, vec![Payload::Delete(Delete::Ike)])?;
+        self.keep(cx, sa, OLD_SA_LINGER_MS);
+        Ok(())
+    }
+
+    /// Keeps an IKE SA that the peer has deleted or is to delete.
+    pub(crate) fn keep_for_retransmissions(&mut self, cx: &mut Cx<'_>, mut sa: IkeSa) {
+        sa.abandon_request();
+        self.keep(cx, sa, SETTLE_MS);
+    }
+
+    fn keep(&mut self, cx: &mut Cx<'_>, sa: IkeSa, linger_ms: u64) {
+        if self.old.len() >= MAX_OLD_SAS {
+            let oldest = self.old.remove(0);
+            cx.release_ike_spi(self.id, oldest.sa.local_spi());
+        }
+        self.old.push(OldSa { sa, until: cx.now.plus_millis(linger_ms) });
+    }
+
+    /// A replaced IKE SA is done with.
+    pub(crate) fn forget_old(&mut self, cx: &mut Cx<'_>, local_spi: u64) {
+        let before = self.old.len();
+        self.old.retain(|old| old.sa.local_spi() != local_spi);
+        if self.old.len() < before {
+            cx.release_ike_spi(self.id, local_spi);
+        }
+    }
+
+    /// The rekey leads nowhere: the IKE SA stays, and we try again later.
+    pub(crate) fn abandon_ike_rekey(&mut self, cx: &mut Cx<'_>, rekey: IkeRekey) {
+        cx.count(IkeCounter::RekeyFailed);
+        cx.release_ike_spi(self.id, rekey.local_spi);
+        let retry = cx.now.plus_millis(REKEY_RETRY_MS);
+        self.sa_rekey_at = self.sa_rekey_at.map(|_| retry);
+    }
+}

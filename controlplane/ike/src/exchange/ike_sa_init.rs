@@ -1,0 +1,306 @@
+//! IKE_SA_INIT as responder (RFC 7296 §1.2, §2.6, §2.23; RFC 7383 §2.3; RFC 7427 §4).
+//!
+//! Enters: a clear request from anybody. Leaves: nothing held and a stateless answer (COOKIE, INVALID_KE_PAYLOAD,
+//! NO_PROPOSAL_CHOSEN), or a new session whose key exchange runs as a job, then the answer.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use crate::api::{Datagram, DownReason, IkeSpis, JobId, JobKind, JobResult, SessionId};
+use crate::cert::SIGNATURE_HASHES;
+use crate::cookie::CookieSubject;
+use crate::counters::IkeCounter;
+use crate::crypto::{ExchangeValues, IkeKeys, Role, SharedSecret, nat_detection_hash};
+use crate::error::IkeError;
+use crate::exchange::ike_auth::{AwaitAuth, Handshake, report_failure};
+use crate::half_open::Admission;
+use crate::job::{PublicKeyJob, PublicKeyResult};
+use crate::sa::{IkeSa, IkeSaParameters, Nat, Path};
+use crate::state::{Session, State};
+use crate::suite::{IkeChoice, SelectError, select_ike};
+use crate::time::Instant;
+use crate::wire::{
+    ExchangeType, Header, IkeSpi, Ke, Message, Nonce, Notify, NotifyType, Payload, Sa, SignatureHash, rules,
+};
+use crate::world::{Cx, FirstRequest};
+
+/// Octets of our nonces: at least half the key of the longest PRF (RFC 7296 §2.10).
+pub(crate) const NONCE_LEN: usize = 32;
+
+/// IKE_SA_INIT was accepted; the key exchange runs.
+pub(crate) struct KeyExchange {
+    id: SessionId,
+    job: JobId,
+    started_at: Instant,
+    deadline: Instant,
+    path: Path,
+    spis: IkeSpis,
+    choice: IkeChoice,
+    ni: Nonce,
+    request: Vec<u8>,
+    extensions: Extensions,
+}
+
+/// What the initiator announced.
+struct Extensions {
+    /// `None` when it sent no NAT detection: then NAT traversal is not to be used.
+    nat: Option<Nat>,
+    fragmentation: bool,
+    peer_hashes: Option<Vec<SignatureHash>>,
+}
+
+/// The payloads of a legal request.
+struct Request<'a> {
+    sa: &'a Sa,
+    ke: &'a Ke,
+    ni: &'a Nonce,
+}
+
+/// Handles a request that repeats none of a session. Returns the new session, if one begins.
+pub(crate) fn begin(
+    cx: &mut Cx<'_>,
+    datagram: &Datagram,
+    message: &Message,
+    key: FirstRequest,
+) -> Option<Session> {
+    if let Err(error) = rules::check(message, false) {
+        cx.count(IkeCounter::DropMalformed);
+        refuse(cx, datagram, message, Notify::new(error.notify()));
+        return None;
+    }
+    let (Some(sa), Some(ke), Some(ni)) = (message.sa(), message.ke(), message.nonce()) else {
+        cx.count(IkeCounter::DropMalformed);
+        return None;
+    };
+    let request = Request { sa, ke, ni };
+    if !admit(cx, datagram, message, request.ni) {
+        return None;
+    }
+    let choice = match select_ike(&cx.world.config.ike_proposals, request.sa, request.ke.group, false) {
+        Ok(choice) => choice,
+        Err(SelectError::InvalidKe { wanted }) => {
+            cx.count(IkeCounter::InvalidKe);
+            refuse(cx, datagram, message, Notify::invalid_ke(wanted.number()));
+            return None;
+        }
+        Err(SelectError::NoProposalChosen) => {
+            cx.count(IkeCounter::IkeNoProposal);
+            refuse(cx, datagram, message, Notify::new(NotifyType::NoProposalChosen));
+            return None;
+        }
+    };
+    if request.ke.data.len() != choice.suite.group.public_len() {
+        cx.count(IkeCounter::DropMalformed);
+        refuse(cx, datagram, message, Notify::new(NotifyType::InvalidSyntax));
+        return None;
+    }
+    start(cx, datagram, message, request, choice, key)
+}
+
+/// Whether a handshake may begin now; if not, what there is to answer was answered.
+fn admit(cx: &mut Cx<'_>, datagram: &Datagram, message: &Message, ni: &Nonce) -> bool {
+    let limits = cx.world.config.limits;
+    if cx.world.pages() >= limits.sessions {
+        cx.count(IkeCounter::DropSessionLimit);
+        return false;
+    }
+    match cx.world.half_open.admission(datagram.peer, &limits) {
+        Admission::Accept => true,
+        Admission::TotalReached => {
+            cx.count(IkeCounter::DropHalfOpenLimit);
+            false
+        }
+        Admission::SourceReached => {
+            cx.count(IkeCounter::DropSourceLimit);
+            false
+        }
+        Admission::CookieNeeded => {
+            let subject = CookieSubject {
+                nonce: ni.as_bytes(),
+                peer: datagram.peer,
+                initiator_spi: message.header.initiator_spi.0,
+            };
+            if let Some(cookie) = message.notify(NotifyType::Cookie) {
+                if cx.verify_cookie(&subject, &cookie.data) {
+                    return true;
+                }
+                cx.count(IkeCounter::CookiesWrong);
+            }
+            let cookie = cx.bake_cookie(&subject);
+            cx.count(IkeCounter::CookiesSent);
+            refuse(cx, datagram, message, Notify::with_data(NotifyType::Cookie, cookie));
+            false
+        }
+    }
+}
+
+/// Answers without keeping anything: the responder's SPI stays zero.
+fn refuse(cx: &mut Cx<'_>, datagram: &Datagram, message: &Message, notify: Notify) {
+    let header = Header::new(
+        message.header.initiator_spi,
+        IkeSpi::ZERO,
+        ExchangeType::IkeSaInit,
+        false,
+        true,
+        message.header.message_id,
+    );
+    if let Ok(bytes) = Message::new(header, vec![Payload::Notify(notify)]).emit_clear() {
+        cx.transmit(Path::of(datagram).datagram(bytes));
+    }
+}
+
+fn start(
+    cx: &mut Cx<'_>,
+    datagram: &Datagram,
+    message: &Message,
+    request: Request<'_>,
+    choice: IkeChoice,
+    key: FirstRequest,
+) -> Option<Session> {
+    let path = Path::of(datagram);
+    let initiator = message.header.initiator_spi;
+    let id = cx.open_session();
+    let Some(responder) = cx.reserve_ike_spi(id) else {
+        cx.count(IkeCounter::InternalErrors);
+        cx.close_session(id, DownReason::Internal);
+        return None;
+    };
+    cx.enter_half_open(id, datagram.peer, key);
+    cx.count(IkeCounter::HandshakesBegun);
+    let extensions = Extensions {
+        nat: detect_nat(message, initiator, path),
+        fragmentation: message.notify(NotifyType::FragmentationSupported).is_some(),
+        peer_hashes: message
+            .notify(NotifyType::SignatureHashAlgorithms)
+            .map(|notify| notify.hash_list().collect()),
+    };
+    let job = cx.job(
+        id,
+        JobKind::PublicKey(Box::new(PublicKeyJob::Respond {
+            group: choice.suite.group,
+            peer_public: request.ke.data.clone(),
+        })),
+    );
+    let state = KeyExchange {
+        id,
+        job,
+        started_at: cx.now,
+        deadline: cx.now.plus_secs(cx.world.config.timing.half_open_secs),
+        path,
+        spis: IkeSpis { initiator: initiator.0, responder },
+        choice,
+        ni: request.ni.clone(),
+        request: datagram.bytes.clone(),
+        extensions,
+    };
+    Some(Session { id, state: State::KeyExchange(Box::new(state)) })
+}
+
+/// Compares the NAT detection hashes with what we see (RFC 7296 §2.23); several sources may be named, one must fit.
+fn detect_nat(message: &Message, initiator: IkeSpi, path: Path) -> Option<Nat> {
+    let hash = |address: Ipv4Addr, port| {
+        nat_detection_hash(initiator, message.header.responder_spi, IpAddr::V4(address), port)
+    };
+    let all = |kind| message.notifies().filter(move |notify| notify.kind == kind);
+    let destination = message.notify(NotifyType::NatDetectionDestinationIp)?;
+    all(NotifyType::NatDetectionSourceIp).next()?;
+    let source = hash(path.peer, path.peer_port);
+    Some(Nat {
+        peer_behind: !all(NotifyType::NatDetectionSourceIp).any(|notify| notify.data == source),
+        local_behind: destination.data != hash(path.local, path.local_port),
+    })
+}
+
+impl KeyExchange {
+    pub(crate) fn deadline(&self) -> Instant {
+        self.deadline
+    }
+
+    pub(crate) fn peer(&self) -> Ipv4Addr {
+        self.path.peer
+    }
+
+    pub(crate) fn on_job(self: Box<Self>, cx: &mut Cx<'_>, job: JobId, result: JobResult) -> State {
+        if job != self.job {
+            return State::KeyExchange(self);
+        }
+        let (id, peer) = (self.id, self.path.peer);
+        let answered = match result {
+            JobResult::PublicKey(PublicKeyResult::Responded(Ok((public, shared)))) => {
+                self.answer(cx, public, &shared)
+            }
+            JobResult::PublicKey(PublicKeyResult::Responded(Err(_))) => Err(IkeError::BadKeyExchange),
+            _ => Err(IkeError::Unavailable("key exchange")),
+        };
+        answered.unwrap_or_else(|error| {
+            report_failure(cx, id, peer, None, error);
+            State::Ended(DownReason::Internal)
+        })
+    }
+
+    fn answer(
+        self: Box<Self>,
+        cx: &mut Cx<'_>,
+        public: Vec<u8>,
+        shared: &SharedSecret,
+    ) -> Result<State, IkeError> {
+        let KeyExchange { id, started_at, deadline, path, spis, choice, ni, request, extensions, .. } = *self;
+        let nr = Nonce::new(cx.random::<NONCE_LEN>().to_vec())?;
+        let (initiator, responder) = (IkeSpi(spis.initiator), IkeSpi(spis.responder));
+        let values = ExchangeValues {
+            initiator_nonce: &ni,
+            responder_nonce: &nr,
+            initiator_spi: initiator,
+            responder_spi: responder,
+        };
+        let keys = IkeKeys::initial(choice.suite, shared, &values)
+            .map_err(|_| IkeError::Bug("key derivation failed"))?;
+        let mut payloads = vec![
+            Payload::Sa(choice.answer(&[])),
+            Payload::Ke(Ke { group: choice.suite.group.number(), data: public }),
+            Payload::Nonce(nr.clone()),
+        ];
+        if extensions.nat.is_some() {
+            let hash = |address, port| nat_detection_hash(initiator, responder, IpAddr::V4(address), port);
+            let notify = |kind, data| Payload::Notify(Notify::with_data(kind, data));
+            payloads.push(notify(NotifyType::NatDetectionSourceIp, hash(path.local, path.local_port)));
+            payloads.push(notify(NotifyType::NatDetectionDestinationIp, hash(path.peer, path.peer_port)));
+        }
+        if cx.world.config.methods.certificate
+            && let Some(request) = &cx.world.config.certificate_request
+        {
+            payloads.push(Payload::CertReq(request.clone()));
+        }
+        if extensions.fragmentation {
+            payloads.push(Payload::Notify(Notify::new(NotifyType::FragmentationSupported)));
+        }
+        if extensions.peer_hashes.is_some() {
+            payloads.push(Payload::Notify(Notify::signature_hashes(&SIGNATURE_HASHES)));
+        }
+        let header = Header::new(initiator, responder, ExchangeType::IkeSaInit, false, true, 0);
+        let response = Message::new(header, payloads).emit_clear()?;
+        let sa = IkeSa::new(IkeSaParameters {
+            spis,
+            role: Role::Responder,
+            keys,
+            path,
+            nat: extensions.nat.unwrap_or_default(),
+            fragmentation: extensions.fragmentation,
+            first_request_id: 1,
+        })
+        .map_err(|_| IkeError::Bug("keys do not fit their suite"))?;
+        cx.transmit(path.datagram(response.clone()));
+        Ok(State::AwaitAuth(Box::new(AwaitAuth {
+            hs: Handshake {
+                id,
+                sa,
+                started_at,
+                deadline,
+                ni,
+                nr,
+                request,
+                response,
+                peer_hashes: extensions.peer_hashes,
+            },
+        })))
+    }
+}

@@ -1,0 +1,156 @@
+//! Public-key work, cut out of the protocol so that it can run beside the event loop.
+//!
+//! Enters: values that the state machine gathered, the gateway's keys, the wall clock for certificates. Leaves: shared
+//! secrets, signatures, verified identities. [`PublicKeyJob::run`] is pure but for the randomness it is given.
+
+use std::fmt;
+
+use crate::cert::{
+    AuthenticationError, CertError, CertUse, Credential, ProvenIdentity, SignError, TrustStore,
+};
+use crate::crypto::{CryptoError, KePrivate, Random, SharedSecret};
+use crate::ident::Identity;
+use crate::suite::Group;
+use crate::wire::{Auth, Cert, SignatureHash};
+
+/// The gateway's own key and the authorities it trusts; made once, shared by all threads that run jobs.
+#[derive(Default)]
+pub struct Keyring {
+    /// Our certificate's private key. `None` if PSK is the one method.
+    pub credential: Option<Credential>,
+    /// Authorities that sign client certificates. `None` if clients have none.
+    pub client_authorities: Option<TrustStore>,
+}
+
+/// One piece of public-key work.
+pub enum PublicKeyJob {
+    /// A whole key exchange as responder: make a key pair, derive with the peer's public value.
+    Respond {
+        /// The group.
+        group: Group,
+        /// The peer's KE data.
+        peer_public: Vec<u8>,
+    },
+    /// The first half of a key exchange as initiator.
+    Generate {
+        /// The group.
+        group: Group,
+    },
+    /// Its second half.
+    Derive {
+        /// What the first half made.
+        private: KePrivate,
+        /// The peer's KE data.
+        peer_public: Vec<u8>,
+    },
+    /// Sign our AUTH octets.
+    Sign {
+        /// What is signed (RFC 7296 §2.15).
+        octets: Vec<u8>,
+        /// SIGNATURE_HASH_ALGORITHMS of the peer; `None` if it sent none (then no RFC 7427 signature may be used).
+        peer_hashes: Option<Vec<SignatureHash>>,
+    },
+    /// Check a client's certificate chain, identity and AUTH signature.
+    Verify(Box<VerifyJob>),
+}
+
+/// What a client proves itself with.
+pub struct VerifyJob {
+    /// Its CERT payloads, its own certificate first.
+    pub certificates: Vec<Cert>,
+    /// Its AUTH payload.
+    pub auth: Auth,
+    /// What it must have signed.
+    pub octets: Vec<u8>,
+    /// IDi, which the certificate must hold.
+    pub identity: Identity,
+}
+
+/// What the work led to.
+pub enum PublicKeyResult {
+    /// Of [`PublicKeyJob::Respond`].
+    Responded(Result<(Vec<u8>, SharedSecret), CryptoError>),
+    /// Of [`PublicKeyJob::Generate`]: our KE data and the handle for the second half.
+    Generated(Result<(Vec<u8>, KePrivate), CryptoError>),
+    /// Of [`PublicKeyJob::Derive`].
+    Derived(Result<SharedSecret, CryptoError>),
+    /// Of [`PublicKeyJob::Sign`].
+    Signed(Result<Auth, SignError>),
+    /// Of [`PublicKeyJob::Verify`].
+    Verified(Result<ProvenIdentity, AuthenticationError>),
+}
+
+impl PublicKeyJob {
+    /// Does the work. `unix_secs` is the wall clock that certificates' validity is held against.
+    pub fn run(self, keyring: &Keyring, unix_secs: u64, random: &mut dyn Random) -> PublicKeyResult {
+        match self {
+            PublicKeyJob::Respond { group, peer_public } => {
+                PublicKeyResult::Responded(respond(group, &peer_public, random))
+            }
+            PublicKeyJob::Generate { group } => PublicKeyResult::Generated(generate(group, random)),
+            PublicKeyJob::Derive { private, peer_public } => {
+                PublicKeyResult::Derived(private.derive(&peer_public))
+            }
+            PublicKeyJob::Sign { octets, peer_hashes } => {
+                PublicKeyResult::Signed(match &keyring.credential {
+                    Some(credential) => credential.sign(&octets, peer_hashes.as_deref()),
+                    None => Err(SignError::NoCommonAlgorithm),
+                })
+            }
+            PublicKeyJob::Verify(job) => PublicKeyResult::Verified(match &keyring.client_authorities {
+                Some(store) => store.authenticate(
+                    &job.certificates,
+                    CertUse::Client,
+                    &job.identity,
+                    &job.auth,
+                    &job.octets,
+                    unix_secs,
+                ),
+                None => Err(CertError::UnknownIssuer.into()),
+            }),
+        }
+    }
+
+    /// What it does, for logs and metrics.
+    pub fn name(&self) -> &'static str {
+        match self {
+            PublicKeyJob::Respond { .. } => "respond",
+            PublicKeyJob::Generate { .. } => "generate",
+            PublicKeyJob::Derive { .. } => "derive",
+            PublicKeyJob::Sign { .. } => "sign",
+            PublicKeyJob::Verify(_) => "verify",
+        }
+    }
+}
+
+fn respond(
+    group: Group,
+    peer_public: &[u8],
+    random: &mut dyn Random,
+) -> Result<(Vec<u8>, SharedSecret), CryptoError> {
+    let private = KePrivate::generate(group, random)?;
+    Ok((private.public()?, private.derive(peer_public)?))
+}
+
+fn generate(group: Group, random: &mut dyn Random) -> Result<(Vec<u8>, KePrivate), CryptoError> {
+    let private = KePrivate::generate(group, random)?;
+    Ok((private.public()?, private))
+}
+
+impl fmt::Debug for PublicKeyJob {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "PublicKeyJob({})", self.name())
+    }
+}
+
+impl fmt::Debug for PublicKeyResult {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            PublicKeyResult::Responded(_) => "Responded(..)",
+            PublicKeyResult::Generated(_) => "Generated(..)",
+            PublicKeyResult::Derived(_) => "Derived(..)",
+            PublicKeyResult::Signed(_) => "Signed(..)",
+            PublicKeyResult::Verified(_) => "Verified(..)",
+        })
+    }
+}
