@@ -25,6 +25,7 @@ use crate::manager::{Ended, Manager};
 use crate::manager_commands::Executor;
 use crate::path::{Path, PathConfig, PathError, PortConfig, RouteConfig};
 use crate::ports::{PortError, WorkerPorts, start_ports};
+use crate::ports_watch::PortWatch;
 use crate::worker::Worker;
 
 /// Why the daemon does not run, or ended by itself.
@@ -112,7 +113,7 @@ pub fn run(arguments: impl IntoIterator<Item = String>, version: &str) -> Result
     start_log(&config.log)?;
     tracing::info!(version, config = %file.display(), "data plane starts");
     let stop = stop_on_signals()?;
-    let runtime_directory = RuntimeDirectory::new();
+    let runtime_directory = RuntimeDirectory::new(&config.gateway.run_directory);
     let eal = start_eal(&config, &runtime_directory)?;
     let result = forward(&config, eal, version, &stop);
     tracing::info!("data plane ends");
@@ -154,13 +155,11 @@ fn forward(config: &Config, eal: Eal, version: &str, stop: &Arc<AtomicBool>) -> 
     let handover = Handover::bind(options, &side.segment)?;
     tracing::info!(workers, socket = %config.gateway.run_directory.join(DATAPLANE_SOCKET).display(), "data plane is ready");
     let executor = Executor::new(workers, config.dataplane.sa_capacity);
-    let ended = Manager::new(side.manager, handover, mailboxes, executor).run(stop, || threads.all_alive());
+    let watch = PortWatch::new(ports.handles);
+    let mut manager = Manager::new(side.manager, handover, mailboxes, executor, watch);
+    let ended = manager.run(stop, || threads.all_alive());
     drop(threads);
-    for handle in &ports.handles {
-        if let Ok(statistics) = handle.statistics() {
-            tracing::info!(port = handle.name(), ?statistics, "port stops");
-        }
-    }
+    drop(manager);
     match ended {
         Ended::Stopped => Ok(()),
         Ended::WorkerDied => Err(DaemonError::WorkerDied),
@@ -312,14 +311,17 @@ impl Drop for Threads {
     }
 }
 
-/// The folder that the EAL makes for its files and leaves behind, empty; removed at the end.
+/// The folder that the EAL makes for its files and leaves behind, empty; removed at the end. Its name follows from our run
+/// directory, so that a daemon that was killed leaves one that its successor uses.
 struct RuntimeDirectory {
     prefix: String,
 }
 
 impl RuntimeDirectory {
-    fn new() -> RuntimeDirectory {
-        RuntimeDirectory { prefix: format!("causeway-{}", std::process::id()) }
+    fn new(run_directory: &FilePath) -> RuntimeDirectory {
+        let plain = |letter: char| if letter.is_ascii_alphanumeric() { letter } else { '-' };
+        let name: String = run_directory.to_string_lossy().chars().map(plain).collect();
+        RuntimeDirectory { prefix: format!("causeway{name}") }
     }
 }
 

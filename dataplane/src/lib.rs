@@ -12,6 +12,7 @@ pub mod manager_commands;
 pub mod neighbour;
 pub mod path;
 pub mod ports;
+pub mod ports_watch;
 pub mod route;
 pub mod sa;
 pub mod sink;

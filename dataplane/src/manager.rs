@@ -14,6 +14,7 @@ use causeway_shm::{Handover, LinkEvent, ManagerSide, monotonic_ns};
 
 use crate::handoff::Mailbox;
 use crate::manager_commands::{Executor, Todo};
+use crate::ports_watch::PortWatch;
 
 /// Longest sleep: the rhythm of the heartbeat, and of the look at workers and signals.
 const ROUND: Duration = Duration::from_millis(100);
@@ -29,6 +30,7 @@ pub struct Manager {
     side: ManagerSide,
     handover: Handover,
     mailboxes: Arc<[Mailbox]>,
+    watch: PortWatch,
     executor: Executor,
     todo: Todo,
     /// A command that waits for those under way.
@@ -54,11 +56,13 @@ impl Manager {
         handover: Handover,
         mailboxes: Arc<[Mailbox]>,
         executor: Executor,
+        watch: PortWatch,
     ) -> Manager {
         Manager {
             side,
             handover,
             mailboxes,
+            watch,
             executor,
             todo: Todo::default(),
             stalled: None,
@@ -76,7 +80,9 @@ impl Manager {
             if !workers_alive() {
                 return Ended::WorkerDied;
             }
-            self.side.heartbeat.beat(monotonic_ns());
+            let now_ns = monotonic_ns();
+            self.side.heartbeat.beat(now_ns);
+            self.watch.look(now_ns, &self.side.counters);
             self.serve_link();
             self.collect_reports();
             self.begin_commands();

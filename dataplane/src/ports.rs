@@ -17,8 +17,8 @@ const FANOUT_DRIVER: &str = "net_af_packet";
 
 /// Started ports: what the manager keeps, and what goes to the workers.
 pub struct Ports {
-    /// For link and counters, in order of their [`PortId`].
-    pub handles: Vec<PortHandle>,
+    /// Name and handle for link and counters, in order of their [`PortId`].
+    pub handles: Vec<(String, PortHandle)>,
     /// For the path, in order of their [`PortId`].
     pub configs: Vec<PortConfig>,
     /// One for each worker.
@@ -108,7 +108,7 @@ impl Ports {
             }
         }
         log_port(port, &driver, mac, &plan, &started.handle);
-        self.handles.push(started.handle);
+        self.handles.push((port.name.clone(), started.handle));
         Ok(())
     }
 }

@@ -129,6 +129,10 @@ counters! {
         HandoffFull = "handoff_full", remedy "One worker owns too much traffic: add workers.";
         /// The ring to the control plane was full.
         PuntFull = "punt_full", remedy "The control plane is behind or away: check `causeway show health`.";
+        /// The port had no room for a packet that arrived.
+        PortMissed = "port_missed", remedy "The workers are too slow for the traffic: add cores, or queues to the port.";
+        /// The port received a damaged packet or failed to send one.
+        PortError = "port_error", remedy "Check the cable, the far end and the MTU of the port's network.";
         /// No buffer was free.
         NoBuffer = "no_buffer", remedy "Raise dataplane.buffers.";
     }
