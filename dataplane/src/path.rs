@@ -87,6 +87,9 @@ pub enum PathError {
         /// All workers.
         workers: u16,
     },
+    /// The crypto engine is broken on this machine or build.
+    #[error(transparent)]
+    Crypto(#[from] crate::crypto::SelfTestError),
     /// Too many routes.
     #[error("{0} routes, connected ones included, are more than 256")]
     Routes(usize),
@@ -233,7 +236,7 @@ impl<A: Allocator> Path<A> {
     /// Makes a path and all the memory it will use.
     ///
     /// # Errors
-    /// When the configuration contradicts itself.
+    /// When the configuration contradicts itself, or the crypto engine fails its self-test.
     pub fn new(config: PathConfig, allocator: A) -> Result<Path<A>, PathError> {
         if !config.sa_capacity.is_power_of_two() || !(256..=1 << 20).contains(&config.sa_capacity) {
             return Err(PathError::Capacity(config.sa_capacity));
@@ -246,7 +249,9 @@ impl<A: Allocator> Path<A> {
                 return Err(PathError::Port(index as u16));
             }
         }
-        Ok(Path { state: State::new(config, allocator)?, queues: Queues::new() })
+        let mut state = State::new(config, allocator)?;
+        crate::crypto::self_test(&mut state.engine)?;
+        Ok(Path { state, queues: Queues::new() })
     }
 
     /// Takes every frame of `burst` (any number; worked on [`BURST`] at a time) that came in on `port`.

@@ -1,1 +1,13 @@
-//! Tests of the whole path.
+//! Tests of the whole path: frames in, what leaves is looked at. The peers' cryptography is another library's.
+
+mod accounting;
+mod document;
+mod drops;
+mod inbound;
+mod kernel;
+mod lan;
+mod oracle;
+mod outbound;
+mod python;
+mod workers;
+mod world;

@@ -72,6 +72,8 @@ fn accept<A: Allocator, S: Sink<A::Buffer>>(
             counters.flow(Flow::EspDummies, 1);
             return Ok(());
         }
+        // No selector of ours names an IPv6 address.
+        ipv4::PROTOCOL_IPV6 => return Err(Drop::SelectorMismatch),
         _ => return Err(Drop::BadEspFormat),
     }
     let payload = buffer.data().get(..payload_len).ok_or(Drop::BadEspFormat)?;
@@ -113,7 +115,7 @@ fn moved(sa: &mut WorkerSa, outer: &Outer) -> Option<Event> {
 fn trailer(plaintext: &[u8]) -> Option<(usize, u8)> {
     let (rest, [pad_len, next_header]) = plaintext.split_last_chunk::<2>()?;
     let payload_len = rest.len().checked_sub(usize::from(*pad_len))?;
-    let right = rest.get(payload_len..)?.iter().zip(1u8..).all(|(octet, expected)| *octet == expected);
+    let right = rest.get(payload_len..)?.iter().zip(1..=u8::MAX).all(|(octet, expected)| *octet == expected);
     right.then_some((payload_len, *next_header))
 }
 
@@ -123,7 +125,8 @@ mod tests {
 
     #[test]
     fn a_table_of_trailers() {
-        let table: [(&str, &[u8], Option<(usize, u8)>); 8] = [
+        type Row = (&'static str, &'static [u8], Option<(usize, u8)>);
+        let table: [Row; 8] = [
             ("no padding", &[9, 9, 0, 4], Some((2, 4))),
             ("three of padding", &[9, 1, 2, 3, 3, 59], Some((1, 59))),
             ("all padding", &[1, 2, 2, 4], Some((0, 4))),

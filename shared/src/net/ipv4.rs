@@ -14,6 +14,8 @@ pub const PROTOCOL_IPV4: u8 = 4;
 pub const PROTOCOL_TCP: u8 = 6;
 /// Protocol number of UDP.
 pub const PROTOCOL_UDP: u8 = 17;
+/// Protocol number of IPv6 in IPv4.
+pub const PROTOCOL_IPV6: u8 = 41;
 /// Protocol number of ESP.
 pub const PROTOCOL_ESP: u8 = 50;
 /// Protocol number of SCTP.
