@@ -12,7 +12,10 @@ const NAME_WIDTH: usize = 16;
 
 pub(super) fn print(health: &Health, out: &mut dyn Write) -> Result<Exit, Failure> {
     let dataplane = match health.dataplane_attached {
-        true => format!("attached, epoch {}, {} workers", health.dataplane_epoch, health.workers),
+        true => {
+            let plural = if health.workers == 1 { "" } else { "s" };
+            format!("attached, epoch {}, {} worker{plural}", health.dataplane_epoch, health.workers)
+        }
         false => "not attached".to_owned(),
     };
     let lines = [
