@@ -22,6 +22,8 @@ mod sa;
 mod selectors;
 mod state;
 pub mod suite;
+#[cfg(any(test, feature = "test-initiator"))]
+pub mod testing;
 pub mod time;
 pub mod wire;
 mod world;

@@ -1,0 +1,12 @@
+//! A minimal but real initiator, for tests of the responder here, of the daemon and of whole systems.
+//!
+//! Enters: a configuration, datagrams. Leaves: datagrams, and what came of it. It shares the codec, suites and crypto
+//! with the responder, but none of its state machine, windows or bookkeeping, so that both do not err alike.
+//! Only for tests: no timers, no limits, no defence against its gateway.
+
+mod initiator;
+mod sa;
+
+pub use initiator::{
+    AuthWith, ClientChild, EapPeer, Initiator, InitiatorConfig, Notable, Outgoing, TestError,
+};

@@ -1,0 +1,142 @@
+//! One IKE SA of the test initiator: sealing, opening, message IDs, the last answer.
+
+use crate::crypto::{IkeKeys, Random, Role, SkOpener, SkSealer};
+use crate::wire::{ExchangeType, Header, IkeSpi, Incoming, Message, Payload, Reassembly};
+
+use super::TestError;
+
+pub(super) struct ClientSa {
+    pub(super) initiator_spi: IkeSpi,
+    pub(super) responder_spi: IkeSpi,
+    pub(super) role: Role,
+    pub(super) keys: IkeKeys,
+    sealer: SkSealer,
+    opener: SkOpener,
+    next_request: u32,
+    expected_request: u32,
+    last_answer: Option<(u32, Vec<Vec<u8>>)>,
+    requests: Option<Reassembly>,
+    answers: Option<Reassembly>,
+    /// Fragments of at most this many octets.
+    pub(super) fragment: Option<usize>,
+}
+
+/// What an opened datagram is.
+pub(super) enum Opened {
+    Request(Message),
+    Answer(Message),
+    /// A request that was answered before: the same answer again.
+    Again(Vec<Vec<u8>>),
+    Nothing,
+}
+
+impl ClientSa {
+    pub(super) fn new(
+        initiator_spi: IkeSpi,
+        responder_spi: IkeSpi,
+        role: Role,
+        keys: IkeKeys,
+        first_id: u32,
+        fragment: Option<usize>,
+    ) -> Result<ClientSa, TestError> {
+        let (sealer, opener) = keys.ends(role).map_err(|_| TestError::Crypto)?;
+        Ok(ClientSa {
+            initiator_spi,
+            responder_spi,
+            role,
+            keys,
+            sealer,
+            opener,
+            next_request: first_id,
+            expected_request: 0,
+            last_answer: None,
+            requests: None,
+            answers: None,
+            fragment,
+        })
+    }
+
+    pub(super) fn local_spi(&self) -> IkeSpi {
+        match self.role {
+            Role::Initiator => self.initiator_spi,
+            Role::Responder => self.responder_spi,
+        }
+    }
+
+    pub(super) fn request(
+        &mut self,
+        exchange: ExchangeType,
+        payloads: Vec<Payload>,
+        random: &mut dyn Random,
+    ) -> Result<(u32, Vec<Vec<u8>>), TestError> {
+        let id = self.next_request;
+        self.next_request += 1;
+        Ok((id, self.seal(exchange, false, id, payloads, random)?))
+    }
+
+    pub(super) fn answer(
+        &mut self,
+        request: &Message,
+        payloads: Vec<Payload>,
+        random: &mut dyn Random,
+    ) -> Result<Vec<Vec<u8>>, TestError> {
+        let header = request.header;
+        let datagrams = self.seal(header.exchange, true, header.message_id, payloads, random)?;
+        self.last_answer = Some((header.message_id, datagrams.clone()));
+        Ok(datagrams)
+    }
+
+    /// Seals any message, legal or not.
+    pub(super) fn seal(
+        &mut self,
+        exchange: ExchangeType,
+        is_response: bool,
+        id: u32,
+        payloads: Vec<Payload>,
+        random: &mut dyn Random,
+    ) -> Result<Vec<Vec<u8>>, TestError> {
+        let from_initiator = self.role == Role::Initiator;
+        let header =
+            Header::new(self.initiator_spi, self.responder_spi, exchange, from_initiator, is_response, id);
+        let message = Message::new(header, payloads);
+        match self.fragment {
+            Some(size) => message.seal_fragments(&mut self.sealer, random, size),
+            None => message.seal(&mut self.sealer, random).map(|whole| vec![whole]),
+        }
+        .map_err(|_| TestError::Crypto)
+    }
+
+    pub(super) fn open(&mut self, datagram: &[u8]) -> Result<Opened, TestError> {
+        let incoming = Incoming::parse(datagram).map_err(|_| TestError::Wire)?;
+        let header = *incoming.header();
+        let reassembly = if header.is_response { &mut self.answers } else { &mut self.requests };
+        let message = match incoming {
+            Incoming::Clear(_) => return Ok(Opened::Nothing),
+            Incoming::Encrypted(message) => message.open(&self.opener).map_err(|_| TestError::Wire)?,
+            Incoming::Fragment(fragment) => {
+                if reassembly.as_ref().is_none_or(|held| held.message_id() != header.message_id) {
+                    *reassembly = Some(Reassembly::new(header.message_id));
+                }
+                let opened = fragment.open(&self.opener).map_err(|_| TestError::Wire)?;
+                let held = reassembly.as_mut().ok_or(TestError::Wire)?;
+                match held.push(header, opened).map_err(|_| TestError::Wire)? {
+                    Some(message) => message,
+                    None => return Ok(Opened::Nothing),
+                }
+            }
+        };
+        if header.is_response {
+            return Ok(Opened::Answer(message));
+        }
+        if let Some((id, datagrams)) = &self.last_answer
+            && *id == header.message_id
+        {
+            return Ok(Opened::Again(datagrams.clone()));
+        }
+        if header.message_id != self.expected_request {
+            return Ok(Opened::Nothing);
+        }
+        self.expected_request += 1;
+        Ok(Opened::Request(message))
+    }
+}
