@@ -146,3 +146,56 @@ fn fmt_hex(f: &mut fmt::Formatter<'_>, prefix: &str, data: &[u8]) -> fmt::Result
     f.write_str(prefix)?;
     data.iter().try_for_each(|octet| write!(f, "{octet:02x}"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_and_octets() {
+        let table = [
+            (1, &[192, 0, 2, 1][..], "192.0.2.1"),
+            (2, b"vpn.example.test", "vpn.example.test"),
+            (3, b"carol@example.test", "carol@example.test"),
+            (5, &[0x20, 0x01, 0x0d, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1], "2001:db8::1"),
+            (9, &[0x30, 0x0c, 0x31, 0x0a, 0x30, 8, 6, 3, 0x55, 4, 3, 0x0c, 1, b'x'], "CN=x"),
+            (9, &[0x30, 0x05], "dn:3005"),
+            (11, b"group1", "group1"),
+            (11, &[0, 0xff], "keyid:00ff"),
+            (201, b"$", "id201:24"),
+            (2, b"", "id2:"),
+            (2, b"vpn\0.evil", "id2:76706e002e6576696c"),
+            (3, &[0xff, 0xfe], "id3:fffe"),
+        ];
+        for (id_type, octets, text) in table {
+            let identity = Identity::parse(id_type, octets).unwrap();
+            assert_eq!(identity.to_string(), text);
+            assert_eq!(identity.id_type(), id_type);
+            let mut again = Vec::new();
+            identity.emit(&mut again);
+            assert_eq!(again, octets);
+        }
+        for (id_type, octets) in
+            [(1, &[1, 2, 3][..]), (1, &[1, 2, 3, 4, 5]), (5, &[1, 2, 3, 4]), (11, &[0; 2049])]
+        {
+            assert!(Identity::parse(id_type, octets).is_err());
+        }
+    }
+
+    #[test]
+    fn configured_text() {
+        assert_eq!(Identity::from_text("192.0.2.1"), Identity::Ipv4([192, 0, 2, 1].into()));
+        assert!(matches!(Identity::from_text("2001:db8::1"), Identity::Ipv6(_)));
+        assert_eq!(Identity::from_text("a@b"), Identity::Rfc822("a@b".to_owned()));
+        assert_eq!(Identity::from_text("a.b"), Identity::Fqdn("a.b".to_owned()));
+    }
+
+    #[test]
+    fn names_match_without_regard_to_case_and_kinds_do_not_mix() {
+        let fqdn = |name: &str| Identity::Fqdn(name.to_owned());
+        assert!(fqdn("VPN.example.test").matches(&fqdn("vpn.EXAMPLE.test")));
+        assert!(!fqdn("vpn.example.test").matches(&fqdn("vpn.example.tes")));
+        assert!(!fqdn("a@b").matches(&Identity::Rfc822("a@b".to_owned())));
+        assert!(!Identity::KeyId(b"A".to_vec()).matches(&Identity::KeyId(b"a".to_vec())));
+    }
+}

@@ -11,3 +11,6 @@ pub use credential::{Credential, RsaPadding, SIGNATURE_HASHES};
 pub use error::{AuthenticationError, CertError, CredentialError, SignError, SignatureError};
 use public_key::PublicKey;
 pub use trust::{CertUse, MAX_CHAIN, ProvenIdentity, TrustStore, VerifiedCertificate};
+
+#[cfg(test)]
+mod tests;

@@ -11,6 +11,9 @@ use super::SignatureError;
 use super::algorithm::{Hash, Scheme};
 use crate::wire::{Auth, AuthMethod};
 
+/// Lengths of RSA moduli: 2048 to 8192 bits.
+const RSA_MODULUS_OCTETS: std::ops::RangeInclusive<usize> = 256..=1024;
+
 /// The kind of a key.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum KeyKind {
@@ -33,7 +36,9 @@ impl PublicKey {
     pub(super) fn from_spki(spki: &SubjectPublicKeyInfo<'_>) -> Option<PublicKey> {
         let algorithm = &spki.algorithm;
         let kind = if algorithm.algorithm == OID_PKCS1_RSAENCRYPTION {
-            KeyKind::Rsa
+            let x509_parser::public_key::PublicKey::RSA(key) = spki.parsed().ok()? else { return None };
+            let modulus = key.modulus.iter().skip_while(|octet| **octet == 0).count();
+            RSA_MODULUS_OCTETS.contains(&modulus).then_some(KeyKind::Rsa)?
         } else if algorithm.algorithm == OID_SIG_ED25519 {
             KeyKind::Ed25519
         } else if algorithm.algorithm == OID_KEY_TYPE_EC_PUBLIC_KEY {

@@ -174,3 +174,66 @@ pub(super) fn emit(selectors: &[TrafficSelector], out: &mut Vec<u8>) -> Result<(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn range(protocol: u8, ports: (u16, u16), first: [u8; 4], last: [u8; 4]) -> TsRange {
+        let addresses = AddressRange::Ipv4(first.into(), last.into());
+        TsRange { protocol, first_port: ports.0, last_port: ports.1, addresses }
+    }
+
+    const ANY: (u16, u16) = (0, u16::MAX);
+    const OPAQUE: (u16, u16) = (u16::MAX, 0);
+
+    #[test]
+    fn intersections() {
+        let net = |protocol, ports| range(protocol, ports, [10, 0, 0, 0], [10, 0, 0, 255]);
+        let host = range(0, ANY, [10, 0, 0, 7], [10, 0, 0, 7]);
+        assert_eq!(TsRange::any_ipv4().intersection(&host), Some(host));
+        assert_eq!(net(0, ANY).intersection(&host), Some(host));
+        assert_eq!(host.intersection(&range(0, ANY, [10, 0, 0, 8], [10, 0, 0, 9])), None);
+        let table = [
+            (net(6, ANY), net(0, ANY), Some(net(6, ANY))),
+            (net(6, ANY), net(17, ANY), None),
+            (net(17, (0, 100)), net(17, (50, 200)), Some(net(17, (50, 100)))),
+            (net(17, (0, 100)), net(17, (101, 200)), None),
+            (net(17, OPAQUE), net(17, ANY), Some(net(17, OPAQUE))),
+            (net(17, OPAQUE), net(17, OPAQUE), Some(net(17, OPAQUE))),
+            (net(17, OPAQUE), net(17, (0, 100)), None),
+        ];
+        for (a, b, expected) in table {
+            assert_eq!(a.intersection(&b), expected);
+            assert_eq!(b.intersection(&a), expected);
+        }
+        let v6 = TsRange {
+            addresses: AddressRange::Ipv6(Ipv6Addr::UNSPECIFIED, Ipv6Addr::from([0xff; 16])),
+            ..TsRange::any_ipv4()
+        };
+        assert_eq!(v6.intersection(&TsRange::any_ipv4()), None);
+        assert_eq!(v6.intersection(&v6), Some(v6));
+    }
+
+    proptest! {
+        /// An address and port are in the intersection exactly if they are in both.
+        #[test]
+        fn an_intersection_covers_what_both_cover(
+            a: ((u8, u8), (u16, u16)), b: ((u8, u8), (u16, u16)), address: u8, port: u16,
+        ) {
+            let make = |((x, y), (p, q)): ((u8, u8), (u16, u16))| {
+                range(17, (p.min(q), p.max(q)), [10, 0, 0, x.min(y)], [10, 0, 0, x.max(y)])
+            };
+            let covers = |ts: &TsRange| {
+                let AddressRange::Ipv4(first, last) = ts.addresses else { return false };
+                (first..=last).contains(&Ipv4Addr::new(10, 0, 0, address))
+                    && (ts.first_port..=ts.last_port).contains(&port)
+            };
+            let (a, b) = (make(a), make(b));
+            let both = covers(&a) && covers(&b);
+            prop_assert_eq!(a.intersection(&b).is_some_and(|ts| covers(&ts)), both);
+        }
+    }
+}
