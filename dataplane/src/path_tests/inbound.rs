@@ -1,8 +1,10 @@
 //! From a client to the LAN, to us and to another client.
 
+use std::net::Ipv4Addr;
+
 use causeway_shared::counters::{Drop, Flow};
 use causeway_shared::net::{icmp, ipv4};
-use causeway_shared::sa::{Encapsulation, EspSuite, SaLimits};
+use causeway_shared::sa::{Encapsulation, EspSuite, SaLimits, SaPair};
 use causeway_shared::wire::{AckStatus, Event};
 
 use super::world::*;
@@ -60,10 +62,7 @@ fn a_damaged_packet_is_refused_wherever_the_damage_is() {
 fn esn_goes_on_across_two_to_the_32() {
     let wrap = 1u64 << 32;
     let mut world = World::new();
-    world.install(causeway_shared::sa::SaPair {
-        highest_inbound_sequence: wrap - 3,
-        ..pair(SUITE, true, UDP)
-    });
+    world.install(SaPair { highest_inbound_sequence: wrap - 3, ..pair(SUITE, true, UDP) });
     let peer = to_us(SUITE, true, SPI_A);
     let send = |world: &mut World, sequence| {
         let inner = echo(CLIENT_A, HOST, 1);
@@ -127,7 +126,7 @@ fn dummy_packets_vanish_and_tfc_padding_is_cut_off() {
 
 #[test]
 fn a_peer_behind_a_nat_that_moves_is_followed_only_by_new_authentic_packets_over_udp() {
-    let (peer, new, port) = (to_us(SUITE, false, SPI_A), std::net::Ipv4Addr::new(192, 0, 2, 51), 4711);
+    let (peer, new, port) = (to_us(SUITE, false, SPI_A), Ipv4Addr::new(192, 0, 2, 51), 4711);
     let from_new = |sequence| {
         let esp = peer.seal(sequence, &echo(CLIENT_A, HOST, 1), 4);
         frame(OUTSIDE, &esp_packet(&esp, UDP, new, port))
@@ -162,7 +161,7 @@ fn a_peer_behind_a_nat_that_moves_is_followed_only_by_new_authentic_packets_over
 
 #[test]
 fn a_table_of_inner_packets_that_may_not_pass() {
-    let other_net = std::net::Ipv4Addr::new(172, 16, 0, 1);
+    let other_net = Ipv4Addr::new(172, 16, 0, 1);
     let mut bad_checksum = echo(CLIENT_A, HOST, 8);
     bad_checksum[8] ^= 1;
     let mut cut = echo(CLIENT_A, HOST, 8);
@@ -253,7 +252,7 @@ fn congestion_marks_come_through() {
 fn limits_are_announced_once_and_then_enforced() {
     let mut world = World::new();
     let limits = SaLimits { soft_packets: 2, hard_packets: 4, ..SaLimits::default() };
-    world.install(causeway_shared::sa::SaPair { limits, ..pair(SUITE, false, UDP) });
+    world.install(SaPair { limits, ..pair(SUITE, false, UDP) });
     for sequence in 1..=6 {
         let inner = echo(CLIENT_A, HOST, 1);
         world.receive(OUTSIDE, &[esp_frame(&to_us(SUITE, false, SPI_A).seal(sequence, &inner, 4), UDP)]);
@@ -320,7 +319,7 @@ fn a_removed_sa_is_gone_and_its_slot_free() {
 
 #[test]
 fn a_description_out_of_range_is_refused() {
-    type Edit = fn(&mut causeway_shared::sa::SaPair);
+    type Edit = fn(&mut SaPair);
     let edits: [(&str, Edit); 7] = [
         ("reserved SPI", |p| p.inbound_spi = 255),
         ("reserved outbound SPI", |p| p.outbound_spi = 0),
@@ -335,4 +334,26 @@ fn a_description_out_of_range_is_refused() {
         edit(&mut pair);
         assert_eq!(WorkerSa::new(&pair).err(), Some(AckStatus::OutOfRange), "{name}");
     }
+}
+
+#[test]
+fn wide_selectors_still_do_not_lend_the_gateways_or_an_impossible_source() {
+    let everything = selector(Ipv4Addr::UNSPECIFIED, Ipv4Addr::BROADCAST);
+    for source in [INSIDE_GATEWAY, GATEWAY, Ipv4Addr::new(127, 0, 0, 1), Ipv4Addr::new(224, 0, 0, 1)] {
+        let mut world = World::new();
+        world.install(SaPair { peer_selectors: vec![everything], ..pair(SUITE, false, UDP) });
+        let inner = echo(source, HOST, 1);
+        world.receive(OUTSIDE, &[esp_frame(&to_us(SUITE, false, SPI_A).seal(1, &inner, 4), UDP)]);
+        assert_eq!(world.drops(), [(Drop::SelectorMismatch, 1)], "{source}");
+    }
+}
+
+#[test]
+fn a_packet_to_another_port_of_ours_moves_nobody() {
+    let mut world = World::new();
+    let encapsulation = Encapsulation::Udp { local_port: 4501, peer_port: PEER_PORT };
+    world.install(SaPair { encapsulation, ..pair(SUITE, false, UDP) });
+    let esp = to_us(SUITE, false, SPI_A).seal(1, &echo(CLIENT_A, HOST, 1), 4);
+    world.receive(OUTSIDE, &[frame(OUTSIDE, &esp_packet(&esp, UDP, PEER, PEER_PORT + 1))]);
+    assert_eq!((world.record.events.len(), world.record.tx.len()), (1, 1), "taken, not followed");
 }
