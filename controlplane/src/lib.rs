@@ -1,6 +1,13 @@
 //! The control plane: sessions, AAA, address pools, management API, driver.
 
 pub mod aaa;
+pub mod api;
+pub mod clock;
+pub mod counters;
+pub mod daemon;
+pub mod driver;
 pub mod link;
 pub mod pool;
+pub mod sessions;
+pub mod setup;
 pub mod slots;

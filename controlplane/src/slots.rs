@@ -23,7 +23,9 @@ pub enum SlotsError {
     #[error("all {0} SA slots are in use or resting; raise dataplane.sa_capacity")]
     Full(u32),
     /// The capacity is no power of two or out of bounds.
-    #[error("an SA table of {0} slots is not possible: it must be a power of two from {MIN_CAPACITY} to {MAX_CAPACITY}")]
+    #[error(
+        "an SA table of {0} slots is not possible: it must be a power of two from {MIN_CAPACITY} to {MAX_CAPACITY}"
+    )]
     BadCapacity(u32),
 }
 
@@ -72,7 +74,10 @@ impl Slots {
     /// # Errors
     /// When no slot is free.
     pub fn allocate(&mut self, now: Duration, random: u32) -> Result<u32, SlotsError> {
-        let slot = self.take_rested(now).or_else(|| self.take_fresh(random)).ok_or(SlotsError::Full(self.capacity))?;
+        let slot = self
+            .take_rested(now)
+            .or_else(|| self.take_fresh(random))
+            .ok_or(SlotsError::Full(self.capacity))?;
         let mask = self.generation_mask();
         let entry = self.generations.get_mut(slot as usize).ok_or(SlotsError::Full(self.capacity))?;
         entry.value = next_generation(entry.value, mask);

@@ -30,7 +30,7 @@ pub type Ticket = u64;
 /// How far an SA's sequence numbers had come when its data plane died.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct SequenceState {
-    /// End of the block of outbound numbers that was reserved: none above it was used.
+    /// Every outbound number below this may have been used.
     pub outbound_reserved_end: u64,
     /// Highest inbound number that was accepted.
     pub highest_inbound: u64,
@@ -106,6 +106,8 @@ pub struct Ledger {
     waiting: usize,
     /// Which SA packets to an inner address leave by.
     selected: HashMap<Ipv4Addr, u32>,
+    /// The same as far as the data plane was told.
+    told_selected: HashMap<Ipv4Addr, u32>,
     pools: Vec<Ipv4Prefix>,
     next_command_id: u64,
     attached: bool,
@@ -189,6 +191,16 @@ impl Ledger {
         self.mark(inbound_spi);
     }
 
+    /// The data plane itself has noticed that the peer moved, and sends there already.
+    pub fn peer_has_moved(&mut self, inbound_spi: u32, peer_outer: Ipv4Addr, encapsulation: Encapsulation) {
+        let Some(entry) = self.entries.get_mut(&inbound_spi) else { return };
+        entry.pair.peer_outer = peer_outer;
+        entry.pair.encapsulation = encapsulation;
+        if let Some(told) = &mut entry.told {
+            (told.peer_outer, told.encapsulation) = (peer_outer, encapsulation);
+        }
+    }
+
     /// Wants the SA gone. [`Outcome::Gone`] follows when it is.
     pub fn remove(&mut self, inbound_spi: u32) {
         let Some(entry) = self.entries.get_mut(&inbound_spi) else { return };
@@ -199,6 +211,7 @@ impl Ledger {
         let inner = entry.pair.peer_inner;
         if self.selected.get(&inner) == Some(&inbound_spi) {
             self.selected.remove(&inner);
+            self.restore_selection(inner, inbound_spi);
         }
         self.mark(inbound_spi);
     }
@@ -224,6 +237,7 @@ impl Ledger {
         self.attached = false;
         self.outstanding.clear();
         self.global.clear();
+        self.told_selected.clear();
         let mut lost = Vec::new();
         for (spi, entry) in &mut self.entries {
             let was_told = entry.told.take().is_some();
@@ -341,9 +355,19 @@ impl Ledger {
         self.outstanding.len()
     }
 
+    /// Whether an acknowledgement of this command is still to come.
+    pub fn is_outstanding(&self, command_id: u64) -> bool {
+        self.outstanding.contains_key(&command_id)
+    }
+
     /// SAs that are wanted.
     pub fn wanted(&self) -> usize {
         self.entries.values().filter(|entry| entry.wanted).count()
+    }
+
+    /// The SAs the ledger knows, wanted or not.
+    pub fn spis(&self) -> impl Iterator<Item = u32> + '_ {
+        self.entries.keys().copied()
     }
 
     /// Whether the ledger still knows this SPI, wanted or not.
@@ -375,21 +399,28 @@ impl Ledger {
 
     fn note_told(&mut self, spi: u32, action: &Action) {
         let Some(entry) = self.entries.get_mut(&spi) else { return };
-        let current = entry.current();
+        let (current, inner) = (entry.current(), entry.pair.peer_inner);
         match action {
             Action::RemoveSa { .. } => {
+                if self.told_selected.get(&inner) == Some(&spi) {
+                    self.told_selected.remove(&inner);
+                }
                 // Stays in the ledger until the removal is acknowledged: its slot is not free before that.
                 entry.removing = true;
                 self.sent(Outstanding::Remove(spi));
             }
             Action::InstallSa(_) => {
                 entry.told = Some(current);
+                if current.selected {
+                    self.told_selected.insert(inner, spi);
+                }
                 self.sent(Outstanding::Install(spi));
             }
             Action::SelectOutbound { .. } => {
                 if let Some(told) = &mut entry.told {
                     told.selected = true;
                 }
+                self.told_selected.insert(inner, spi);
                 self.sent(Outstanding::Other);
             }
             Action::MovePeer { .. } => {
@@ -415,6 +446,20 @@ impl Ledger {
             if let Some(told) = &mut entry.told {
                 told.selected = false;
             }
+        }
+    }
+
+    /// `gone` was selected and goes. If that was never told, the data plane still uses the one before.
+    fn restore_selection(&mut self, inner: Ipv4Addr, gone: u32) {
+        let Some(before) = self.told_selected.get(&inner).copied().filter(|before| *before != gone) else {
+            return;
+        };
+        if let Some(entry) = self.entries.get_mut(&before).filter(|entry| entry.wanted) {
+            entry.pair.outbound_selected = true;
+            if let Some(told) = &mut entry.told {
+                told.selected = true;
+            }
+            self.selected.insert(inner, before);
         }
     }
 
@@ -467,7 +512,7 @@ impl Entry {
     }
 
     fn advance(&mut self, state: SequenceState) {
-        let next = state.outbound_reserved_end.saturating_add(SEQUENCE_MARGIN).saturating_add(1);
+        let next = state.outbound_reserved_end.saturating_add(SEQUENCE_MARGIN);
         self.pair.first_outbound_sequence = self.pair.first_outbound_sequence.max(next);
         self.pair.highest_inbound_sequence = self.pair.highest_inbound_sequence.max(state.highest_inbound);
     }

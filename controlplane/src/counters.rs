@@ -1,0 +1,117 @@
+//! Counters of the driver, declared once. Those of IKE are in `causeway_ike::counters`, those of the packet path in
+//! `causeway_shared::counters`; `GET /v1/counters` shows all three.
+
+use causeway_shared::api::Counter;
+
+use crate::link::LinkCounts;
+
+/// What the driver counts itself.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct DriverCounts {
+    /// Panics caught around the endpoint.
+    pub panics_caught: u64,
+    /// Public-key jobs that panicked.
+    pub job_panics: u64,
+    /// Public-key jobs refused because too many were waiting.
+    pub jobs_refused: u64,
+    /// Child SAs that the data plane refused or did not answer for.
+    pub installs_failed: u64,
+    /// Commands other than installs that the data plane refused.
+    pub commands_refused: u64,
+    /// SAs lost with a data plane.
+    pub sas_lost: u64,
+    /// Leases that could not be given back.
+    pub lease_errors: u64,
+}
+
+/// Every counter of driver and link, as the API shows it.
+pub fn render(driver: &DriverCounts, link: &LinkCounts) -> Vec<Counter> {
+    let table: [(&str, u64, &str, &str); 14] = [
+        (
+            "driver_panics_caught",
+            driver.panics_caught,
+            "Panics caught around the IKE endpoint; each ended one session.",
+            "Please report it with the log.",
+        ),
+        (
+            "driver_job_panics",
+            driver.job_panics,
+            "Public-key jobs that panicked; each ended one handshake.",
+            "Please report it with the log.",
+        ),
+        (
+            "driver_jobs_refused",
+            driver.jobs_refused,
+            "Public-key jobs refused because too many were waiting.",
+            "More handshakes than this machine can compute: give it cores, or lower ike.cookie_threshold.",
+        ),
+        (
+            "driver_installs_failed",
+            driver.installs_failed,
+            "Child SAs that the data plane refused or did not answer for.",
+            "Check `causeway show health`; if tables are full, raise dataplane.sa_capacity.",
+        ),
+        (
+            "driver_commands_refused",
+            driver.commands_refused,
+            "Changes of Child SAs that the data plane refused.",
+            "Please report it with both logs.",
+        ),
+        (
+            "driver_sas_lost",
+            driver.sas_lost,
+            "Child SAs that could not be installed again after a data-plane restart.",
+            "Their clients set up new ones; look why the data plane restarted.",
+        ),
+        (
+            "driver_lease_errors",
+            driver.lease_errors,
+            "Leases given back that nobody held.",
+            "Please report it with the log.",
+        ),
+        (
+            "link_datagrams_unsent",
+            link.unsent,
+            "IKE datagrams that could not be sent: rings or socket buffers were full.",
+            "The data plane is behind or away: check `causeway show health`.",
+        ),
+        ("link_not_ike", link.not_ike, "Datagrams on the UDP sockets that are no IKE (only with --udp).", ""),
+        (
+            "link_refused_slots",
+            link.refused_slots,
+            "Ring slots of the data plane that did not decode.",
+            "Compare the versions of both daemons, then restart the data plane.",
+        ),
+        (
+            "link_stray_acks",
+            link.stray_acks,
+            "Acknowledgements of commands that this control plane did not send.",
+            "Normal right after a restart of the control plane.",
+        ),
+        (
+            "link_invalid_spis",
+            link.invalid_spis,
+            "ESP packets of unknown SAs that the data plane reported.",
+            "Normal for seconds after a restart; a lasting count is a peer that never noticed, or an attack.",
+        ),
+        ("link_data_planes_attached", link.attached, "Data planes attached since start.", ""),
+        (
+            "link_data_planes_lost",
+            link.lost,
+            "Data planes lost since start.",
+            "Look at the data plane's log.",
+        ),
+    ];
+    let counter = |(name, value, meaning, remedy): (&str, u64, &str, &str)| Counter {
+        name: name.to_owned(),
+        value,
+        meaning: meaning.to_owned(),
+        remedy: remedy.to_owned(),
+    };
+    table.into_iter().map(counter).collect()
+}
+
+/// Adds one, without going round.
+pub(crate) fn bump(counter: &mut u64) {
+    *counter = counter.saturating_add(1);
+}

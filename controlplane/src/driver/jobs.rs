@@ -1,0 +1,105 @@
+//! Public-key work on threads beside the event loop, so that a flood of handshakes never delays liveness answers.
+//!
+//! Enters: [`PublicKeyJob`]s, at most [`MAX_JOBS`] under way. Leaves: their results, in the order in which they end. A
+//! job that panics answers as unavailable, and only its handshake ends.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use causeway_ike::api::{JobId, JobResult};
+use causeway_ike::crypto::SystemRandom;
+use causeway_ike::job::{Keyring, PublicKeyJob};
+use tokio::sync::mpsc;
+
+use crate::clock;
+
+/// Jobs under way, waiting ones included.
+pub const MAX_JOBS: usize = 4096;
+
+/// How a job ended.
+pub struct Done {
+    /// Which.
+    pub id: JobId,
+    /// How.
+    pub result: JobResult,
+    /// Whether it panicked.
+    pub panicked: bool,
+}
+
+/// Too many jobs are under way.
+#[derive(Debug)]
+pub struct TooMany;
+
+/// The threads.
+pub struct PublicKeyPool {
+    threads: rayon::ThreadPool,
+    keyring: Arc<Keyring>,
+    under_way: usize,
+    /// Bounded by `under_way`.
+    ended: mpsc::UnboundedSender<Done>,
+    endings: mpsc::UnboundedReceiver<Done>,
+}
+
+impl PublicKeyPool {
+    /// A pool with `threads` threads.
+    ///
+    /// # Errors
+    /// When the system gives no threads.
+    pub fn new(threads: usize, keyring: Arc<Keyring>) -> Result<PublicKeyPool, rayon::ThreadPoolBuildError> {
+        let threads = rayon::ThreadPoolBuilder::new()
+            .num_threads(threads.max(1))
+            .thread_name(|number| format!("pubkey-{number}"))
+            .build()?;
+        let (ended, endings) = mpsc::unbounded_channel();
+        Ok(PublicKeyPool { threads, keyring, under_way: 0, ended, endings })
+    }
+
+    /// Begins a job.
+    ///
+    /// # Errors
+    /// When [`MAX_JOBS`] are under way.
+    pub fn begin(&mut self, id: JobId, job: PublicKeyJob) -> Result<(), TooMany> {
+        if self.under_way >= MAX_JOBS {
+            return Err(TooMany);
+        }
+        self.under_way += 1;
+        let (keyring, ended) = (Arc::clone(&self.keyring), self.ended.clone());
+        // First come, first served; a thread's own stack would serve the last first.
+        self.threads.spawn_fifo(move || {
+            let work = || job.run(&keyring, clock::unix_secs(), &mut SystemRandom);
+            // The job is consumed and the keyring is only read: nothing half-done can be seen.
+            let done = match catch_unwind(AssertUnwindSafe(work)) {
+                Ok(result) => Done { id, result: JobResult::PublicKey(result), panicked: false },
+                Err(_) => Done { id, result: JobResult::Unavailable, panicked: true },
+            };
+            // Nobody listens when the daemon is stopping.
+            let _ = ended.send(done);
+        });
+        Ok(())
+    }
+
+    /// Waits for the next job to end. May be dropped at any point.
+    pub async fn ended(&mut self) -> Done {
+        match self.endings.recv().await {
+            Some(done) => self.booked(done),
+            // Cannot be: this side holds a sender.
+            None => std::future::pending().await,
+        }
+    }
+
+    /// The next job that has ended, if any.
+    pub fn try_ended(&mut self) -> Option<Done> {
+        let done = self.endings.try_recv().ok()?;
+        Some(self.booked(done))
+    }
+
+    /// Jobs under way.
+    pub fn under_way(&self) -> usize {
+        self.under_way
+    }
+
+    fn booked(&mut self, done: Done) -> Done {
+        self.under_way = self.under_way.saturating_sub(1);
+        done
+    }
+}

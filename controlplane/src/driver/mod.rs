@@ -1,0 +1,102 @@
+//! The driver: one task that owns the IKE endpoint, feeds it everything that happens and performs what it asks for
+//! (architecture §4).
+//!
+//! Enters: datagrams and data-plane events from the link, ends of public-key jobs, questions of the API, the clock,
+//! signals. Leaves: datagrams, changes of SAs, answers. Each source is served in small batches, so that none starves
+//! another.
+
+mod answers;
+mod convert;
+mod core;
+mod env;
+mod jobs;
+mod request;
+
+pub use self::core::{Core, Services};
+pub use convert::NotInstallable;
+pub use jobs::{MAX_JOBS, PublicKeyPool};
+pub use request::{
+    DriverHandle, NoAnswer, REQUEST_DEADLINE, REQUEST_QUEUE, Rekey, Request, TrafficAnswer, request_queue,
+};
+
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+
+use crate::clock;
+use crate::link::Link;
+
+/// Inputs taken from one source before the others get their turn.
+pub const BATCH: usize = 64;
+/// How long the data plane may take, after the last peer has answered a shutdown, to drop the last SA and send the last
+/// datagram.
+pub const SETTLE_DEADLINE: Duration = Duration::from_millis(500);
+/// How long a shutdown may take in all, beyond what the endpoint itself waits for its peers.
+pub const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(10);
+
+/// Runs the endpoint until `stop` says so and every peer has been told, or the deadlines have passed.
+pub async fn run<L: Link>(
+    mut core: Core<L>,
+    mut requests: mpsc::Receiver<Request>,
+    mut stop: watch::Receiver<bool>,
+) {
+    loop {
+        core.flush();
+        let wake = core.time_until_wake();
+        tokio::select! {
+            () = core.link.ready() => {}
+            done = core.jobs.ended() => core.job_ended(done),
+            Some(request) = requests.recv() => core.answer(request),
+            () = tokio::time::sleep(wake) => core.timer(),
+            () = stopping(&mut stop) => break,
+        }
+        serve_batches(&mut core, &mut requests);
+    }
+    shut_down(core, requests).await;
+}
+
+/// Whatever else is there, a bounded share of each.
+fn serve_batches<L: Link>(core: &mut Core<L>, requests: &mut mpsc::Receiver<Request>) {
+    for _ in 0..BATCH {
+        let Some(done) = core.jobs.try_ended() else { break };
+        core.job_ended(done);
+    }
+    for _ in 0..BATCH {
+        let Some(input) = core.link.take() else { break };
+        core.link_input(input);
+    }
+    while let Ok(request) = requests.try_recv() {
+        core.answer(request);
+    }
+    core.timer_if_due();
+}
+
+async fn shut_down<L: Link>(mut core: Core<L>, mut requests: mpsc::Receiver<Request>) {
+    requests.close();
+    core.shut_down();
+    let mut deadline = clock::now().saturating_add(SHUTDOWN_DEADLINE);
+    let mut complete = false;
+    loop {
+        core.flush();
+        if core.shutdown_complete() && !complete {
+            complete = true;
+            deadline = deadline.min(clock::now().saturating_add(SETTLE_DEADLINE));
+        }
+        let left = deadline.saturating_sub(clock::now());
+        if (complete && core.link.is_settled()) || left.is_zero() {
+            return;
+        }
+        let wake = core.time_until_wake().min(left);
+        tokio::select! {
+            () = core.link.ready() => {}
+            done = core.jobs.ended() => core.job_ended(done),
+            () = tokio::time::sleep(wake) => core.timer(),
+        }
+        serve_batches(&mut core, &mut requests);
+    }
+}
+
+async fn stopping(stop: &mut watch::Receiver<bool>) {
+    // An error means that the sender is gone, which stops as well.
+    let _ = stop.wait_for(|stop| *stop).await;
+}

@@ -1,0 +1,115 @@
+//! What the management API asks of the driver, and the bounded, deadlined way there.
+//!
+//! Enters: questions of API handlers, on another thread. Leaves: answers made from the driver's state between two IKE
+//! messages. The queue is short and every question has a deadline, so that no API client can stall IKE and no stalled
+//! driver can pile up clients (architecture §9 rule 7).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use causeway_shared::api::{Counters, Health};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::sessions::{SaTraffic, Snapshot};
+
+/// Questions that wait for the driver.
+pub const REQUEST_QUEUE: usize = 64;
+
+/// How long a question may take, queueing included.
+pub const REQUEST_DEADLINE: Duration = Duration::from_secs(2);
+
+/// A question.
+pub enum Request {
+    /// The sessions there are.
+    Snapshot(oneshot::Sender<Arc<Snapshot>>),
+    /// The figures of Child SAs, by inbound SPI, in the same order.
+    Traffic(Vec<u32>, oneshot::Sender<TrafficAnswer>),
+    /// Every counter.
+    Counters(oneshot::Sender<Counters>),
+    /// How things stand.
+    Health(oneshot::Sender<Health>),
+    /// Begin the deletion of a session. The answer says whether there is one.
+    Delete(u64, oneshot::Sender<bool>),
+    /// Begin a rekey. The answer says whether there is such a session.
+    Rekey(u64, Rekey, oneshot::Sender<bool>),
+}
+
+/// The figures of the Child SAs asked for.
+#[derive(Clone, Debug)]
+pub struct TrafficAnswer {
+    /// The driver's clock: milliseconds of CLOCK_MONOTONIC.
+    pub now_ms: u64,
+    /// `None` where the data plane knows nothing.
+    pub figures: Vec<Option<SaTraffic>>,
+}
+
+/// What to rekey.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Rekey {
+    /// The IKE SA.
+    Ike,
+    /// Every Child SA.
+    Child,
+}
+
+/// Why there is no answer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum NoAnswer {
+    /// The queue is full or the deadline passed.
+    #[error("the control plane is busy; try again in a few seconds")]
+    Busy,
+    /// The driver is gone.
+    #[error("the control plane is stopping")]
+    Stopping,
+}
+
+/// The asking side; cheap to clone.
+#[derive(Clone)]
+pub struct DriverHandle {
+    requests: mpsc::Sender<Request>,
+}
+
+/// A queue to the driver: the asking side and the driver's.
+pub fn request_queue() -> (DriverHandle, mpsc::Receiver<Request>) {
+    let (requests, receiver) = mpsc::channel(REQUEST_QUEUE);
+    (DriverHandle { requests }, receiver)
+}
+
+impl DriverHandle {
+    /// Asks and waits for the answer, at most [`REQUEST_DEADLINE`].
+    ///
+    /// # Errors
+    /// When the driver is too busy or gone.
+    pub async fn ask<T>(&self, make: impl FnOnce(oneshot::Sender<T>) -> Request) -> Result<T, NoAnswer> {
+        let (sender, receiver) = oneshot::channel();
+        self.requests.try_send(make(sender)).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => NoAnswer::Busy,
+            mpsc::error::TrySendError::Closed(_) => NoAnswer::Stopping,
+        })?;
+        match tokio::time::timeout(REQUEST_DEADLINE, receiver).await {
+            Ok(answer) => answer.map_err(|_| NoAnswer::Stopping),
+            Err(_) => Err(NoAnswer::Busy),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_driver_that_does_not_answer_costs_a_deadline_and_a_full_queue_nothing() {
+        let (handle, mut receiver) = request_queue();
+        assert_eq!(handle.ask(Request::Health).await.err(), Some(NoAnswer::Busy));
+        for _ in 1..REQUEST_QUEUE {
+            let (sender, _) = oneshot::channel();
+            handle.requests.try_send(Request::Health(sender)).unwrap();
+        }
+        let before = tokio::time::Instant::now();
+        assert_eq!(handle.ask(Request::Health).await.err(), Some(NoAnswer::Busy));
+        assert_eq!(before.elapsed(), Duration::ZERO);
+        while receiver.try_recv().is_ok() {}
+        drop(receiver);
+        assert_eq!(handle.ask(Request::Health).await.err(), Some(NoAnswer::Stopping));
+    }
+}

@@ -1,0 +1,136 @@
+//! The sessions as the operator sees them.
+//!
+//! Enters: the endpoint's events (session and Child SAs up, rekeyed, moved, down) and the figures of the data plane.
+//! Leaves: published snapshots that the API pages, filters and renders without touching the driver's state again.
+
+mod record;
+
+pub use record::{Record, SaTraffic};
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use causeway_ike::api::{ChildFacts, Event, SessionFacts};
+
+use record::Child;
+
+/// Every session that is up.
+#[derive(Default)]
+pub struct Registry {
+    records: BTreeMap<u64, Arc<Record>>,
+    by_spi: HashMap<u32, u64>,
+    /// The last snapshot, while nothing has changed.
+    snapshot: Option<Arc<Snapshot>>,
+}
+
+/// The sessions at one moment, in order of their id.
+#[derive(Default)]
+pub struct Snapshot {
+    records: Vec<Arc<Record>>,
+}
+
+impl Snapshot {
+    /// All of them.
+    pub fn records(&self) -> &[Arc<Record>] {
+        &self.records
+    }
+
+    /// Those after this id; all without one.
+    pub fn after(&self, id: Option<u64>) -> &[Arc<Record>] {
+        let start = id.map_or(0, |id| self.records.partition_point(|record| record.id() <= id));
+        self.records.get(start..).unwrap_or(&[])
+    }
+
+    /// One of them.
+    pub fn get(&self, id: u64) -> Option<Arc<Record>> {
+        let place = self.records.binary_search_by_key(&id, |record| record.id()).ok()?;
+        self.records.get(place).cloned()
+    }
+}
+
+impl Registry {
+    /// Takes note of an event. `traffic` gives the last figures of a Child SA that ends, for the session's sum.
+    pub fn note(&mut self, event: &Event, traffic: impl Fn(u32) -> Option<SaTraffic>) {
+        match event {
+            Event::SessionUp(facts) => self.up(facts),
+            Event::SessionDown { session, .. } => self.down(session.0),
+            Event::IkeRekeyed { session, spis, suite, .. } => {
+                self.change(session.0, |record| record.ike_rekeyed(*spis, suite));
+            }
+            Event::PeerMoved { session, peer, peer_port } => {
+                self.change(session.0, |record| record.moved(*peer, *peer_port));
+            }
+            Event::ChildUp(facts) => self.child_up(facts),
+            Event::ChildDown { session, inbound_spi, .. } => {
+                let last = traffic(*inbound_spi);
+                self.by_spi.remove(inbound_spi);
+                self.change(session.0, |record| record.child_down(*inbound_spi, last));
+            }
+            Event::ChildRefused { .. } | Event::HandshakeFailed { .. } | Event::ShutdownComplete { .. } => {}
+        }
+    }
+
+    /// Says that the session's deletion has begun. Returns whether there is such a session.
+    pub fn closing(&mut self, session: u64) -> bool {
+        self.change(session, Record::closing)
+    }
+
+    /// The session that a Child SA belongs to.
+    pub fn session_of(&self, inbound_spi: u32) -> Option<u64> {
+        self.by_spi.get(&inbound_spi).copied()
+    }
+
+    /// Whether the session is up.
+    pub fn contains(&self, session: u64) -> bool {
+        self.records.contains_key(&session)
+    }
+
+    /// Sessions that are up.
+    pub fn len(&self) -> usize {
+        self.records.len()
+    }
+
+    /// Whether none is up.
+    pub fn is_empty(&self) -> bool {
+        self.records.is_empty()
+    }
+
+    /// The sessions now. Costs a copy of the list (not of the sessions) after a change, nothing otherwise.
+    pub fn snapshot(&mut self) -> Arc<Snapshot> {
+        let records = &self.records;
+        let make = || Arc::new(Snapshot { records: records.values().cloned().collect() });
+        Arc::clone(self.snapshot.get_or_insert_with(make))
+    }
+
+    fn up(&mut self, facts: &SessionFacts) {
+        self.snapshot = None;
+        self.records.insert(facts.session.0, Arc::new(Record::new(facts)));
+    }
+
+    fn down(&mut self, session: u64) {
+        self.snapshot = None;
+        if let Some(record) = self.records.remove(&session) {
+            for spi in record.inbound_spis() {
+                self.by_spi.remove(&spi);
+            }
+        }
+    }
+
+    fn child_up(&mut self, facts: &ChildFacts) {
+        let session = facts.session.0;
+        if self.change(session, |record| record.child_up(Child::new(facts))) {
+            self.by_spi.insert(facts.inbound_spi, session);
+        }
+    }
+
+    fn change(&mut self, session: u64, change: impl FnOnce(&mut Record)) -> bool {
+        let Some(record) = self.records.get_mut(&session) else { return false };
+        self.snapshot = None;
+        // Copies the record only while a snapshot still holds it.
+        change(Arc::make_mut(record));
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests;

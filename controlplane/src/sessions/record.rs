@@ -1,0 +1,198 @@
+//! One session: what is known of it, and how it is rendered for the API.
+
+use std::net::Ipv4Addr;
+
+use causeway_ike::api::{ChildFacts, EspPath, IkeSpis, Selector, SessionFacts};
+use causeway_shared::api::{ChildSa, Session, SessionState, Traffic};
+
+/// A Child SA's figures, as the data plane keeps them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct SaTraffic {
+    /// Packets and inner octets.
+    pub traffic: Traffic,
+    /// When the last inbound packet was accepted, milliseconds of CLOCK_MONOTONIC; `None` for never.
+    pub last_inbound_ms: Option<u64>,
+}
+
+/// A session that is up.
+#[derive(Clone)]
+pub struct Record {
+    facts: SessionFacts,
+    state: SessionState,
+    children: Vec<Child>,
+    /// Figures of Child SAs that are gone.
+    past: Traffic,
+    /// When the peer was last heard, as far as events tell, milliseconds of CLOCK_MONOTONIC.
+    last_heard_ms: u64,
+}
+
+/// A Child SA of a session.
+#[derive(Clone)]
+pub(super) struct Child {
+    inbound_spi: u32,
+    outbound_spi: u32,
+    esp_suite: String,
+    path: EspPath,
+    local_selectors: Vec<Selector>,
+    peer_selectors: Vec<Selector>,
+    established_ms: u64,
+}
+
+impl Record {
+    pub(super) fn new(facts: &SessionFacts) -> Record {
+        Record {
+            facts: facts.clone(),
+            state: SessionState::Connecting,
+            children: Vec::new(),
+            past: Traffic::default(),
+            last_heard_ms: facts.established_at.as_millis(),
+        }
+    }
+
+    /// The session's id.
+    pub fn id(&self) -> u64 {
+        self.facts.session.0
+    }
+
+    /// The authenticated user.
+    pub fn user(&self) -> &str {
+        &self.facts.user
+    }
+
+    /// The inner address, if it has one.
+    pub fn inner_address(&self) -> Option<Ipv4Addr> {
+        self.facts.lease.as_ref().map(|lease| lease.address)
+    }
+
+    /// SPIs of packets to us, of every Child SA.
+    pub fn inbound_spis(&self) -> impl Iterator<Item = u32> + '_ {
+        self.children.iter().map(|child| child.inbound_spi)
+    }
+
+    /// The session as the API shows it. `figures` belong to [`Record::inbound_spis`], in the same order.
+    pub fn render(&self, now_ms: u64, figures: &[Option<SaTraffic>]) -> Session {
+        let facts = &self.facts;
+        let since = |then_ms: u64| now_ms.saturating_sub(then_ms) / 1000;
+        let figure = |place: usize| figures.get(place).copied().flatten().unwrap_or_default();
+        let last_esp = (0..self.children.len()).filter_map(|place| figure(place).last_inbound_ms).max();
+        let mut traffic = self.past;
+        let child_sas = self.children.iter().enumerate().map(|(place, child)| {
+            let own = figure(place).traffic;
+            add(&mut traffic, own);
+            child.render(own, since(child.established_ms))
+        });
+        Session {
+            child_sas: child_sas.collect(),
+            id: facts.session.0.to_string(),
+            user: facts.user.clone(),
+            ike_identity: facts.identity.to_string(),
+            auth_method: facts.auth_method.clone(),
+            state: self.state,
+            inner_address: self.inner_address(),
+            pool: facts.lease.as_ref().map(|lease| lease.pool.clone()),
+            peer: format!("{}:{}", facts.peer, facts.peer_port),
+            nat_detected: facts.nat_detected,
+            ike_suite: facts.ike_suite.clone(),
+            ike_spis: facts.spis.to_string(),
+            established_secs: since(facts.established_at.as_millis()),
+            set_up_ms: facts.established_at.millis_since(facts.started_at),
+            idle_secs: since(self.last_heard_ms.max(last_esp.unwrap_or(0))),
+            traffic,
+        }
+    }
+
+    pub(super) fn ike_rekeyed(&mut self, spis: IkeSpis, suite: &str) {
+        self.facts.spis = spis;
+        suite.clone_into(&mut self.facts.ike_suite);
+    }
+
+    pub(super) fn moved(&mut self, peer: Ipv4Addr, peer_port: u16) {
+        self.facts.peer = peer;
+        self.facts.peer_port = peer_port;
+        for child in &mut self.children {
+            child.path.peer = peer;
+        }
+    }
+
+    pub(super) fn closing(&mut self) {
+        self.state = SessionState::Closing;
+    }
+
+    pub(super) fn child_up(&mut self, child: Child) {
+        if self.state == SessionState::Connecting {
+            self.state = SessionState::Active;
+        }
+        self.last_heard_ms = self.last_heard_ms.max(child.established_ms);
+        self.children.push(child);
+    }
+
+    pub(super) fn child_down(&mut self, inbound_spi: u32, last: Option<SaTraffic>) {
+        let before = self.children.len();
+        self.children.retain(|child| child.inbound_spi != inbound_spi);
+        if self.children.len() < before
+            && let Some(last) = last
+        {
+            add(&mut self.past, last.traffic);
+            self.last_heard_ms = self.last_heard_ms.max(last.last_inbound_ms.unwrap_or(0));
+        }
+    }
+}
+
+impl Child {
+    pub(super) fn new(facts: &ChildFacts) -> Child {
+        let esn = if facts.esn { "-esn" } else { "" };
+        Child {
+            inbound_spi: facts.inbound_spi,
+            outbound_spi: facts.outbound_spi,
+            esp_suite: format!("{}{esn}", facts.suite),
+            path: facts.path,
+            local_selectors: facts.local_selectors.clone(),
+            peer_selectors: facts.peer_selectors.clone(),
+            established_ms: facts.established_at.as_millis(),
+        }
+    }
+
+    fn render(&self, traffic: Traffic, established_secs: u64) -> ChildSa {
+        let texts = |selectors: &[Selector]| selectors.iter().map(selector_text).collect();
+        ChildSa {
+            inbound_spi: format!("{:08x}", self.inbound_spi),
+            outbound_spi: format!("{:08x}", self.outbound_spi),
+            esp_suite: self.esp_suite.clone(),
+            encapsulation: if self.path.udp.is_some() { "udp" } else { "esp" }.to_owned(),
+            local_selectors: texts(&self.local_selectors),
+            peer_selectors: texts(&self.peer_selectors),
+            in_packets: traffic.in_packets,
+            in_bytes: traffic.in_bytes,
+            out_packets: traffic.out_packets,
+            out_bytes: traffic.out_bytes,
+            established_secs,
+        }
+    }
+}
+
+fn add(sum: &mut Traffic, more: Traffic) {
+    sum.in_packets = sum.in_packets.saturating_add(more.in_packets);
+    sum.in_bytes = sum.in_bytes.saturating_add(more.in_bytes);
+    sum.out_packets = sum.out_packets.saturating_add(more.out_packets);
+    sum.out_bytes = sum.out_bytes.saturating_add(more.out_bytes);
+}
+
+/// A prefix where the range is one, else the range; then protocol and ports where they are limited.
+pub(super) fn selector_text(selector: &Selector) -> String {
+    let (first, last) = (u32::from(selector.first), u32::from(selector.last));
+    let size = u64::from(last.saturating_sub(first)) + 1;
+    let is_prefix = first <= last && size.is_power_of_two() && u64::from(first) % size == 0;
+    let mut text = match is_prefix {
+        true => format!("{}/{}", selector.first, 32 - size.trailing_zeros()),
+        false => format!("{}-{}", selector.first, selector.last),
+    };
+    if selector.protocol != 0 {
+        text += &format!(" protocol {}", selector.protocol);
+    }
+    match (selector.first_port, selector.last_port) {
+        (0, u16::MAX) => {}
+        (first, last) if first == last => text += &format!(" port {first}"),
+        (first, last) => text += &format!(" ports {first}-{last}"),
+    }
+    text
+}

@@ -1,0 +1,172 @@
+//! From the configuration to what the driver is made of.
+//!
+//! Enters: the validated configuration and the files it names. Leaves: keys, the endpoint's policy, pools, directory.
+//! What is wrong names the key of the configuration and the remedy.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use causeway_ike::cert::{Credential, CredentialError, TrustStore};
+use causeway_ike::ident::Identity;
+use causeway_ike::job::Keyring;
+use causeway_ike::policy::{EndpointConfig, IdrMismatch, Lifetimes, Limits, Methods, Timing};
+use causeway_ike::suite::{EspPolicy, Group};
+use causeway_shared::config::{AuthMethod, Config};
+use zeroize::Zeroizing;
+
+use crate::aaa::{Conversations, Directory, DirectoryError};
+use crate::driver::Services;
+use crate::pool::{AddressPools, PoolError};
+
+/// Why the configuration cannot be put to work.
+#[derive(Debug, thiserror::Error)]
+pub enum SetupError {
+    /// A file.
+    #[error("{key}: cannot read {path}: {source}")]
+    File {
+        /// The key that names it.
+        key: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// The system's answer.
+        source: io::Error,
+    },
+    /// Certificate or private key.
+    #[error("auth.certificate_file, auth.private_key_file: {0}")]
+    Credential(CredentialError),
+    /// Authorities.
+    #[error("auth.client_ca_file: {0}")]
+    Authorities(CredentialError),
+    /// A proposal or suite.
+    #[error("{key}: `{text}` is not understood: {reason}")]
+    Proposal {
+        /// The key.
+        key: &'static str,
+        /// The text.
+        text: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// Users or keys.
+    #[error("{0}")]
+    Directory(#[from] DirectoryError),
+    /// Pools.
+    #[error("{0}")]
+    Pool(#[from] PoolError),
+}
+
+/// Reads our certificate, its key and the clients' authorities.
+///
+/// # Errors
+/// When a file is missing or not what it should be.
+pub fn keyring(config: &Config) -> Result<Arc<Keyring>, SetupError> {
+    let auth = &config.auth;
+    let credential = match (&auth.certificate_file, &auth.private_key_file) {
+        (Some(chain), Some(key)) => {
+            let chain = read("auth.certificate_file", chain)?;
+            let key = read("auth.private_key_file", key)?;
+            Some(Credential::from_pem(&chain, &key).map_err(SetupError::Credential)?)
+        }
+        _ => None,
+    };
+    let client_authorities = match &auth.client_ca_file {
+        Some(path) => {
+            let pem = read("auth.client_ca_file", path)?;
+            Some(TrustStore::from_pem(&pem).map_err(SetupError::Authorities)?)
+        }
+        None => None,
+    };
+    let identity = Identity::from_text(&config.gateway.identity);
+    if credential.as_ref().is_some_and(|credential| !credential.names(&identity)) {
+        tracing::warn!(
+            "the certificate does not name gateway.identity `{}`: clients will refuse it",
+            config.gateway.identity
+        );
+    }
+    Ok(Arc::new(Keyring { credential, client_authorities }))
+}
+
+/// The endpoint's policy.
+///
+/// # Errors
+/// When a proposal is not understood.
+pub fn endpoint_config(config: &Config, keyring: &Keyring) -> Result<EndpointConfig, SetupError> {
+    let allows = |method| config.auth.methods.contains(&method);
+    Ok(EndpointConfig {
+        identity: Identity::from_text(&config.gateway.identity),
+        certificates: keyring.credential.iter().flat_map(Credential::cert_payloads).collect(),
+        certificate_request: keyring.client_authorities.as_ref().map(TrustStore::cert_req),
+        methods: Methods {
+            eap: allows(AuthMethod::EapMschapv2),
+            certificate: allows(AuthMethod::Certificate),
+            psk: allows(AuthMethod::Psk),
+        },
+        // Clients behind names that we do not know decide by our certificate, as the RFC lets them.
+        idr_mismatch: IdrMismatch::AnswerOwn,
+        ike_proposals: parse_all("ike.proposals", &config.ike.proposals)?,
+        esp: EspPolicy {
+            suites: parse_all("esp.suites", config.esp.suites.iter().map(|suite| suite.name()))?,
+            prefer_esn: config.esp.prefer_esn,
+            groups: Group::ALL.to_vec(),
+            require_pfs: false,
+        },
+        allow_without_address: false,
+        lifetimes: Lifetimes {
+            ike_rekey_secs: config.ike.rekey_secs,
+            child_rekey_secs: config.esp.rekey_secs,
+            ..Lifetimes::default()
+        },
+        timing: Timing {
+            dpd_interval_secs: config.ike.dpd_interval_secs,
+            retransmit_base_ms: config.ike.retransmit_base_ms,
+            retransmit_tries: config.ike.retransmit_tries,
+            half_open_secs: config.ike.half_open_secs,
+            ..Timing::default()
+        },
+        limits: Limits {
+            // Each session holds one slot at least.
+            sessions: config.dataplane.sa_capacity as usize,
+            half_open: config.ike.half_open_max as usize,
+            cookie_threshold: config.ike.cookie_threshold as usize,
+            ..Limits::default()
+        },
+        fragment_size: config.ike.fragment_size,
+    })
+}
+
+/// Users, pools and conversations.
+///
+/// # Errors
+/// When users or pools contradict each other.
+pub fn services(config: &Config) -> Result<Services, SetupError> {
+    let own: Vec<_> = config.ports.iter().map(|port| port.address).collect();
+    Ok(Services {
+        directory: Directory::new(&config.auth, &config.users)?,
+        conversations: Conversations::new(&config.gateway.identity),
+        pools: AddressPools::new(&config.pools, &own)?,
+        esp: config.esp.clone(),
+    })
+}
+
+fn read(key: &'static str, path: &Path) -> Result<Zeroizing<Vec<u8>>, SetupError> {
+    let failed = |source| SetupError::File { key, path: path.to_owned(), source };
+    std::fs::read(path).map(Zeroizing::new).map_err(failed)
+}
+
+fn parse_all<T>(
+    key: &'static str,
+    texts: impl IntoIterator<Item = impl AsRef<str>>,
+) -> Result<Vec<T>, SetupError>
+where
+    T: std::str::FromStr<Err: std::fmt::Display>,
+{
+    let parse = |text: &str| {
+        text.parse().map_err(|error: T::Err| SetupError::Proposal {
+            key,
+            text: text.to_owned(),
+            reason: error.to_string(),
+        })
+    };
+    texts.into_iter().map(|text| parse(text.as_ref())).collect()
+}
