@@ -77,27 +77,16 @@ impl Daemon {
         let directory =
             std::env::temp_dir().join(format!("causeway-daemon-{}-{}", site.name, std::process::id()));
         fs::create_dir_all(&directory).unwrap();
-        let file = directory.join("causeway.toml");
-        fs::write(&file, configuration(&directory, site)).unwrap();
-        let myself = std::env::current_exe().unwrap();
-        let mut process = match site.namespace {
-            Some(namespace) => {
-                let mut process = Process::new("ip");
-                process.args(["netns", "exec", namespace]).arg(myself);
-                process
-            }
-            None => Process::new(myself),
-        };
-        let child = process
-            .args(["--exact", "support::daemon_process", "--ignored", "--nocapture"])
-            .env(CONFIG_VARIABLE, &file)
-            .env("RUST_BACKTRACE", "0")
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(File::create(directory.join("log")).unwrap())
-            .spawn()
-            .unwrap();
+        fs::write(directory.join("causeway.toml"), configuration(&directory, site)).unwrap();
+        let child = process_in(&directory, site.namespace);
         Daemon { child, directory }
+    }
+
+    /// Kills it as a crash would, and starts it again in what it left behind.
+    pub fn crash_and_restart(&mut self, site: &Site<'_>) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        self.child = process_in(&self.directory, site.namespace);
     }
 
     pub fn socket(&self) -> PathBuf {
@@ -108,11 +97,11 @@ impl Daemon {
         fs::read_to_string(self.directory.join("log")).unwrap()
     }
 
-    /// Attaches, as soon as the daemon has noticed that a predecessor is gone.
+    /// Attaches, as soon as the daemon is there and has noticed that a predecessor is gone.
     pub fn attach(&self) -> ControlSide {
         until("the attachment", || match ControlSide::attach(&self.socket(), "test") {
             Ok(control) => Some(control),
-            Err(AttachError::Busy { .. }) => None,
+            Err(AttachError::Busy { .. } | AttachError::NoDataPlane { .. }) => None,
             Err(error) => panic!("{error}: {}", self.log()),
         })
     }
@@ -139,6 +128,27 @@ impl Drop for Daemon {
         let _ = self.child.wait();
         let _ = fs::remove_dir_all(&self.directory);
     }
+}
+
+fn process_in(directory: &Path, namespace: Option<&str>) -> Child {
+    let myself = std::env::current_exe().unwrap();
+    let mut process = match namespace {
+        Some(namespace) => {
+            let mut process = Process::new("ip");
+            process.args(["netns", "exec", namespace]).arg(myself);
+            process
+        }
+        None => Process::new(myself),
+    };
+    process
+        .args(["--exact", "support::daemon_process", "--ignored", "--nocapture"])
+        .env(CONFIG_VARIABLE, directory.join("causeway.toml"))
+        .env("RUST_BACKTRACE", "0")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(File::options().create(true).append(true).open(directory.join("log")).unwrap())
+        .spawn()
+        .unwrap()
 }
 
 fn configuration(directory: &Path, site: &Site<'_>) -> String {
