@@ -123,7 +123,17 @@ impl Daemon {
 }
 
 impl Drop for Daemon {
+    /// Asks it to end, so that it can clean up; a test that failed must not wait for one that cannot.
     fn drop(&mut self) {
+        const PATIENCE: Duration = Duration::from_secs(5);
+        let running = matches!(self.child.try_wait(), Ok(None));
+        if let Some(pid) = self.child.id().try_into().ok().and_then(Pid::from_raw).filter(|_| running) {
+            let _ = kill_process(pid, Signal::TERM);
+        }
+        let begin = Instant::now();
+        while matches!(self.child.try_wait(), Ok(None)) && begin.elapsed() < PATIENCE {
+            thread::sleep(Duration::from_millis(2));
+        }
         let _ = self.child.kill();
         let _ = self.child.wait();
         let _ = fs::remove_dir_all(&self.directory);
