@@ -292,9 +292,12 @@ impl Endpoint {
         act: impl FnOnce(Session, &mut Cx<'_>) -> Session,
     ) {
         let Some(session) = self.sessions.remove(&id) else { return };
+        let before = session.state.name();
         self.current = Some(id);
         let session = act(session, &mut call.cx(&mut self.world));
         self.current = None;
+        let after = session.state.name();
+        debug_assert!(before == after || before.next().contains(&after), "from {before} to {after}");
         self.put_back(call, session);
     }
 

@@ -106,6 +106,8 @@ pub(crate) enum Ours {
 pub(crate) enum Task {
     Liveness,
     DeleteChild(u32),
+    /// Delete an SA that the peer made in answer to us and that we could not install.
+    WithdrawChild(u32),
     RekeyChild(u32),
     RekeyIke,
 }
@@ -367,6 +369,10 @@ impl Established {
             let begun = match task {
                 Task::Liveness => self.send(cx, Vec::new(), Ours::Liveness),
                 Task::DeleteChild(spi) => self.begin_child_delete(cx, spi),
+                Task::WithdrawChild(spi) => {
+                    let delete = Payload::Delete(Delete::Esp(vec![spi]));
+                    self.send(cx, vec![delete], Ours::DeleteChild(spi))
+                }
                 Task::RekeyChild(spi) => self.begin_child_rekey(cx, spi),
                 Task::RekeyIke if self.working.is_some() => {
                     // The peer's answer would be TEMPORARY_FAILURE (RFC 7296 §2.25.2).
@@ -411,6 +417,15 @@ impl Established {
             self.selected = Some(spi);
             cx.child_command(ChildCommand::SelectOutbound { inbound_spi: spi });
         }
+    }
+
+    /// Whether our traffic moves to a Child SA once the peer uses it: a successor, or one for the same traffic. One for
+    /// other traffic does not draw everything to itself.
+    fn takes_over(&self, spi: u32) -> bool {
+        let Some(child) = self.children.get(&spi).filter(|child| child.is_current()) else { return false };
+        let selected = self.selected.and_then(|selected| self.children.get(&selected));
+        matches!(child.role, ChildRole::Successor { .. })
+            || selected.is_none_or(|selected| selected.selectors == child.selectors)
     }
 
     /// Moves outbound traffic off a Child SA that goes: to its successor, else to any other.
@@ -491,7 +506,7 @@ impl Established {
             }
             DataPlaneEvent::FirstInbound { inbound_spi } => {
                 self.note_alive(cx.now);
-                if self.children.get(&inbound_spi).is_some_and(Child::is_current) {
+                if self.takes_over(inbound_spi) {
                     self.select(cx, inbound_spi);
                 }
             }

@@ -24,6 +24,8 @@ mod state;
 pub mod suite;
 #[cfg(any(test, feature = "test-initiator"))]
 pub mod testing;
+#[cfg(test)]
+mod tests;
 pub mod time;
 pub mod wire;
 mod world;

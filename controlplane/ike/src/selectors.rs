@@ -114,7 +114,8 @@ mod tests {
         let lan = [Subnet { address: Ipv4Addr::new(10, 1, 0, 0), prefix_len: 16 }];
         let two = [lan[0], Subnet { address: Ipv4Addr::new(192, 168, 9, 0), prefix_len: 24 }];
         let me = host(Ipv4Addr::new(10, 9, 0, 7));
-        let cases: Vec<(&str, Vec<TrafficSelector>, Vec<TsRange>, Vec<&str>)> = vec![
+        type Case = (&'static str, Vec<TrafficSelector>, Vec<TsRange>, Vec<&'static str>);
+        let cases: Vec<Case> = vec![
             ("whole world to one host", vec![any()], me.clone(), vec!["10.9.0.7-10.9.0.7/0"]),
             ("IPv6 falls out", vec![any6(), any()], me.clone(), vec!["10.9.0.7-10.9.0.7/0"]),
             ("IPv6 alone is unacceptable", vec![any6()], me.clone(), vec![]),

@@ -75,6 +75,30 @@ pub(crate) enum StateName {
 }
 
 impl StateName {
+    /// The states that may follow; a session also stays where it is. Checked in debug builds at every step.
+    pub(crate) const fn next(self) -> &'static [StateName] {
+        use StateName::{
+            Addressing, AwaitAuth, CertificateCheck, CertificateSign, Closing, EapClient, EapFinalAuth,
+            EapServer, EapSign, Ended, Established, Farewell, Installing, KeyExchange, PskLookup,
+        };
+        match self {
+            KeyExchange => &[AwaitAuth, Ended],
+            AwaitAuth => &[PskLookup, CertificateCheck, EapSign, Farewell, Ended],
+            PskLookup | CertificateSign | EapFinalAuth => {
+                &[Addressing, Installing, Established, Farewell, Ended]
+            }
+            CertificateCheck => &[CertificateSign, Farewell, Ended],
+            EapSign => &[EapServer, Farewell, Ended],
+            EapServer => &[EapClient, EapFinalAuth, Farewell, Ended],
+            EapClient => &[EapServer, Farewell, Ended],
+            Addressing => &[Installing, Established, Farewell, Ended],
+            Installing => &[Established, Farewell, Ended],
+            Established => &[Closing, Farewell, Ended],
+            Closing | Farewell => &[Ended],
+            Ended => &[],
+        }
+    }
+
     /// Whether a message of this exchange may reach a session in this state. Everything else is dropped and counted
     /// before it is opened: an exchange that needs an authenticated peer has no code path before authentication.
     pub(crate) fn allows(self, exchange: ExchangeType, is_response: bool) -> bool {

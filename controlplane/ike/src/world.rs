@@ -78,6 +78,7 @@ struct PendingJob {
 enum Asks {
     Address,
     Install(u32),
+    Eap,
     Other,
 }
 
@@ -324,7 +325,8 @@ impl Cx<'_> {
                 holdings.children.insert(spi, ChildHolding::Installing);
                 Asks::Install(spi)
             }
-            _ => Asks::Other,
+            JobKind::Eap(_) => Asks::Eap,
+            JobKind::PublicKey(_) | JobKind::PskLookup { .. } => Asks::Other,
         };
         self.world.jobs.insert(id, PendingJob { session, asks });
         self.out.push(Output::Job(Job { id, session, kind }));
@@ -349,6 +351,9 @@ impl Cx<'_> {
                     Some(holding) => *holding = ChildHolding::Installed,
                     None => self.child_command(ChildCommand::Remove { inbound_spi: spi }),
                 }
+            }
+            (Asks::Eap, JobResult::Eap(crate::api::EapOutcome::Request { .. })) if !alive => {
+                self.out.push(Output::EapAbandoned { session });
             }
             // Not installed, and the driver gives the SPI back itself.
             (Asks::Install(spi), _)

@@ -315,6 +315,9 @@ impl Established {
     pub(crate) fn abandon_child_rekey(&mut self, cx: &mut Cx<'_>, rekey: ChildRekey) {
         cx.count(IkeCounter::RekeyFailed);
         cx.release_child(self.id, rekey.new_spi);
+        if matches!(rekey.step, Step::Deriving { .. } | Step::Installing { .. }) {
+            self.add_task(Task::WithdrawChild(rekey.new_spi));
+        }
         if let Some(old) = self.children.get_mut(&rekey.old).filter(|old| old.is_current()) {
             let retry = cx.now.plus_millis(REKEY_RETRY_MS);
             old.rekey_at = old.rekey_at.map(|_| retry);

@@ -10,7 +10,7 @@ use crate::crypto::{ExchangeValues, IkeKeys, KePrivate, Role, SharedSecret};
 use crate::error::IkeError;
 use crate::established::{
     Established, Flow, JOB_DEADLINE_MS, MAX_OLD_SAS, NextSa, OLD_SA_LINGER_MS, OldSa, Ours, PeerRequest,
-    REKEY_RETRY_MS, SETTLE_MS, Working,
+    REKEY_RETRY_MS, SETTLE_MS, Task, Working,
 };
 use crate::exchange::ike_sa_init::NONCE_LEN;
 use crate::job::{PublicKeyJob, PublicKeyResult};
@@ -298,7 +298,7 @@ impl Established {
         match self.ours.take() {
             Some(Ours::RekeyChild(rekey)) => self.abandon_child_rekey(cx, *rekey),
             Some(Ours::RekeyIke(rekey)) => self.abandon_ike_rekey(cx, *rekey),
-            Some(Ours::DeleteChild(spi)) => self.add_task(crate::established::Task::DeleteChild(spi)),
+            Some(Ours::DeleteChild(spi)) => self.add_task(Task::DeleteChild(spi)),
             Some(Ours::Liveness) | None => {}
         }
         self.keep_for_retransmissions(cx, old);
@@ -307,6 +307,7 @@ impl Established {
     fn install_sa(&mut self, cx: &mut Cx<'_>, sa: IkeSa, by: Side) -> IkeSa {
         let soft = cx.world.config.lifetimes.ike_rekey_secs;
         (self.sa_rekey_at, self.sa_hard_at) = child::lifetime(cx, soft);
+        self.tasks.retain(|task| *task != Task::RekeyIke);
         cx.event(Event::IkeRekeyed { session: self.id, spis: sa.spis, suite: sa.keys.suite.to_string(), by });
         std::mem::replace(&mut self.sa, sa)
     }

@@ -1,0 +1,495 @@
+//! A gateway in a box: the endpoint, a driver that performs its outputs at once (or when the test says), and fakes for
+//! AAA, pool and data plane that notice every broken promise.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::Ipv4Addr;
+
+use rcgen::{
+    BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, SanType,
+    date_time_ymd,
+};
+
+use crate::api::*;
+use crate::cert::{Credential, TrustStore};
+use crate::counters::IkeCounter;
+use crate::crypto::{CryptoError, Random};
+use crate::env::Env;
+use crate::ident::Identity;
+use crate::job::Keyring;
+use crate::policy::*;
+use crate::suite::{EspPolicy, Group};
+use crate::testing::*;
+use crate::time::Instant;
+use crate::{Endpoint, Held};
+
+pub(super) const IKE: &str = "aes256gcm16-prfsha384-ecp256";
+pub(super) const ESP: &str = "aes256gcm16";
+pub(super) const GATEWAY: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
+pub(super) const CLIENT: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 7);
+/// 2030-01-01.
+pub(super) const UNIX_NOW: u64 = 1_893_456_000;
+pub(super) const PSK: &[u8] = b"a shared secret";
+pub(super) const PASSWORD: &[u8] = b"correct horse";
+const MSK: [u8; 64] = [0x5a; 64];
+
+/// Randomness from a seed (splitmix64).
+#[derive(Clone)]
+pub(super) struct Seeded(pub(super) u64);
+
+impl Seeded {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+}
+
+impl Random for Seeded {
+    fn fill(&mut self, out: &mut [u8]) -> Result<(), CryptoError> {
+        out.chunks_mut(8).for_each(|chunk| {
+            let octets = self.next().to_be_bytes();
+            chunk.copy_from_slice(&octets[..chunk.len()]);
+        });
+        Ok(())
+    }
+}
+
+/// SPIs that are taken, and the data plane's clock readings.
+pub(super) struct FakeEnv {
+    random: Seeded,
+    next_spi: u32,
+    pub(super) spis: BTreeSet<u32>,
+    pub(super) spi_capacity: usize,
+    pub(super) last_inbound: BTreeMap<u32, Instant>,
+    /// The next question for an SPI panics.
+    pub(super) panics: bool,
+}
+
+impl Env for FakeEnv {
+    fn random(&mut self, buffer: &mut [u8]) {
+        self.random.fill(buffer).unwrap();
+    }
+
+    fn allocate_spi(&mut self) -> Option<u32> {
+        assert!(!self.panics, "as the test wants it");
+        if self.spis.len() >= self.spi_capacity {
+            return None;
+        }
+        self.next_spi += 1;
+        self.spis.insert(self.next_spi);
+        Some(self.next_spi)
+    }
+
+    fn free_spi(&mut self, inbound_spi: u32) {
+        assert!(self.spis.remove(&inbound_spi), "an SPI is freed twice");
+    }
+
+    fn last_inbound(&mut self, inbound_spi: u32) -> Option<Instant> {
+        self.last_inbound.get(&inbound_spi).copied()
+    }
+}
+
+/// A gateway.
+pub(super) struct Gateway {
+    pub(super) endpoint: Endpoint,
+    pub(super) env: FakeEnv,
+    pub(super) now: Instant,
+    keyring: Keyring,
+    pub(super) psks: BTreeMap<String, Vec<u8>>,
+    pub(super) pool: BTreeSet<Ipv4Addr>,
+    pub(super) leased: BTreeMap<Ipv4Addr, SessionId>,
+    pub(super) subnets: Vec<Subnet>,
+    pub(super) installed: BTreeMap<u32, ChildInstall>,
+    /// Which SA packets to an inner address leave by.
+    pub(super) selected: BTreeMap<Ipv4Addr, u32>,
+    pub(super) paths: BTreeMap<u32, EspPath>,
+    pub(super) events: Vec<Event>,
+    pub(super) outbox: VecDeque<Datagram>,
+    /// Jobs that this names are not done at once but kept.
+    pub(super) hold: fn(&JobKind) -> bool,
+    pub(super) held_jobs: VecDeque<Job>,
+    eap: BTreeSet<SessionId>,
+}
+
+/// One test authority.
+pub(super) struct Pki {
+    issuer: Issuer<'static, KeyPair>,
+    ca_pem: String,
+}
+
+impl Pki {
+    pub(super) fn new() -> Pki {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let ca_pem = params.self_signed(&key).unwrap().pem();
+        Pki { issuer: Issuer::new(params, key), ca_pem }
+    }
+
+    pub(super) fn trust(&self) -> TrustStore {
+        TrustStore::from_pem(self.ca_pem.as_bytes()).unwrap()
+    }
+
+    pub(super) fn issue(&self, name: &str, last_year: i32) -> Credential {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        let name = name.try_into().unwrap();
+        params.subject_alt_names = vec![SanType::DnsName(name)];
+        params.extended_key_usages =
+            vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+        params.not_before = date_time_ymd(2020, 1, 1);
+        params.not_after = date_time_ymd(last_year, 1, 1);
+        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        Credential::from_pem(certificate.pem().as_bytes(), key.serialize_pem().as_bytes()).unwrap()
+    }
+}
+
+pub(super) fn config() -> EndpointConfig {
+    EndpointConfig {
+        identity: Identity::Fqdn("vpn.example".to_owned()),
+        certificates: Vec::new(),
+        certificate_request: None,
+        methods: Methods { eap: true, certificate: true, psk: true },
+        idr_mismatch: IdrMismatch::AnswerOwn,
+        ike_proposals: vec![IKE.parse().unwrap(), "aes256-sha256-curve25519".parse().unwrap()],
+        esp: EspPolicy {
+            suites: vec![ESP.parse().unwrap(), "aes128-sha256".parse().unwrap()],
+            prefer_esn: false,
+            groups: Group::ALL.to_vec(),
+            require_pfs: false,
+        },
+        allow_without_address: false,
+        lifetimes: Lifetimes { ike_rekey_secs: 0, child_rekey_secs: 0, ..Lifetimes::default() },
+        timing: Timing { dpd_interval_secs: 0, ..Timing::default() },
+        limits: Limits::default(),
+        fragment_size: 1280,
+    }
+}
+
+impl Gateway {
+    pub(super) fn new(pki: &Pki, seed: u64, change: impl FnOnce(&mut EndpointConfig)) -> Gateway {
+        let credential = pki.issue("vpn.example", 2040);
+        let mut config = config();
+        config.certificates = credential.cert_payloads().collect();
+        config.certificate_request = Some(pki.trust().cert_req());
+        change(&mut config);
+        let keyring = Keyring { credential: Some(credential), client_authorities: Some(pki.trust()) };
+        Gateway {
+            endpoint: Endpoint::new(config),
+            env: FakeEnv {
+                random: Seeded(seed),
+                next_spi: 0x1000,
+                spis: BTreeSet::new(),
+                spi_capacity: 1000,
+                last_inbound: BTreeMap::new(),
+                panics: false,
+            },
+            now: Instant::from_millis(1_000_000),
+            keyring,
+            psks: BTreeMap::from([("client.example".to_owned(), PSK.to_vec())]),
+            pool: (1..=50).map(|last| Ipv4Addr::new(10, 9, 0, last)).collect(),
+            leased: BTreeMap::new(),
+            subnets: vec![Subnet { address: Ipv4Addr::new(10, 1, 0, 0), prefix_len: 16 }],
+            installed: BTreeMap::new(),
+            selected: BTreeMap::new(),
+            paths: BTreeMap::new(),
+            events: Vec::new(),
+            outbox: VecDeque::new(),
+            hold: |_| false,
+            held_jobs: VecDeque::new(),
+            eap: BTreeSet::new(),
+        }
+    }
+
+    pub(super) fn input(&mut self, input: Input) {
+        let mut out = Outputs::new();
+        self.endpoint.handle(self.now, input, &mut self.env, &mut out);
+        while let Some(output) = out.pop() {
+            self.perform(output);
+        }
+    }
+
+    /// What a driver does after a panic.
+    pub(super) fn recover(&mut self) -> Option<SessionId> {
+        let mut out = Outputs::new();
+        let session = self.endpoint.recover(self.now, &mut self.env, &mut out);
+        while let Some(output) = out.pop() {
+            self.perform(output);
+        }
+        session
+    }
+
+    /// Lets time pass, timer by timer.
+    pub(super) fn advance(&mut self, millis: u64) {
+        let end = self.now.plus_millis(millis);
+        while let Some((at, _)) = self.endpoint.next_wakeup().filter(|(at, _)| *at <= end) {
+            self.now = self.now.max(at);
+            self.input(Input::Timer);
+        }
+        self.now = end;
+    }
+
+    fn perform(&mut self, output: Output) {
+        match output {
+            Output::Transmit(datagram) => self.outbox.push_back(datagram),
+            Output::Job(job) if (self.hold)(&job.kind) => self.held_jobs.push_back(job),
+            Output::Job(job) => self.do_job(job),
+            Output::Child(ChildCommand::SelectOutbound { inbound_spi }) => {
+                let inner = self.installed.get(&inbound_spi).expect("a selected SA is installed").peer_inner;
+                self.selected.insert(inner, inbound_spi);
+            }
+            Output::Child(ChildCommand::Remove { inbound_spi }) => {
+                let gone = self.installed.remove(&inbound_spi).expect("a removed SA is installed");
+                if self.selected.get(&gone.peer_inner) == Some(&inbound_spi) {
+                    self.selected.remove(&gone.peer_inner);
+                }
+                self.paths.remove(&inbound_spi);
+                self.env.free_spi(inbound_spi);
+            }
+            Output::Child(ChildCommand::MovePeer { inbound_spi, path }) => {
+                assert!(self.installed.contains_key(&inbound_spi));
+                self.paths.insert(inbound_spi, path);
+            }
+            Output::ReleaseAddress { session, lease } => {
+                assert_eq!(self.leased.remove(&lease.address), Some(session), "a lease is released twice");
+                self.pool.insert(lease.address);
+            }
+            Output::EapAbandoned { session } => {
+                self.eap.remove(&session);
+            }
+            Output::Event(event) => self.events.push(event),
+        }
+    }
+
+    /// Does the oldest job that was kept.
+    pub(super) fn do_held_job(&mut self) -> bool {
+        let Some(job) = self.held_jobs.pop_front() else { return false };
+        self.do_job(job);
+        true
+    }
+
+    fn do_job(&mut self, job: Job) {
+        let Job { id, session, kind } = job;
+        let result = match kind {
+            JobKind::PublicKey(work) => {
+                JobResult::PublicKey(work.run(&self.keyring, UNIX_NOW, &mut self.env.random))
+            }
+            JobKind::PskLookup { identity } => {
+                JobResult::Psk(self.psks.get(&identity.to_string()).cloned().map(Secret::new))
+            }
+            JobKind::Eap(step) => JobResult::Eap(self.eap_step(session, step)),
+            JobKind::Address(request) => JobResult::Address(self.lease(session, &request)),
+            JobKind::InstallChild(install) => {
+                let spi = install.inbound_spi;
+                assert!(self.env.spis.contains(&spi) && !self.installed.contains_key(&spi));
+                if install.outbound_selected {
+                    self.selected.insert(install.peer_inner, spi);
+                }
+                self.paths.insert(spi, install.path);
+                self.installed.insert(spi, *install);
+                JobResult::Installed(Ok(()))
+            }
+        };
+        self.input(Input::JobDone { job: id, result });
+    }
+
+    /// A made-up method: a request that asks for a name, one that asks for a password, and the verdict.
+    fn eap_step(&mut self, session: SessionId, step: EapStep) -> EapOutcome {
+        match step {
+            EapStep::Start { .. } => {
+                assert!(self.eap.insert(session));
+                EapOutcome::Request { packet: vec![1, 1, 0, 5, 1] }
+            }
+            EapStep::Response { packet } if packet.get(4) == Some(&1) => {
+                EapOutcome::Request { packet: vec![1, 2, 0, 5, 99] }
+            }
+            EapStep::Response { packet } => {
+                assert!(self.eap.remove(&session));
+                if packet.get(5..) == Some(PASSWORD) {
+                    EapOutcome::Success {
+                        packet: vec![3, 2, 0, 4],
+                        user: "alice".to_owned(),
+                        method: "eap-test",
+                        msk: Secret::new(MSK.to_vec()),
+                    }
+                } else {
+                    EapOutcome::Failure { packet: vec![4, 2, 0, 4], reason: "wrong password".to_owned() }
+                }
+            }
+        }
+    }
+
+    fn lease(&mut self, session: SessionId, request: &AddressRequest) -> Result<Lease, AddressFailure> {
+        let address = match request.requested.filter(|address| self.pool.contains(address)) {
+            Some(address) => address,
+            None => *self.pool.first().ok_or(AddressFailure::Exhausted)?,
+        };
+        self.pool.remove(&address);
+        self.leased.insert(address, session);
+        Ok(Lease {
+            address,
+            netmask: Some(Ipv4Addr::new(255, 255, 255, 0)),
+            dns: vec![Ipv4Addr::new(10, 1, 0, 53)],
+            subnets: self.subnets.clone(),
+            pool: "clients".to_owned(),
+        })
+    }
+
+    pub(super) fn count(&self, counter: IkeCounter) -> u64 {
+        self.endpoint.counters().get(counter)
+    }
+
+    /// The one session that came up last.
+    pub(super) fn session(&self) -> SessionId {
+        self.facts().session
+    }
+
+    pub(super) fn facts(&self) -> SessionFacts {
+        let up = self.events.iter().rev().find_map(|event| match event {
+            Event::SessionUp(facts) => Some((**facts).clone()),
+            _ => None,
+        });
+        up.expect("a session is up")
+    }
+
+    /// Nothing of any session is left anywhere.
+    pub(super) fn assert_empty(&self) {
+        assert_eq!(self.endpoint.held(), Held::default());
+        assert!(self.installed.is_empty() && self.selected.is_empty(), "SAs left in the data plane");
+        assert!(self.leased.is_empty(), "leases left");
+        assert!(self.env.spis.is_empty(), "SPIs left: {:x?}", self.env.spis);
+        assert!(self.eap.is_empty(), "EAP conversations left");
+    }
+
+    /// Waits out what only answers retransmissions, then nothing may be left.
+    pub(super) fn assert_empty_after_farewell(&mut self) {
+        assert!(self.leased.is_empty() && self.installed.is_empty(), "held through the farewell");
+        assert_eq!(self.endpoint.half_open(), 0);
+        self.advance(20_000);
+        self.assert_empty();
+    }
+}
+
+/// The client of the made-up EAP method.
+pub(super) struct FakeEapPeer(pub(super) &'static [u8]);
+
+impl EapPeer for FakeEapPeer {
+    fn respond(&mut self, request: &[u8]) -> Option<Vec<u8>> {
+        match request.get(4)? {
+            1 => Some([&[2, 1, 0, 10, 1][..], b"alice"].concat()),
+            _ => Some([&[2, 2, 0, 18, 99][..], self.0].concat()),
+        }
+    }
+
+    fn msk(&self) -> Option<Vec<u8>> {
+        Some(MSK.to_vec())
+    }
+}
+
+/// A client on the way to the gateway.
+pub(super) struct Client {
+    pub(super) initiator: Initiator,
+    pub(super) address: Ipv4Addr,
+    /// How a NAT maps its ports, if there is one.
+    pub(super) mapped_port: Option<u16>,
+    pub(super) notable: Vec<Notable>,
+}
+
+pub(super) fn psk_config() -> InitiatorConfig {
+    let identity = Identity::Fqdn("client.example".to_owned());
+    InitiatorConfig::new(identity, AuthWith::Psk(PSK.to_vec()), IKE, ESP).unwrap()
+}
+
+pub(super) fn eap_config(pki: &Pki, password: &'static [u8]) -> InitiatorConfig {
+    InitiatorConfig {
+        identity: Identity::Ipv4(Ipv4Addr::new(192, 168, 1, 5)),
+        auth: AuthWith::Eap(Box::new(FakeEapPeer(password))),
+        trust: Some(pki.trust()),
+        unix_secs: UNIX_NOW,
+        ..psk_config()
+    }
+}
+
+pub(super) fn certificate_config(pki: &Pki, credential: Credential) -> InitiatorConfig {
+    InitiatorConfig {
+        auth: AuthWith::Certificate(Box::new(credential)),
+        trust: Some(pki.trust()),
+        unix_secs: UNIX_NOW,
+        ..psk_config()
+    }
+}
+
+impl Client {
+    pub(super) fn new(config: InitiatorConfig, seed: u64) -> Client {
+        let initiator = Initiator::new(config, Box::new(Seeded(seed))).unwrap();
+        Client { initiator, address: CLIENT, mapped_port: None, notable: Vec::new() }
+    }
+
+    pub(super) fn datagram(&self, outgoing: &Outgoing) -> Datagram {
+        Datagram {
+            local: GATEWAY,
+            local_port: outgoing.gateway_port,
+            peer: self.address,
+            peer_port: self.mapped_port.unwrap_or(outgoing.local_port),
+            bytes: outgoing.bytes.clone(),
+        }
+    }
+
+    /// Carries datagrams both ways until both are quiet.
+    pub(super) fn exchange(&mut self, gateway: &mut Gateway, first: Vec<Outgoing>) {
+        let mut to_gateway: VecDeque<Outgoing> = first.into();
+        loop {
+            if let Some(outgoing) = to_gateway.pop_front() {
+                gateway.input(Input::Datagram(self.datagram(&outgoing)));
+            } else if let Some(datagram) = gateway.outbox.pop_front() {
+                to_gateway.extend(self.receive(&datagram));
+            } else {
+                return;
+            }
+        }
+    }
+
+    pub(super) fn receive(&mut self, datagram: &Datagram) -> Vec<Outgoing> {
+        let next = self.initiator.receive(&datagram.bytes).expect("the gateway's answer is good");
+        self.notable.extend(self.initiator.take_notable());
+        next
+    }
+
+    /// Logs in; says what happened.
+    pub(super) fn login(&mut self, gateway: &mut Gateway) -> Vec<Notable> {
+        let first = self.initiator.start().unwrap();
+        self.exchange(gateway, first);
+        std::mem::take(&mut self.notable)
+    }
+
+    /// Does something and carries it through; says what happened.
+    pub(super) fn act(
+        &mut self,
+        gateway: &mut Gateway,
+        act: impl FnOnce(&mut Initiator) -> Result<Vec<Outgoing>, TestError>,
+    ) -> Vec<Notable> {
+        let first = act(&mut self.initiator).unwrap();
+        self.exchange(gateway, first);
+        std::mem::take(&mut self.notable)
+    }
+
+    pub(super) fn child(&self) -> ClientChild {
+        self.initiator.children().last().expect("a Child SA").clone()
+    }
+}
+
+/// Both sides have the same Child SAs with the same keys, and packets to the client leave by one that it has.
+pub(super) fn assert_agreement(client: &Client, gateway: &Gateway) {
+    assert!(!client.initiator.children().is_empty());
+    for child in client.initiator.children() {
+        let install = gateway.installed.get(&child.outbound_spi).expect("the gateway has it too");
+        assert_eq!(install.outbound_spi, child.inbound_spi);
+        assert_eq!(install.inbound_keymat.expose(), child.outbound_keymat);
+        assert_eq!(install.outbound_keymat.expose(), child.inbound_keymat);
+        assert_eq!((install.suite, install.esn), (child.suite, child.esn));
+        let selected = gateway.selected.get(&install.peer_inner).expect("an SA is selected");
+        assert!(client.initiator.children().iter().any(|child| child.outbound_spi == *selected));
+    }
+}

@@ -1,0 +1,10 @@
+//! The responder against the test initiator: logins, refusals, rekeys, collisions, ends; nothing left afterwards.
+
+mod collision;
+mod harness;
+mod lifecycle;
+mod login;
+mod refusal;
+mod rekey;
+mod robustness;
+mod states;
