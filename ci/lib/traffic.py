@@ -76,9 +76,10 @@ class Iperf:
             raise Failure(f"iperf3 {'down' if down else 'up'}: {result['error']}")
         return result["end"]["sum_received"]["bits_per_second"] / 1e6
 
-    def start(self, namespace, seconds=60, down=False):
-        """A run in the background, to be ended with the world."""
-        return self.world.spawn(namespace, ["iperf3", "-c", LAN_HOST, "-t", str(seconds), "-i", "1", "--forceflush",
+    def start(self, namespace, seconds=120, down=False, rate="20M"):
+        """A run in the background, to be ended with the world. Its rate is bounded: a TCP stream that fills the link
+        loses packets to full queues, and those losses would hide the ones that a test looks for."""
+        return self.world.spawn(namespace, ["iperf3", "-c", LAN_HOST, "-t", str(seconds), "-i", "1", "-b", rate, "--forceflush",
                                             *(["-R"] if down else [])], f"iperf3-{namespace}.log")
 
     def log(self, namespace):

@@ -3,7 +3,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from e2e import scenario
 from pki import USER
-from shell import expect_equal
+from shell import expect_equal, wait_until
 from swan import PASSWORD
 from traffic import Iperf, expect_ping
 from world import POOL_NET
@@ -40,7 +40,7 @@ def client_to_client(context):
     dave = context.client(world, "c2", remote_ts=ts, user="dave@example.test", password="dave-secret").connect()
     expect_ping(world, "c1", target=dave.inner_address())
     expect_ping(world, "c2", target=carol.inner_address(), size=1300)
-    expect_equal(appliance.counters()["flow"]["hairpinned"] >= 20, True, "packets counted as hairpinned")
+    wait_until("20 packets are counted as hairpinned", 5, lambda: appliance.counters()["flow"]["hairpinned"] >= 20)
 
 
 @scenario("large-packets", "full-size packets from the LAN: fragmented or answered with the right MTU, never lost silently")

@@ -78,16 +78,17 @@ def child_pfs(context):
 @scenario("rekey-by-lifetime", "both lifetimes of ours run out several times by themselves; no ping lost")
 def by_lifetime(context):
     world = context.world()
-    appliance = context.appliance(world, extra={"esp": {"rekey_secs": 4}, "ike": {"rekey_secs": 7}})
+    appliance = context.appliance(world, extra={"esp": {"rekey_secs": 10}, "ike": {"rekey_secs": 15}})
     context.client(world).connect()
     stream = PingStream(world, "c1")
-    seen = set()
+    children, ike_sas = set(), set()
 
     def rekeyed():
         for session in appliance.sessions():
-            seen.update(child_spi(session))
-        return len(seen) >= 4
-    wait_until("three rekeys of the Child SA", 40, rekeyed)
+            children.update(child_spi(session))
+            ike_sas.add(ike_spis(session))
+        return len(children) >= 4 and len(ike_sas) >= 3
+    wait_until("three rekeys of the Child SA and two of the IKE SA", 70, rekeyed)
     stream.wait_more(25)
     sent, received = stream.finish()
     expect_equal(received, sent, f"echo replies (missing {stream.missing()})")
