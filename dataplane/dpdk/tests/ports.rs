@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used)] // Clippy knows test functions, but not their helpers.
 
 use std::collections::HashSet;
-use std::sync::{Mutex, OnceLock, mpsc};
+use std::sync::{Arc, Barrier, Mutex, OnceLock, mpsc};
 use std::thread;
 
 use causeway_dpdk::{BURST, Eal, Error, Mbuf, Mempool, ProbedPort, QueueConfig, StartedPort};
@@ -166,14 +166,16 @@ fn queues_move_to_threads_and_the_port_closes_when_the_last_is_gone() {
     let config = QueueConfig { rx_queues: 2, tx_queues: 2, ..QUEUE };
     let port = ProbedPort::open(eal(), device).unwrap().start(config, pool).unwrap();
     let (report, reports) = mpsc::channel();
+    let both_registered = Arc::new(Barrier::new(2));
     let threads: Vec<_> = port
         .rx
         .into_iter()
         .zip(port.tx)
         .map(|(mut rx, mut tx)| {
-            let report = report.clone();
+            let (report, both_registered) = (report.clone(), both_registered.clone());
             thread::spawn(move || {
                 let registered = eal().register_thread().unwrap();
+                both_registered.wait();
                 let mut packets = Vec::with_capacity(BURST);
                 let mut forwarded = 0;
                 while forwarded < 1000 {
