@@ -1,0 +1,318 @@
+//! The gateway: the real endpoint, the real AAA and address pools, and a driver that takes its time.
+//!
+//! Enters: inputs of the endpoint. Leaves: what the world must let happen later (datagrams, jobs, commands to the data
+//! plane), and a registry of sessions as an operator would have it. What the driver's contract (`causeway_ike::api`)
+//! promises is kept here; what it demands is checked here.
+
+use std::collections::BTreeMap;
+
+use causeway_controlplane::aaa::{Conversations, Directory, EapAnswer};
+use causeway_controlplane::pool::AddressPools;
+use causeway_eap::ServerRandom;
+use causeway_ike::Endpoint;
+use causeway_ike::api::{
+    AddressFailure, AddressRequest, ChildCommand, ChildInstall, Datagram, EapOutcome, EapStep, Event,
+    IkeSpis, Input, InstallFailure, Job, JobId, JobKind, JobResult, Lease, Output, Outputs, Secret,
+    SessionFacts, SessionId, WakeReason,
+};
+use causeway_ike::env::Env;
+use causeway_ike::job::{Keyring, PublicKeyJob};
+use causeway_ike::policy::{EndpointConfig, Subnet};
+use causeway_ike::time::Instant;
+
+use crate::plane::Plane;
+use crate::rng::Rng;
+
+/// The wall clock that certificates are held against; all of a simulation happens within this second.
+const UNIX_SECS: u64 = 1_800_000_000;
+
+/// What the world must let happen.
+pub enum Effect {
+    /// Send this.
+    Transmit(Datagram),
+    /// Let this job take its time, then call [`Gateway::run_public_key`].
+    PublicKey(JobId, Box<PublicKeyJob>),
+    /// Let this job take its time, then call [`Gateway::run_address`].
+    Address(JobId, SessionId, AddressRequest),
+    /// Hand this to the data plane, in order.
+    Install(JobId, Box<ChildInstall>),
+    /// Hand this to the data plane, in order.
+    Command(ChildCommand),
+    /// The answer of a job that was done at once; its way back may take time.
+    Answer(JobId, JobResult),
+    /// For the story.
+    Event(Event),
+}
+
+/// A session as the operator has it.
+pub struct Registered {
+    /// What was reported when it came up.
+    pub facts: SessionFacts,
+    /// Its IKE SA now.
+    pub spis: IkeSpis,
+}
+
+/// The gateway.
+pub struct Gateway {
+    endpoint: Endpoint,
+    /// The data plane's model.
+    pub plane: Plane,
+    pools: AddressPools,
+    conversations: Conversations,
+    directory: Directory,
+    keyring: Keyring,
+    rng: Rng,
+    sessions: BTreeMap<SessionId, Registered>,
+    jobs: BTreeMap<JobId, &'static str>,
+    /// Sessions that came up so far.
+    pub sessions_up: u64,
+    faults: Vec<String>,
+    shutdown_complete: bool,
+}
+
+/// What a gateway is made of.
+pub struct GatewayParts {
+    /// For the endpoint.
+    pub endpoint: EndpointConfig,
+    /// For AAA.
+    pub directory: Directory,
+    /// For leases.
+    pub pools: AddressPools,
+    /// For signatures.
+    pub keyring: Keyring,
+}
+
+/// What is left in a gateway: all 0 when nobody is connected.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Remains {
+    /// Sessions the operator sees.
+    pub sessions: usize,
+    /// Addresses leased.
+    pub leases: usize,
+    /// EAP conversations.
+    pub conversations: usize,
+    /// Child SAs installed.
+    pub children: usize,
+    /// Inbound SPIs in use.
+    pub spis: usize,
+    /// Jobs without answer.
+    pub jobs: usize,
+}
+
+impl Gateway {
+    /// A gateway at time 0.
+    pub fn new(parts: GatewayParts, rng: Rng) -> Gateway {
+        Gateway {
+            endpoint: Endpoint::new(parts.endpoint),
+            plane: Plane::new(),
+            pools: parts.pools,
+            conversations: Conversations::new("gateway"),
+            directory: parts.directory,
+            keyring: parts.keyring,
+            rng,
+            sessions: BTreeMap::new(),
+            jobs: BTreeMap::new(),
+            sessions_up: 0,
+            faults: vec![],
+            shutdown_complete: false,
+        }
+    }
+
+    /// Hands the endpoint an input and performs what can be performed at once.
+    pub fn handle(&mut self, now_ms: u64, input: Input) -> Vec<Effect> {
+        if let Input::JobDone { job, .. } = &input
+            && self.jobs.remove(job).is_none()
+        {
+            self.faults.push(format!("{job:?} was answered twice"));
+        }
+        let mut out = Outputs::new();
+        let mut env = SimEnv { plane: &mut self.plane, rng: &mut self.rng, now_ms };
+        self.endpoint.handle(Instant::from_millis(now_ms), input, &mut env, &mut out);
+        let mut effects = vec![];
+        while let Some(output) = out.pop() {
+            self.perform(output, &mut effects);
+        }
+        effects
+    }
+
+    /// When the endpoint wants [`Input::Timer`].
+    pub fn next_wakeup(&self) -> Option<(u64, WakeReason)> {
+        self.endpoint.next_wakeup().map(|(at, reason)| (at.as_millis(), reason))
+    }
+
+    /// Does public-key work.
+    pub fn run_public_key(&mut self, job: PublicKeyJob) -> JobResult {
+        JobResult::PublicKey(job.run(&self.keyring, UNIX_SECS, &mut self.rng))
+    }
+
+    /// Leases an address.
+    pub fn run_address(&mut self, session: SessionId, request: &AddressRequest) -> JobResult {
+        let grant = self.pools.lease(session.0, &request.user, request.requested);
+        JobResult::Address(match grant {
+            Err(_) => Err(AddressFailure::Exhausted),
+            Ok(grant) => Ok(Lease {
+                address: grant.address,
+                netmask: Some(grant.netmask),
+                dns: grant.dns,
+                subnets: grant
+                    .subnets
+                    .iter()
+                    .map(|subnet| Subnet { address: subnet.address, prefix_len: subnet.length })
+                    .collect(),
+                pool: grant.pool,
+            }),
+        })
+    }
+
+    /// Installs a Child SA, or refuses to.
+    pub fn run_install(&mut self, now_ms: u64, install: ChildInstall, refuse: bool) -> JobResult {
+        let leased = self.pools.owner(install.peer_inner);
+        if leased != Some(install.session.0) {
+            self.faults.push(format!("{} is installed but leased to {leased:?}", install.peer_inner));
+        }
+        if refuse {
+            self.plane.free(now_ms, install.inbound_spi);
+            return JobResult::Installed(Err(InstallFailure::Refused));
+        }
+        self.plane.install(install);
+        JobResult::Installed(Ok(()))
+    }
+
+    /// Sessions that are up.
+    pub fn sessions(&self) -> &BTreeMap<SessionId, Registered> {
+        &self.sessions
+    }
+
+    /// What is held now.
+    pub fn remains(&self) -> Remains {
+        Remains {
+            sessions: self.sessions.len(),
+            leases: self.pools.leased(),
+            conversations: self.conversations.len(),
+            children: self.plane.sas().len(),
+            spis: self.plane.spis_in_use() as usize,
+            jobs: self.jobs.len(),
+        }
+    }
+
+    /// Whether [`Input::Shutdown`] was reported done.
+    pub fn shutdown_complete(&self) -> bool {
+        self.shutdown_complete
+    }
+
+    /// The endpoint, for its own figures.
+    pub fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
+    }
+
+    /// Every broken rule so far, the data plane's included.
+    pub fn faults(&self) -> impl Iterator<Item = &String> {
+        self.faults.iter().chain(self.plane.faults())
+    }
+
+    fn perform(&mut self, output: Output, effects: &mut Vec<Effect>) {
+        match output {
+            Output::Transmit(datagram) => effects.push(Effect::Transmit(datagram)),
+            Output::Child(command) => effects.push(Effect::Command(command)),
+            Output::Job(job) => effects.push(self.begin(job)),
+            Output::ReleaseAddress { session, lease } => {
+                if let Err(error) = self.pools.release(session.0, lease.address) {
+                    self.faults.push(format!("{session:?} released what it does not have: {error}"));
+                }
+            }
+            Output::EapAbandoned { session } => self.conversations.abandon(session.0),
+            Output::Event(event) => {
+                self.register(&event);
+                effects.push(Effect::Event(event));
+            }
+        }
+    }
+
+    fn begin(&mut self, Job { id, session, kind }: Job) -> Effect {
+        let (name, effect) = match kind {
+            JobKind::PublicKey(job) => (job.name(), Effect::PublicKey(id, job)),
+            JobKind::PskLookup { identity } => {
+                let key = self.directory.psk(&identity.to_string()).map(|key| Secret::new(key.0.clone()));
+                ("psk", Effect::Answer(id, JobResult::Psk(key)))
+            }
+            JobKind::Eap(step) => ("eap", Effect::Answer(id, JobResult::Eap(self.eap(session, step)))),
+            JobKind::Address(request) => ("address", Effect::Address(id, session, request)),
+            JobKind::InstallChild(install) => ("install", Effect::Install(id, install)),
+        };
+        if self.jobs.insert(id, name).is_some() {
+            self.faults.push(format!("{id:?} was used twice"));
+        }
+        effect
+    }
+
+    fn eap(&mut self, session: SessionId, step: EapStep) -> EapOutcome {
+        let answer = match step {
+            EapStep::Start { .. } => {
+                let random = ServerRandom {
+                    identifier: self.rng.bits() as u8,
+                    challenge: self.rng.octets(),
+                    failure_challenge: self.rng.octets(),
+                };
+                self.conversations.start(session.0, random)
+            }
+            EapStep::Response { packet } => self.conversations.respond(session.0, &packet, &self.directory),
+        };
+        match answer {
+            EapAnswer::Request(packet) => EapOutcome::Request { packet },
+            EapAnswer::Success { packet, authenticated, method } => {
+                let (user, msk) = authenticated.into_parts();
+                EapOutcome::Success { packet, user, method, msk: Secret::new(msk.as_bytes().to_vec()) }
+            }
+            EapAnswer::Failure { packet, reason } => {
+                EapOutcome::Failure { packet, reason: reason.to_string() }
+            }
+        }
+    }
+
+    fn register(&mut self, event: &Event) {
+        match event {
+            Event::SessionUp(facts) => {
+                self.sessions_up += 1;
+                let registered = Registered { facts: (**facts).clone(), spis: facts.spis };
+                if self.sessions.insert(facts.session, registered).is_some() {
+                    self.faults.push(format!("{:?} came up twice", facts.session));
+                }
+            }
+            Event::IkeRekeyed { session, spis, .. } => match self.sessions.get_mut(session) {
+                Some(registered) => registered.spis = *spis,
+                None => self.faults.push(format!("{session:?} was rekeyed but is not up")),
+            },
+            Event::SessionDown { session, .. } if self.sessions.remove(session).is_none() => {
+                self.faults.push(format!("{session:?} went down but was not up"));
+            }
+            Event::ShutdownComplete { .. } => self.shutdown_complete = true,
+            _ => {}
+        }
+    }
+}
+
+/// What the endpoint asks while it handles an input.
+struct SimEnv<'a> {
+    plane: &'a mut Plane,
+    rng: &'a mut Rng,
+    now_ms: u64,
+}
+
+impl Env for SimEnv<'_> {
+    fn random(&mut self, buffer: &mut [u8]) {
+        self.rng.draw(buffer);
+    }
+
+    fn allocate_spi(&mut self) -> Option<u32> {
+        let random = self.rng.bits() as u32;
+        self.plane.allocate(self.now_ms, random)
+    }
+
+    fn free_spi(&mut self, inbound_spi: u32) {
+        self.plane.free(self.now_ms, inbound_spi);
+    }
+
+    fn last_inbound(&mut self, inbound_spi: u32) -> Option<Instant> {
+        self.plane.sas().get(&inbound_spi)?.last_inbound_ms.map(Instant::from_millis)
+    }
+}

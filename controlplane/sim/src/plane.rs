@@ -1,0 +1,179 @@
+//! A model of the data plane: which Child SAs are installed, which one carries what, and who broke the contract.
+//!
+//! Enters: installs, commands, ESP packets that are no more than an SPI and the key they claim to be sealed with. Leaves:
+//! events, and a list of faults: anything that a real data plane would have to refuse. Nothing is forgiven silently.
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::time::Duration;
+
+use causeway_controlplane::slots::Slots;
+use causeway_ike::api::{ChildCommand, ChildInstall, DataPlaneEvent, EspPath};
+
+use crate::net::Esp;
+
+/// Slots of the SA table.
+const SA_CAPACITY: u32 = 1024;
+
+/// What became of an ESP packet.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Verdict {
+    /// Opened.
+    Accepted,
+    /// No SA has this SPI.
+    UnknownSpi,
+    /// The SA has another key.
+    WrongKey,
+}
+
+/// The data plane.
+pub struct Plane {
+    slots: Slots,
+    sas: BTreeMap<u32, Sa>,
+    selected: BTreeMap<Ipv4Addr, u32>,
+    faults: Vec<String>,
+    /// Installs done.
+    pub installs: u64,
+    /// Removals done.
+    pub removes: u64,
+}
+
+/// An installed Child SA.
+pub struct Sa {
+    /// As it was installed.
+    pub install: ChildInstall,
+    /// Outer addresses now.
+    pub path: EspPath,
+    /// When the last packet was accepted, in milliseconds.
+    pub last_inbound_ms: Option<u64>,
+}
+
+impl Plane {
+    /// An empty table.
+    pub fn new() -> Plane {
+        let slots = match Slots::new(SA_CAPACITY) {
+            Ok(slots) => slots,
+            Err(error) => unreachable!("{error}"),
+        };
+        Plane {
+            slots,
+            sas: BTreeMap::new(),
+            selected: BTreeMap::new(),
+            faults: vec![],
+            installs: 0,
+            removes: 0,
+        }
+    }
+
+    /// An SPI for a Child SA to come.
+    pub fn allocate(&mut self, now_ms: u64, random: u32) -> Option<u32> {
+        self.slots.allocate(Duration::from_millis(now_ms), random).ok()
+    }
+
+    /// Takes an SPI back that is not installed.
+    pub fn free(&mut self, now_ms: u64, inbound_spi: u32) {
+        if self.sas.contains_key(&inbound_spi) {
+            self.fault(format!("SPI {inbound_spi:08x} was given back while installed"));
+        }
+        if !self.slots.release(Duration::from_millis(now_ms), inbound_spi) {
+            self.fault(format!("SPI {inbound_spi:08x} was given back but not in use"));
+        }
+    }
+
+    /// Installs a Child SA.
+    pub fn install(&mut self, install: ChildInstall) {
+        let spi = install.inbound_spi;
+        if self.sas.contains_key(&spi) {
+            self.fault(format!("SPI {spi:08x} was installed twice"));
+        }
+        if install.inbound_keymat == install.outbound_keymat {
+            self.fault(format!("SPI {spi:08x} has the same key in both directions"));
+        }
+        if self.sas.values().any(|sa| sa.install.inbound_keymat == install.inbound_keymat) {
+            self.fault(format!("SPI {spi:08x} has the key of another SA"));
+        }
+        if install.outbound_selected {
+            self.selected.insert(install.peer_inner, spi);
+        }
+        self.installs += 1;
+        let path = install.path;
+        self.sas.insert(spi, Sa { install, path, last_inbound_ms: None });
+    }
+
+    /// Performs a command; a removed SA's SPI is given back.
+    pub fn command(&mut self, now_ms: u64, command: ChildCommand) {
+        let (spi, name) = match command {
+            ChildCommand::SelectOutbound { inbound_spi } => (inbound_spi, "selected"),
+            ChildCommand::Remove { inbound_spi } => (inbound_spi, "removed"),
+            ChildCommand::MovePeer { inbound_spi, .. } => (inbound_spi, "moved"),
+        };
+        let Some(sa) = self.sas.get_mut(&spi) else {
+            return self.fault(format!("SPI {spi:08x} was {name} but is not installed"));
+        };
+        match command {
+            ChildCommand::SelectOutbound { .. } => {
+                self.selected.insert(sa.install.peer_inner, spi);
+            }
+            ChildCommand::MovePeer { path, .. } => sa.path = path,
+            ChildCommand::Remove { .. } => {
+                self.sas.remove(&spi);
+                self.selected.retain(|_, selected| *selected != spi);
+                self.removes += 1;
+                self.free(now_ms, spi);
+            }
+        }
+    }
+
+    /// Takes an ESP packet from a client.
+    pub fn receive(&mut self, now_ms: u64, from: SocketAddrV4, esp: &Esp) -> (Verdict, Vec<DataPlaneEvent>) {
+        let inbound_spi = esp.spi;
+        let Some(sa) = self.sas.get_mut(&inbound_spi) else { return (Verdict::UnknownSpi, vec![]) };
+        if sa.install.inbound_keymat != esp.key {
+            return (Verdict::WrongKey, vec![]);
+        }
+        let mut events = vec![];
+        if sa.last_inbound_ms.replace(now_ms).is_none() {
+            events.push(DataPlaneEvent::FirstInbound { inbound_spi });
+        }
+        if let Some(udp) = &mut sa.path.udp
+            && (sa.path.peer, udp.peer) != (*from.ip(), from.port())
+        {
+            (sa.path.peer, udp.peer) = (*from.ip(), from.port());
+            let (peer, peer_port) = (*from.ip(), Some(from.port()));
+            events.push(DataPlaneEvent::PeerMoved { inbound_spi, peer, peer_port });
+        }
+        (Verdict::Accepted, events)
+    }
+
+    /// The packet that carries something to this inner address, and where it goes. `None` if no SA is selected.
+    pub fn send_to(&self, inner: Ipv4Addr) -> Option<(SocketAddrV4, Esp)> {
+        let sa = self.sas.get(self.selected.get(&inner)?)?;
+        let to = SocketAddrV4::new(sa.path.peer, sa.path.udp.map_or(0, |udp| udp.peer));
+        Some((to, Esp { spi: sa.install.outbound_spi, key: sa.install.outbound_keymat.clone() }))
+    }
+
+    /// What is installed, by the SPI of packets to us.
+    pub fn sas(&self) -> &BTreeMap<u32, Sa> {
+        &self.sas
+    }
+
+    /// SPIs in use, installed or not.
+    pub fn spis_in_use(&self) -> u32 {
+        self.slots.used()
+    }
+
+    /// Every broken rule so far.
+    pub fn faults(&self) -> &[String] {
+        &self.faults
+    }
+
+    fn fault(&mut self, what: String) {
+        self.faults.push(what);
+    }
+}
+
+impl Default for Plane {
+    fn default() -> Plane {
+        Plane::new()
+    }
+}
