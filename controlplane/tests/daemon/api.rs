@@ -1,0 +1,69 @@
+//! What the API answers to requests that are wrong in some way: always an RFC 9457 problem.
+
+use causeway_shared::api::Problem;
+
+use crate::gateway::Gateway;
+use crate::http;
+
+#[test]
+fn every_error_is_a_problem_with_its_kind_and_remedy() {
+    let gateway = Gateway::start("problems", "");
+    let large = format!(r#"{{"what":"{}"}}"#, "x".repeat(20_000));
+    let rekey = "/v1/sessions/7/rekey";
+    for (method, path, body, status, kind) in [
+        ("GET", "/", None, 404, "no-such-path"),
+        ("GET", "/v2/sessions", None, 404, "no-such-path"),
+        ("GET", "/v1/sessions/7", None, 404, "no-such-session"),
+        ("GET", "/v1/sessions/not-a-number", None, 404, "no-such-session"),
+        ("DELETE", "/v1/sessions/7", None, 404, "no-such-session"),
+        ("POST", "/v1/sessions", None, 405, "method-not-allowed"),
+        ("PUT", "/v1/sessions/7", Some("{}"), 405, "method-not-allowed"),
+        ("DELETE", "/v1/health", None, 405, "method-not-allowed"),
+        ("GET", "/v1/sessions?limit=0", None, 400, "bad-query"),
+        ("GET", "/v1/sessions?limit=1001", None, 400, "bad-query"),
+        ("GET", "/v1/sessions?limit=many", None, 400, "bad-query"),
+        ("GET", "/v1/sessions?sort=user", None, 400, "bad-query"),
+        ("GET", "/v1/sessions?page_token=%2e%2e", None, 400, "bad-query"),
+        ("POST", rekey, Some(r#"{"what":"ike"}"#), 404, "no-such-session"),
+        ("POST", rekey, Some("{"), 400, "bad-body"),
+        ("POST", rekey, Some("{}"), 422, "bad-body"),
+        ("POST", rekey, Some(r#"{"what":"everything"}"#), 422, "bad-body"),
+        ("POST", rekey, Some(r#"{"what":"ike","more":1}"#), 422, "bad-body"),
+        ("POST", rekey, Some(large.as_str()), 413, "bad-body"),
+        ("POST", rekey, None, 415, "bad-body"),
+    ] {
+        let answer = http::request(&gateway.api, method, path, body);
+        assert_eq!(answer.status, status, "{method} {path}: {answer:?}");
+        assert_eq!(answer.header_value("content-type").as_deref(), Some("application/problem+json"));
+        let problem: Problem = answer.json();
+        assert_eq!((problem.kind, problem.status), (format!("/problems/{kind}"), status), "{method} {path}");
+        assert!(!problem.title.is_empty() && !problem.detail.is_empty());
+        if status == 405 {
+            let allow = answer.header_value("allow").unwrap();
+            assert!(allow.contains(if path.ends_with('7') { "DELETE" } else { "GET" }), "{allow}");
+        }
+    }
+}
+
+#[test]
+fn headers_are_bounded() {
+    let gateway = Gateway::start("headers", "");
+    let line = format!("X-Filler: {}\r\n", "x".repeat(1000));
+    let long = format!("GET /v1/health HTTP/1.1\r\nHost: localhost\r\n{}\r\n", line.repeat(30));
+    assert_eq!(http::raw(&gateway.api, long.as_bytes()).status, 431);
+    let many = format!("GET /v1/health HTTP/1.1\r\nHost: localhost\r\n{}\r\n", "A: b\r\n".repeat(100));
+    assert_eq!(http::raw(&gateway.api, many.as_bytes()).status, 431);
+    assert_eq!(http::raw(&gateway.api, b"NONSENSE\r\n\r\n").status, 400);
+    assert_eq!(gateway.health().version, "test");
+}
+
+#[test]
+fn health_and_counters_say_what_runs() {
+    let gateway = Gateway::start("health", "");
+    let health = gateway.health();
+    assert_eq!(health.status, "degraded", "a control plane without data plane carries nothing");
+    assert!(health.problems[0].contains("--udp"));
+    assert_eq!((health.pools["staff"].used, health.pools["staff"].size), (0, 62));
+    assert_eq!(gateway.counter("driver_panics_caught"), 0);
+    assert_eq!(gateway.counter("ike_datagrams_in"), 0);
+}

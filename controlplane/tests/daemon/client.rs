@@ -1,0 +1,146 @@
+//! A client: the test initiator on a UDP socket.
+
+use std::net::{Ipv4Addr, UdpSocket};
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use causeway_eap::{EapPeer as Mschapv2, NtHash, PeerConfig, PeerStep};
+use causeway_ike::crypto::SystemRandom;
+use causeway_ike::ident::Identity;
+use causeway_ike::testing::{AuthWith, EapPeer, Initiator, InitiatorConfig, Notable, Outgoing};
+
+use crate::gateway::{DEADLINE, Gateway, NAME, PSK};
+
+const IKE: &str = "aes256gcm16-prfsha384-ecp384";
+const ESP: &str = "aes256gcm16";
+/// RFC 3948: precedes IKE on the gateway's second port.
+const MARKER: [u8; 4] = [0; 4];
+
+/// A client.
+pub struct Client {
+    socket: UdpSocket,
+    gateway: (u16, u16),
+    /// Its protocol engine.
+    pub ike: Initiator,
+    /// What has happened.
+    pub seen: Vec<Notable>,
+}
+
+impl Client {
+    /// One that knows the pre-shared key.
+    pub fn psk(gateway: &Gateway, identity: &str) -> Client {
+        Client::new(gateway, identity, AuthWith::Psk(PSK.as_bytes().to_vec()), |_| {})
+    }
+
+    /// One that knows a password, behind a NAT.
+    pub fn eap(gateway: &Gateway, user: &str, password: &str) -> Client {
+        let hash = NtHash::of_password(password);
+        let config = PeerConfig { identity: user.to_owned(), user: user.to_owned(), hash };
+        let peer = Peer(Mutex::new(PeerState { method: Mschapv2::new(config, [7; 16]), msk: None }));
+        let trust = gateway.trust();
+        Client::new(gateway, user, AuthWith::Eap(Box::new(peer)), |config| {
+            config.trust = Some(trust);
+            config.unix_secs = causeway_controlplane::clock::unix_secs();
+            config.force_nat = true;
+        })
+    }
+
+    fn new(
+        gateway: &Gateway,
+        identity: &str,
+        auth: AuthWith,
+        change: impl FnOnce(&mut InitiatorConfig),
+    ) -> Client {
+        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        socket.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
+        let endpoint = gateway.endpoint;
+        let mut config = InitiatorConfig::new(Identity::from_text(identity), auth, IKE, ESP).unwrap();
+        config.remote = Some(Identity::from_text(NAME));
+        config.local = (Ipv4Addr::LOCALHOST, socket.local_addr().unwrap().port());
+        config.gateway = (endpoint.address, endpoint.ike_port);
+        change(&mut config);
+        let ike = Initiator::new(config, Box::new(SystemRandom)).unwrap();
+        Client { socket, gateway: (endpoint.ike_port, endpoint.natt_port), ike, seen: Vec::new() }
+    }
+
+    /// Logs in.
+    pub fn connect(mut self) -> Client {
+        let first = self.ike.start().unwrap();
+        self.send(first);
+        self.until_seen(&Notable::Up);
+        self
+    }
+
+    /// Begins to log in and goes on until something is seen.
+    pub fn connect_until(&mut self, wanted: &Notable) {
+        let first = self.ike.start().unwrap();
+        self.send(first);
+        self.until_seen(wanted);
+    }
+
+    /// Goes on until this is seen.
+    pub fn until_seen(&mut self, wanted: &Notable) {
+        self.until(&format!("{wanted:?}"), |client| client.seen.contains(wanted));
+    }
+
+    /// Answers the gateway until the condition holds.
+    pub fn until(&mut self, what: &str, holds: impl Fn(&Client) -> bool) {
+        let started = Instant::now();
+        while !holds(self) {
+            assert!(started.elapsed() < DEADLINE, "{what}: {:?}", self.seen);
+            self.turn();
+        }
+    }
+
+    /// Takes what has come, for a moment.
+    pub fn turn(&mut self) {
+        let mut buffer = [0; 65_535];
+        let Ok((len, from)) = self.socket.recv_from(&mut buffer) else { return };
+        let datagram = &buffer[..len];
+        let message =
+            if from.port() == self.gateway.1 { datagram.strip_prefix(&MARKER).unwrap() } else { datagram };
+        let answers = self.ike.receive(message).unwrap();
+        self.seen.extend(self.ike.take_notable());
+        self.send(answers);
+    }
+
+    /// Sends what the engine made.
+    pub fn send(&self, messages: Vec<Outgoing>) {
+        for Outgoing { gateway_port, bytes, .. } in messages {
+            if gateway_port == self.gateway.0 {
+                self.socket.send_to(&bytes, (Ipv4Addr::LOCALHOST, self.gateway.0)).unwrap();
+            } else {
+                let marked = [&MARKER, &bytes[..]].concat();
+                self.socket.send_to(&marked, (Ipv4Addr::LOCALHOST, self.gateway.1)).unwrap();
+            }
+        }
+    }
+}
+
+/// EAP-MSCHAPv2 for the initiator.
+struct Peer(Mutex<PeerState>);
+
+struct PeerState {
+    method: Mschapv2,
+    msk: Option<Vec<u8>>,
+}
+
+impl EapPeer for Peer {
+    fn respond(&mut self, request: &[u8]) -> Option<Vec<u8>> {
+        match self.0.get_mut().unwrap().method.handle(request) {
+            PeerStep::Response(response) => Some(response),
+            _ => None,
+        }
+    }
+
+    fn msk(&self) -> Option<Vec<u8>> {
+        let mut state = self.0.lock().unwrap();
+        if state.msk.is_none()
+            // The initiator asks when EAP-Success has come; the method wants to see one.
+            && let PeerStep::Success(msk) = state.method.handle(&[3, 0, 0, 4])
+        {
+            state.msk = Some(msk.as_bytes().to_vec());
+        }
+        state.msk.clone()
+    }
+}

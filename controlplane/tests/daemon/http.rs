@@ -1,0 +1,65 @@
+//! The least HTTP client: one request per connection, over a Unix socket.
+
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::time::Duration;
+
+use serde::de::DeserializeOwned;
+
+/// An answer.
+#[derive(Debug)]
+pub struct Answer {
+    /// Status code.
+    pub status: u16,
+    /// Header lines, as they came.
+    pub header: String,
+    /// Body.
+    pub body: String,
+}
+
+impl Answer {
+    /// The body as JSON of this type.
+    pub fn json<T: DeserializeOwned>(&self) -> T {
+        serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+
+    /// The value of a header line.
+    pub fn header_value(&self, name: &str) -> Option<String> {
+        let line = |line: &str| {
+            let (key, value) = line.split_once(':')?;
+            key.eq_ignore_ascii_case(name).then(|| value.trim().to_owned())
+        };
+        self.header.lines().find_map(line)
+    }
+}
+
+/// Sends octets as they are and reads until the server closes.
+pub fn raw(socket: &Path, request: &[u8]) -> Answer {
+    let mut stream = UnixStream::connect(socket).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    // The server may answer and close before it has read everything.
+    let _ = stream.write_all(request);
+    let mut text = Vec::new();
+    let _ = stream.read_to_end(&mut text);
+    let text = String::from_utf8(text).unwrap();
+    let (header, body) = text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no answer: {text:?}"));
+    let status = header.split(' ').nth(1).unwrap().parse().unwrap();
+    Answer { status, header: header.to_owned(), body: body.to_owned() }
+}
+
+/// Sends a request, with a JSON body if there is one.
+pub fn request(socket: &Path, method: &str, path: &str, body: Option<&str>) -> Answer {
+    let content = body.map_or(String::new(), |body| {
+        format!("Content-Type: application/json\r\nContent-Length: {}\r\n", body.len())
+    });
+    let head = format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{content}\r\n");
+    raw(socket, &[head.as_bytes(), body.unwrap_or("").as_bytes()].concat())
+}
+
+/// GETs a path that must answer 200.
+pub fn get<T: DeserializeOwned>(socket: &Path, path: &str) -> T {
+    let answer = request(socket, "GET", path, None);
+    assert_eq!(answer.status, 200, "{path}: {answer:?}");
+    answer.json()
+}

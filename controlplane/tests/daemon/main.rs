@@ -1,0 +1,10 @@
+//! The daemon on loopback sockets: real handshakes of the test initiator, a real API socket.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail the test")]
+
+mod api;
+mod client;
+mod faults;
+mod gateway;
+mod http;
+mod sessions;
