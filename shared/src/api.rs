@@ -34,7 +34,7 @@ pub struct Session {
     pub established_secs: u64,
     /// Milliseconds from the first IKE message to the first Child SA.
     pub set_up_ms: u64,
-    /// Seconds since the peer was last heard (IKE or ESP).
+    /// Seconds since the last ESP packet from the peer, or since the last login or rekey, whichever is later.
     pub idle_secs: u64,
     /// Traffic of all its Child SAs, also of those that rekeys have replaced.
     #[serde(default)]
