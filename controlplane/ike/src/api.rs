@@ -530,6 +530,8 @@ pub enum DownReason {
     ReplacedByInitialContact,
     /// The IKE SA reached its hard lifetime.
     Expired,
+    /// It came up without a Child SA, and none was made since: it is of no use to a client.
+    NoChildSa,
     /// The client broke the protocol under our keys.
     PeerMisbehaved,
     /// We stop.
@@ -547,6 +549,7 @@ impl DownReason {
             DownReason::PeerDead => "peer-dead",
             DownReason::ReplacedByInitialContact => "replaced-by-initial-contact",
             DownReason::Expired => "expired",
+            DownReason::NoChildSa => "no-child-sa",
             DownReason::PeerMisbehaved => "peer-misbehaved",
             DownReason::Shutdown => "shutdown",
             DownReason::Internal => "internal",
@@ -559,6 +562,8 @@ impl DownReason {
 pub enum WakeReason {
     /// A request of ours is due to be sent again.
     Retransmit,
+    /// A session has no Child SA yet.
+    Childless,
     /// A half-open IKE SA has lived long enough.
     HalfOpenTimeout,
     /// The peer should be asked whether it lives.

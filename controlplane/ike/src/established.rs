@@ -34,6 +34,8 @@ pub(crate) const OLD_SA_LINGER_MS: u64 = 10_000;
 pub(crate) const SETTLE_MS: u64 = 30_000;
 /// Milliseconds until a rekey of ours that failed is tried again.
 pub(crate) const REKEY_RETRY_MS: u64 = 30_000;
+/// Milliseconds for which a session may be up without ever having had a Child SA.
+pub(crate) const CHILDLESS_MS: u64 = 10_000;
 /// Milliseconds until a job of an exchange counts as lost.
 pub(crate) const JOB_DEADLINE_MS: u64 = 15_000;
 
@@ -59,6 +61,9 @@ pub(crate) struct Established {
     /// Our exchange under way on `sa`.
     pub(crate) ours: Option<Ours>,
     pub(crate) tasks: VecDeque<Task>,
+    /// When it ends if it has had no Child SA by then. A client keeps such an IKE SA without knowing what for, and one
+    /// without a lease will get none.
+    childless_until: Option<Instant>,
     last_heard: Instant,
     liveness_at: Option<Instant>,
 }
@@ -147,6 +152,7 @@ impl Established {
             working: None,
             ours: None,
             tasks: VecDeque::new(),
+            childless_until: Some(cx.now.plus_millis(CHILDLESS_MS)),
             last_heard: cx.now,
             liveness_at: None,
         };
@@ -409,6 +415,7 @@ impl Established {
     pub(crate) fn adopt(&mut self, cx: &mut Cx<'_>, child: Child, replaces: Option<u32>) {
         cx.event(Event::ChildUp(child.facts(self.id, replaces, cx.now)));
         self.children.insert(child.inbound_spi, child);
+        self.childless_until = None;
     }
 
     /// Packets to the client leave by this Child SA from now on.
@@ -573,6 +580,9 @@ impl Established {
         if self.sa_hard_at.is_some_and(|at| at <= cx.now) {
             return self.delete(cx, DownReason::Expired);
         }
+        if self.childless_until.is_some_and(|until| until <= cx.now) && self.working.is_none() {
+            return self.delete(cx, DownReason::NoChildSa);
+        }
         if self.next.as_ref().is_some_and(|next| next.settle_at <= cx.now) {
             self.promote_next(cx);
         }
@@ -679,6 +689,7 @@ impl Established {
         add(self.sa_hard_at, WakeReason::HardLifetime);
         add(self.next.as_ref().map(|next| next.settle_at), WakeReason::Linger);
         add(self.liveness_at, WakeReason::LivenessCheck);
+        add(self.childless_until.filter(|_| self.working.is_none()), WakeReason::Childless);
         add(self.working.as_ref().map(|working| working.deadline), WakeReason::JobDeadline);
         match &self.ours {
             Some(Ours::RekeyChild(rekey)) => add(rekey.job_deadline(), WakeReason::JobDeadline),

@@ -64,6 +64,15 @@ impl ChildRekey {
         }
     }
 
+    /// Whether its answer named this SPI of packets to the peer, for a Child SA that is not installed yet.
+    pub(crate) fn makes(&self, outbound_spi: u32) -> bool {
+        match &self.step {
+            Step::Generating { .. } | Step::Sent { .. } => false,
+            Step::Deriving { answer, .. } => answer.choice.peer_spi == outbound_spi,
+            Step::Installing { child, .. } => child.outbound_spi == outbound_spi,
+        }
+    }
+
     /// The peer has rekeyed the same SA meanwhile.
     pub(crate) fn note_rival(&mut self, old: u32, child: u32, lowest_nonce: Nonce) {
         if old == self.old {

@@ -115,6 +115,10 @@ impl Established {
         let spi = notify.esp_spi().ok_or(IkeError::ChildNotFound)?;
         let child = self.children.values().find(|child| child.outbound_spi == spi);
         match child.map(|child| (child.role, child.inbound_spi)) {
+            // The peer has it already; here it is still being installed.
+            None if matches!(&self.ours, Some(Ours::RekeyChild(rekey)) if rekey.makes(spi)) => {
+                Err(IkeError::Temporary)
+            }
             None | Some((ChildRole::Lingering { .. }, _)) => Err(IkeError::ChildNotFound),
             Some((ChildRole::Deleting | ChildRole::Replaced { .. }, _)) => Err(IkeError::Temporary),
             Some((ChildRole::Active | ChildRole::Successor { .. }, spi)) => Ok(Some(spi)),

@@ -114,6 +114,12 @@ impl Established {
         result: JobResult,
     ) -> Result<(), IkeError> {
         let PeerIkeRekey { local_spi, peer_spi, choice, ni, nr, .. } = rekey;
+        if self.sa.local_spi() != on_spi {
+            // Ours, begun at the same time, took over meanwhile: a second successor of the same SA would go unused.
+            cx.count(IkeCounter::RekeyCollisions);
+            cx.release_ike_spi(self.id, local_spi);
+            return Err(IkeError::Temporary);
+        }
         let answered = match result {
             JobResult::PublicKey(PublicKeyResult::Responded(Ok((public, shared)))) => {
                 let spis = IkeSpis { initiator: peer_spi.0, responder: local_spi };

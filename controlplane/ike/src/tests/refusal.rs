@@ -1,8 +1,9 @@
 //! Every way to be refused: the right notify, the right counter, nothing left (RFC 7296 §2.21).
 
 use super::harness::*;
-use crate::api::{DownReason, Event, Input, Operator};
+use crate::api::{DownReason, Event};
 use crate::counters::IkeCounter;
+use crate::established::CHILDLESS_MS;
 use crate::ident::Identity;
 use crate::policy::EndpointConfig;
 use crate::testing::*;
@@ -168,9 +169,10 @@ fn a_refused_child_sa_leaves_the_ike_sa_and_takes_no_lease() {
         let notify = refused.to_string();
         assert_eq!(gateway.events.last(), Some(&Event::ChildRefused { session, notify }), "{name}");
         assert_eq!(client.act(&mut gateway, Initiator::liveness), [Notable::Answered], "{name}");
-        gateway.input(Input::Operator(Operator::Delete(session)));
+        gateway.advance(CHILDLESS_MS);
         client.exchange(&mut gateway, Vec::new());
-        let reason = DownReason::OperatorDeleted;
+        assert_eq!(client.notable, [Notable::Down], "{name}: told, for it may not know that it is of no use");
+        let reason = DownReason::NoChildSa;
         assert!(gateway.events.contains(&Event::SessionDown { session, reason }), "{name}");
         gateway.assert_empty();
     }
