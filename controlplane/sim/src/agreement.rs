@@ -1,71 +1,83 @@
 //! Whether both sides believe the same, and whether anything is left when nobody is connected.
 //!
-//! Enters: clients and gateway at one moment. Leaves: the number of clients that are up, or the first difference. A Child SA
-//! is the same on both sides when SPIs, keys and sequence-number size are, crosswise.
+//! Enters: clients and gateway at one moment. Leaves: nothing, or the first difference. A Child SA is the same on both sides
+//! when SPIs, keys and sequence-number size are, crosswise.
 
 use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
 
+use causeway_ike::api::SessionId;
 use causeway_ike::{Endpoint, Held};
 
 use crate::client::{Client, Phase};
 use crate::gateway::Gateway;
 
-/// Compares both sides.
-pub fn check(clients: &[Client], gateway: &Gateway) -> Result<u64, String> {
-    let up: Vec<&Client> = clients.iter().filter(|client| client.phase() == Phase::Up).collect();
-    if let Some(busy) = clients.iter().position(|client| !client.is_settled()) {
-        return Err(format!("client {busy} waits for an answer ({:?})", clients[busy].phase()));
+/// Compares one client with the gateway.
+pub fn check_client(client: &Client, gateway: &Gateway) -> Result<(), String> {
+    if !client.is_settled() {
+        return Err(format!("it waits for an answer ({:?})", client.phase()));
     }
-    let theirs: BTreeSet<(u64, u64)> = up.iter().filter_map(|client| client.ike_spis()).collect();
-    let ours: BTreeSet<(u64, u64)> =
-        gateway.sessions().values().map(|session| (session.spis.initiator, session.spis.responder)).collect();
-    if theirs != ours {
-        return Err(format!("IKE SAs differ: clients have {theirs:x?}, the gateway {ours:x?}"));
-    }
-    let mut spis = BTreeSet::new();
-    for (number, client) in up.iter().enumerate() {
-        for child in client.children() {
-            let sa = gateway.plane.sas().get(&child.outbound_spi);
-            let sa =
-                sa.ok_or(format!("client {number} has {:08x}, the gateway has not", child.outbound_spi))?;
-            let same = (sa.install.outbound_spi, sa.install.esn) == (child.inbound_spi, child.esn)
-                && sa.install.inbound_keymat == child.outbound_key
-                && sa.install.outbound_keymat == child.inbound_key
-                && Some(sa.install.peer_inner) == client.inner_address();
-            if !same {
-                return Err(format!(
-                    "client {number} and the gateway differ about {:08x}",
-                    child.outbound_spi
-                ));
-            }
-            spis.insert(child.outbound_spi);
-        }
-        if let Some(inner) = client.inner_address()
-            && !client.children().is_empty()
-        {
-            let sent = gateway.plane.send_to(inner);
-            let (_, esp) = sent.ok_or(format!("nothing carries packets to client {number}"))?;
-            if !client
-                .children()
-                .iter()
-                .any(|child| (child.inbound_spi, &child.inbound_key) == (esp.spi, &esp.key))
-            {
-                return Err(format!("packets to client {number} leave by an SA that it has not"));
-            }
+    let Some(spis) = client.ike_spis() else { return Ok(()) };
+    let session = session_of(spis, gateway).ok_or(format!("the gateway does not have its IKE SA {spis:x?}"))?;
+    for child in client.children() {
+        let sa = gateway.plane.sas().get(&child.outbound_spi);
+        let sa = sa.ok_or(format!("it has {:08x}, the gateway has not", child.outbound_spi))?;
+        let same = (sa.install.outbound_spi, sa.install.esn) == (child.inbound_spi, child.esn)
+            && sa.install.inbound_keymat == child.outbound_key
+            && sa.install.outbound_keymat == child.inbound_key
+            && Some(sa.install.peer_inner) == client.inner_address();
+        if !same {
+            return Err(format!("the gateway differs about {:08x}", child.outbound_spi));
         }
     }
-    let installed: BTreeSet<u32> = gateway.plane.sas().keys().copied().collect();
-    if let Some(spi) = installed.difference(&spis).next() {
-        return Err(format!("the gateway has {spi:08x}, no client has"));
+    let theirs: BTreeSet<u32> = client.children().iter().map(|child| child.outbound_spi).collect();
+    let installed = gateway.plane.sas().iter().filter(|(_, sa)| sa.install.session == session);
+    let ours: BTreeSet<u32> = installed.map(|(spi, _)| *spi).collect();
+    if let Some(spi) = ours.difference(&theirs).next() {
+        return Err(format!("the gateway has {spi:08x}, it has not"));
+    }
+    match client.inner_address() {
+        Some(inner) if !theirs.is_empty() => check_outbound(client, inner, gateway),
+        _ => Ok(()),
+    }
+}
+
+/// Whether packets to a client leave by a Child SA that it has.
+fn check_outbound(client: &Client, inner: Ipv4Addr, gateway: &Gateway) -> Result<(), String> {
+    let (_, esp) = gateway.plane.send_to(inner).ok_or("nothing carries packets to it")?;
+    let mut children = client.children().iter();
+    match children.any(|child| (child.inbound_spi, &child.inbound_key) == (esp.spi, &esp.key)) {
+        true => Ok(()),
+        false => Err("packets to it leave by an SA that it has not".into()),
+    }
+}
+
+/// Whether the gateway has a session for every client that is up, and nothing for anybody else.
+pub fn check_gateway(clients: &[Client], gateway: &Gateway) -> Result<u64, String> {
+    let up: BTreeSet<SessionId> = clients
+        .iter()
+        .filter(|client| client.phase() == Phase::Up)
+        .filter_map(|client| session_of(client.ike_spis()?, gateway))
+        .collect();
+    if let Some(session) = gateway.sessions().keys().find(|session| !up.contains(session)) {
+        return Err(format!("{session:?} is up, but its client is not"));
+    }
+    if let Some((spi, sa)) = gateway.plane.sas().iter().find(|(_, sa)| !up.contains(&sa.install.session)) {
+        return Err(format!("{spi:08x} belongs to {:?}, which is not up", sa.install.session));
     }
     let remains = gateway.remains();
     let leases = gateway.sessions().values().filter(|session| session.facts.lease.is_some()).count();
-    if (remains.leases, remains.conversations, remains.jobs) != (leases, 0, 0)
-        || remains.spis != installed.len()
+    if (remains.leases, remains.conversations, remains.jobs) != (leases, 0, 0) || remains.spis != remains.children
     {
         return Err(format!("the gateway holds more than its sessions need: {remains:?}"));
     }
     Ok(up.len() as u64)
+}
+
+/// The session whose IKE SA has these SPIs.
+pub fn session_of(spis: (u64, u64), gateway: &Gateway) -> Option<SessionId> {
+    let mut sessions = gateway.sessions().iter();
+    sessions.find(|(_, session)| (session.spis.initiator, session.spis.responder) == spis).map(|(id, _)| *id)
 }
 
 /// Whether the endpoint itself holds nothing.

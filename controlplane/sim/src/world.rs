@@ -257,20 +257,35 @@ impl World {
         self.end()
     }
 
-    /// Looks for a moment at which both sides believe the same.
+    /// Looks for a moment at which each client and the gateway believe the same, and one at which the gateway holds
+    /// nothing for anybody else. They are moments of their own, as somebody is nearly always being rekeyed.
     fn agree(&mut self) -> Result<(), String> {
         let until = self.queue.now_ms() + AGREEMENT_MS;
+        let mut differing: Vec<usize> = (0..self.clients.len()).collect();
+        let mut whole = None;
         loop {
-            match agreement::check(&self.clients, &self.gateway) {
-                Ok(agreed) => {
-                    self.tell(format_args!("--- {agreed} clients and the gateway agree"));
-                    self.report.agreed = agreed;
+            let mut difference = None;
+            differing.retain(|client| match agreement::check_client(&self.clients[*client], &self.gateway) {
+                Ok(()) => false,
+                Err(what) => {
+                    difference = Some(format!("client {client}: {what}"));
+                    true
+                }
+            });
+            if whole.is_none() {
+                match agreement::check_gateway(&self.clients, &self.gateway) {
+                    Ok(up) => whole = Some(up),
+                    Err(what) => difference = Some(what),
+                }
+            }
+            match (difference, whole) {
+                (None, Some(up)) => {
+                    self.tell(format_args!("--- the gateway and all clients agree, {up} are up"));
+                    self.report.agreed = up;
                     return Ok(());
                 }
-                Err(difference) if self.queue.now_ms() >= until => {
-                    return Err(format!("no agreement: {difference}"));
-                }
-                Err(_) => self.run_until(self.queue.now_ms() + AGREEMENT_STEP_MS)?,
+                (Some(what), _) if self.queue.now_ms() >= until => return Err(format!("no agreement: {what}")),
+                _ => self.run_until(self.queue.now_ms() + AGREEMENT_STEP_MS)?,
             }
         }
     }
@@ -488,11 +503,7 @@ impl World {
     }
 
     fn session(&self, client: usize) -> Option<SessionId> {
-        let spis = self.clients[client].ike_spis()?;
-        let mut sessions = self.gateway.sessions().iter();
-        sessions
-            .find(|(_, session)| (session.spis.initiator, session.spis.responder) == spis)
-            .map(|(id, _)| *id)
+        agreement::session_of(self.clients[client].ike_spis()?, &self.gateway)
     }
 
     /// A packet each way, and again after a while.
