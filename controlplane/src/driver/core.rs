@@ -53,6 +53,7 @@ pub struct Core<L> {
     out: Outputs,
     /// Answers of jobs that were done at once; they are given when the outputs are performed.
     answered: VecDeque<(JobId, JobResult)>,
+    shutting_down: bool,
     shutdown_complete: bool,
 }
 
@@ -77,6 +78,7 @@ impl<L: Link> Core<L> {
             version,
             out: Outputs::new(),
             answered: VecDeque::new(),
+            shutting_down: false,
             shutdown_complete: false,
         }
     }
@@ -96,8 +98,16 @@ impl<L: Link> Core<L> {
         self.handle(Input::JobDone { job: done.id, result: done.result });
     }
 
+    /// The endpoint's clock stands still while no data plane carries its datagrams: nobody is given up for not answering
+    /// what never left.
     pub(super) fn timer(&mut self) {
-        self.handle(Input::Timer);
+        if self.may_time_out() {
+            self.handle(Input::Timer);
+        }
+    }
+
+    fn may_time_out(&self) -> bool {
+        self.shutting_down || self.link.is_carrying()
     }
 
     pub(super) fn timer_if_due(&mut self) {
@@ -107,6 +117,7 @@ impl<L: Link> Core<L> {
     }
 
     pub(super) fn shut_down(&mut self) {
+        self.shutting_down = true;
         self.handle(Input::Shutdown);
     }
 
@@ -144,7 +155,8 @@ impl<L: Link> Core<L> {
     /// How long nothing happens by itself.
     pub(super) fn time_until_wake(&self) -> Duration {
         let now = clock::now();
-        let endpoint = self.endpoint.next_wakeup().map(|(at, _)| at.since(clock::instant(now)));
+        let endpoint = self.endpoint.next_wakeup().filter(|_| self.may_time_out());
+        let endpoint = endpoint.map(|(at, _)| at.since(clock::instant(now)));
         let link = self.link.next_deadline().map(|at| at.saturating_sub(now));
         [endpoint, link].into_iter().flatten().min().unwrap_or(MAX_SLEEP).min(MAX_SLEEP)
     }

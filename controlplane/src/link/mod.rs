@@ -91,6 +91,9 @@ pub trait Link {
     /// Whether nothing is left to tell the data plane and nothing unacknowledged.
     fn is_settled(&self) -> bool;
 
+    /// Whether datagrams can reach anybody. While they cannot, silence says nothing about a peer.
+    fn is_carrying(&self) -> bool;
+
     /// The figures of an SA since it was installed first, also over restarts of the data plane.
     fn traffic(&self, inbound_spi: u32) -> Option<SaTraffic>;
 

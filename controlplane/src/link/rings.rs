@@ -14,7 +14,8 @@ use causeway_shared::api::Traffic;
 use causeway_shared::sa::{Encapsulation, Ipv4Prefix, SaPair};
 use causeway_shared::wire::{self, Event};
 use causeway_shm::{
-    AttachError, ControlSide, CounterTable, Doorbell, PeerLink, PushError, SaStats, StatsReader, monotonic_ns,
+    AttachError, ControlSide, CounterTable, Doorbell, PeerLink, PopError, PushError, SaStats, StatsReader,
+    monotonic_ns,
 };
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -34,6 +35,15 @@ pub const ATTACH_RETRY: Duration = Duration::from_millis(200);
 pub const DRAIN_RETRY: Duration = Duration::from_millis(1);
 /// A data plane whose threads have not beaten for so long is reported as stuck.
 pub const HEARTBEAT_LIMIT: Duration = Duration::from_secs(3);
+
+/// Messages of a dead data plane that are still taken.
+const MAX_LEFT_OVER: usize = 65_536;
+/// Messages taken in one go that turn out to be nothing for the driver.
+const MAX_WITHOUT_INPUT: usize = 256;
+
+const GONE: &str = "The data plane is gone; look at its log. It gets every SA again when it is back.";
+const CORRUPTED: &str =
+    "The data plane corrupts the rings; compare the versions of both daemons and restart it.";
 
 /// What the link needs to know.
 #[derive(Clone, Debug)]
@@ -69,6 +79,15 @@ enum State {
     /// The handover blocks, so it runs on another thread.
     Attaching(JoinHandle<Result<ControlSide, AttachError>>),
     Attached(Box<Attachment>),
+}
+
+/// What was in the rings.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Taken {
+    Nothing,
+    Something,
+    /// A ring is of no use any more; a new attachment starts with fresh ends.
+    Corrupt,
 }
 
 struct Attachment {
@@ -131,9 +150,13 @@ impl RingLink {
         self.state = State::Detached(Instant::now() + ATTACH_RETRY);
     }
 
-    /// The data plane is gone: takes what it still left, and keeps how far each SA had come.
-    fn detach(&mut self) {
-        while self.take_from_rings() {}
+    /// The data plane is gone, or of no use: takes what it still left, and keeps how far each SA had come.
+    fn detach(&mut self, trouble: &str) {
+        for _ in 0..MAX_LEFT_OVER {
+            if self.take_from_rings() != Taken::Something {
+                break;
+            }
+        }
         let State::Attached(attachment) = &self.state else { return };
         let stats = attachment.stats.clone();
         self.counts.lost = self.counts.lost.saturating_add(1);
@@ -150,18 +173,21 @@ impl RingLink {
             })
         });
         self.deliver(outcomes);
-        tracing::warn!(epoch = self.epoch, sas = self.ledger.wanted(), "the data plane is gone");
-        self.trouble =
-            Some("The data plane is gone; look at its log. It gets every SA again when it is back.".into());
-        self.state = State::Detached(Instant::now());
+        tracing::warn!(epoch = self.epoch, sas = self.ledger.wanted(), "{trouble}");
+        self.trouble = Some(trouble.to_owned());
+        self.state = State::Detached(Instant::now() + ATTACH_RETRY);
     }
 
-    /// Moves at most one message of each kind from the rings to the inbox. Returns whether anything was there.
-    fn take_from_rings(&mut self) -> bool {
-        let State::Attached(attachment) = &mut self.state else { return false };
+    /// Moves at most one message of each kind from the rings to the inbox.
+    fn take_from_rings(&mut self) -> Taken {
+        let State::Attached(attachment) = &mut self.state else { return Taken::Nothing };
         let event = attachment.side.next_event();
         let punt = attachment.side.next_punt();
-        let idle = matches!((&event, &punt), (Ok(None), Ok(None)));
+        let taken = match (&event, &punt) {
+            (Err(PopError::Corrupt), _) | (_, Err(PopError::Corrupt)) => Taken::Corrupt,
+            (Ok(None), Ok(None)) => Taken::Nothing,
+            _ => Taken::Something,
+        };
         if event.is_err() || punt.is_err() {
             let refusals = attachment.side.refusals();
             let total = refusals.garbage.saturating_add(refusals.corrupt);
@@ -175,7 +201,7 @@ impl RingLink {
         if let Ok(Some((_, datagram))) = punt {
             self.inbox.push_back(LinkInput::Datagram(from_wire(datagram)));
         }
-        !idle
+        taken
     }
 
     fn event(&mut self, event: Event) {
@@ -254,10 +280,8 @@ impl RingLink {
         });
         self.deliver(outcomes);
         if let Some(error) = refused {
-            // A ring that cannot be written is of no use: a new attachment starts with fresh indices.
-            tracing::error!(%error, "a command cannot be told to the data plane; attaching again");
-            self.detach();
-            self.state = State::Detached(Instant::now() + ATTACH_RETRY);
+            tracing::error!(%error, "a command cannot be told");
+            self.detach(CORRUPTED);
         }
     }
 
@@ -285,7 +309,7 @@ impl RingLink {
                             guard.clear_ready();
                         }
                     }
-                    _ = attachment.peer.readable() => self.detach(),
+                    _ = attachment.peer.readable() => self.detach(GONE),
                     () = tokio::time::sleep(DRAIN_RETRY), if draining => {}
                 }
                 Ok(())
@@ -309,7 +333,17 @@ impl Link for RingLink {
     }
 
     fn take(&mut self) -> Option<LinkInput> {
-        while self.inbox.is_empty() && self.take_from_rings() {}
+        // What is refused or answered here gives no input; the driver comes again when more is there.
+        for _ in 0..MAX_WITHOUT_INPUT {
+            if !self.inbox.is_empty() {
+                break;
+            }
+            match self.take_from_rings() {
+                Taken::Something => {}
+                Taken::Nothing => break,
+                Taken::Corrupt => self.detach(CORRUPTED),
+            }
+        }
         self.inbox.pop_front()
     }
 
@@ -383,6 +417,10 @@ impl Link for RingLink {
             workers: u32::try_from(side.workers()).unwrap_or(u32::MAX),
             problems: problems.into_iter().collect(),
         }
+    }
+
+    fn is_carrying(&self) -> bool {
+        matches!(self.state, State::Attached(_))
     }
 
     fn data_plane_counters(&self) -> Option<CounterTable> {

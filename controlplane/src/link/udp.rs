@@ -254,6 +254,10 @@ impl Link for UdpLink {
         LinkStatus { problems, ..LinkStatus::default() }
     }
 
+    fn is_carrying(&self) -> bool {
+        true
+    }
+
     fn data_plane_counters(&self) -> Option<CounterTable> {
         None
     }

@@ -1,4 +1,5 @@
-//! A panic in one session's work ends that session only (architecture §9 rule 6).
+//! Faults beside IKE: a panic in one session's work ends that session only (architecture §9 rule 6); an absent data plane
+//! ends none.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,10 +17,12 @@ use causeway_shm::CounterTable;
 use crate::client::Client;
 use crate::gateway::Gateway;
 
-/// Panics once when asked for figures while armed: the endpoint asks in the middle of a liveness check.
+/// Panics once when asked for figures while armed: the endpoint asks in the middle of a liveness check. Says that it
+/// carries nothing while cut.
 struct Faulty {
     inner: UdpLink,
     armed: Arc<AtomicBool>,
+    cut: Arc<AtomicBool>,
 }
 
 impl Link for Faulty {
@@ -64,6 +67,10 @@ impl Link for Faulty {
         self.inner.status(now)
     }
 
+    fn is_carrying(&self) -> bool {
+        !self.cut.load(Ordering::Relaxed)
+    }
+
     fn data_plane_counters(&self) -> Option<CounterTable> {
         self.inner.data_plane_counters()
     }
@@ -80,6 +87,7 @@ fn a_panic_ends_one_session_only() {
     let gateway = Gateway::start_over("panic", "[ike]\ndpd_interval_secs = 1", move |inner| Faulty {
         inner,
         armed: trigger,
+        cut: Arc::default(),
     });
     let mut clients =
         [Client::psk(&gateway, "a.example").connect(), Client::psk(&gateway, "b.example").connect()];
@@ -100,4 +108,30 @@ fn a_panic_ends_one_session_only() {
     clients[place].until_seen(&Notable::Answered);
     Client::psk(&gateway, "c.example").connect();
     assert_eq!(gateway.sessions().total, 2);
+}
+
+#[test]
+fn nobody_is_given_up_while_no_data_plane_carries() {
+    let impatient = "[ike]\ndpd_interval_secs = 1\nretransmit_base_ms = 100\nretransmit_tries = 1";
+    let cut = Arc::new(AtomicBool::new(false));
+    let flag = Arc::clone(&cut);
+    let frozen = Gateway::start_over("frozen", impatient, move |inner| Faulty {
+        inner,
+        armed: Arc::default(),
+        cut: flag,
+    });
+    let other = Gateway::start("running", impatient);
+    // Both clients fall silent at once; only the gateway whose datagrams leave may draw a conclusion.
+    let silent = [Client::psk(&frozen, "a.example").connect(), Client::psk(&other, "a.example").connect()];
+    cut.store(true, Ordering::Relaxed);
+    for _ in 0..2 {
+        let next = Client::psk(&other, "b.example").connect();
+        other.until("the silent ones' end", |gateway| gateway.sessions().total == 0);
+        drop(next);
+    }
+    assert_eq!(frozen.sessions().total, 1);
+    cut.store(false, Ordering::Relaxed);
+    frozen.until("its end", |gateway| gateway.sessions().total == 0);
+    assert_eq!(frozen.counter("ike_peers_dead"), 1);
+    drop(silent);
 }
