@@ -270,6 +270,23 @@ impl Gateway {
         true
     }
 
+    /// Answers the oldest job that was kept as a driver that could not do it; says which kind it was.
+    pub(super) fn fail_held_job(&mut self) -> Option<String> {
+        let Job { id, kind, .. } = self.held_jobs.pop_front()?;
+        if let JobKind::InstallChild(install) = &kind {
+            self.env.free_spi(install.inbound_spi);
+        }
+        let name = match &kind {
+            JobKind::PublicKey(work) => work.name(),
+            JobKind::PskLookup { .. } => "psk",
+            JobKind::Eap(_) => "eap",
+            JobKind::Address(_) => "address",
+            JobKind::InstallChild(_) => "install",
+        };
+        self.input(Input::JobDone { job: id, result: JobResult::Unavailable });
+        Some(name.to_owned())
+    }
+
     fn do_job(&mut self, job: Job) {
         let Job { id, session, kind } = job;
         let result = match kind {

@@ -1,6 +1,7 @@
 //! The responder against the test initiator: logins, refusals, rekeys, collisions, ends; nothing left afterwards.
 
 mod collision;
+mod faults;
 mod harness;
 mod lifecycle;
 mod login;
