@@ -1,5 +1,19 @@
 //! The management API's types (HTTP/JSON), used by the server, the CLI and tests alike.
 
+mod crypto;
+mod debug;
+mod reconnect;
+
+pub use crypto::{
+    Capabilities, DeadPeerDetection, EspDetails, Fragmentation, IkeDetails, MessageIds, NatSide,
+    SelectorRange, UdpEnd,
+};
+pub use debug::{
+    Condition, DEFAULT_CONDITION_SECS, DebugMatch, DebugState, DebugTopic, ExportedKeys, MAX_CONDITION_SECS,
+    MAX_CONDITION_TEXT, MIN_CONDITION_SECS, NewCondition, SetTopics,
+};
+pub use reconnect::{InactiveSession, InactiveSessionList, ReconnectStats};
+
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
@@ -41,6 +55,9 @@ pub struct Session {
     pub traffic: Traffic,
     /// Child SAs.
     pub child_sas: Vec<ChildSa>,
+    /// What `show crypto …` needs of the IKE SA.
+    #[serde(default)]
+    pub ike: IkeDetails,
 }
 
 /// Packets and inner octets of a session since it was established.
@@ -93,6 +110,9 @@ pub struct ChildSa {
     pub out_bytes: u64,
     /// Seconds since it was installed.
     pub established_secs: u64,
+    /// What `show crypto …` needs of it.
+    #[serde(default)]
+    pub esp: EspDetails,
 }
 
 /// `GET /v1/sessions`.

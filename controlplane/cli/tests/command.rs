@@ -13,7 +13,8 @@ use std::process::Stdio;
 use std::sync::mpsc::{Receiver, channel};
 
 use causeway_shared::api::{
-    ChildSa, Counter, Counters, Health, PoolUse, Problem, Session, SessionList, SessionState, Traffic,
+    ChildSa, Counter, Counters, EspDetails, Health, IkeDetails, PoolUse, Problem, Session, SessionList,
+    SessionState, Traffic,
 };
 use support::{Directory, causeway, run, stderr, stdout};
 
@@ -98,7 +99,9 @@ fn session(id: &str, user: &str) -> Session {
             out_packets: 2,
             out_bytes: 200,
             established_secs: 60,
+            esp: EspDetails::default(),
         }],
+        ike: IkeDetails::default(),
     }
 }
 

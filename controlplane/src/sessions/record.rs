@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 
 use causeway_ike::api::{ChildFacts, EspPath, IkeSpis, Selector, SessionFacts};
-use causeway_shared::api::{ChildSa, Session, SessionState, Traffic};
+use causeway_shared::api::{ChildSa, EspDetails, IkeDetails, Session, SessionState, Traffic};
 
 /// A Child SA's figures, as the data plane keeps them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -98,6 +98,7 @@ impl Record {
             set_up_ms: facts.established_at.millis_since(facts.started_at),
             idle_secs: since(self.last_heard_ms.max(last_esp.unwrap_or(0))),
             traffic,
+            ike: IkeDetails::default(),
         }
     }
 
@@ -166,6 +167,7 @@ impl Child {
             out_packets: traffic.out_packets,
             out_bytes: traffic.out_bytes,
             established_secs,
+            esp: EspDetails::default(),
         }
     }
 }
