@@ -202,7 +202,17 @@ pub struct Initiator {
     children: Vec<ClientChild>,
     address: Option<Ipv4Addr>,
     config_reply: Option<Configuration>,
+    /// Rekeys of the gateway that crossed one of ours: what is rekeyed, and the lowest nonce of its exchange.
+    rivals: Vec<(Rekeyed, Nonce)>,
     notable: VecDeque<Notable>,
+}
+
+/// What is rekeyed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Rekeyed {
+    /// A Child SA, by our inbound SPI.
+    Child(u32),
+    Ike,
 }
 
 /// The request that has no answer yet.
@@ -249,6 +259,7 @@ impl Initiator {
             children: Vec::new(),
             address: None,
             config_reply: None,
+            rivals: Vec::new(),
             notable: VecDeque::new(),
         })
     }
@@ -671,6 +682,7 @@ impl Initiator {
         let offer = self.with_group(private.as_ref().map(KePrivate::group));
         self.take_child(at, &offer, spi, shared.as_ref(), (ni, &nr), message)?;
         match old {
+            Some(old) if self.lost(Rekeyed::Child(old), ni.min(&nr)) => self.delete_child(spi),
             Some(old) => self.delete_child(old),
             None => Ok(Vec::new()),
         }
@@ -705,7 +717,15 @@ impl Initiator {
         let keys =
             IkeKeys::rekeyed(&old.keys, choice.suite, &shared, &values).map_err(|_| TestError::Crypto)?;
         let new = ClientSa::new(spi, responder, Role::Initiator, keys, 0, old.fragment)?;
+        let lowest = ni.min(nr).clone();
         self.notable.push_back(Notable::IkeRekeyed);
+        if self.lost(Rekeyed::Ike, &lowest) {
+            // The gateway's, made meanwhile, stays the newest.
+            let at = self.current()?;
+            self.sas.insert(at, new);
+            let delete = vec![Payload::Delete(Delete::Ike)];
+            return self.request(at, ExchangeType::Informational, delete, About::DeleteOld);
+        }
         let delete = self.request(
             at,
             ExchangeType::Informational,
@@ -714,6 +734,12 @@ impl Initiator {
         );
         self.sas.push(new);
         delete
+    }
+
+    /// Whether the gateway's rekey of the same SA wins over ours, whose lowest nonce is given (RFC 7296 §2.8.1).
+    fn lost(&mut self, what: Rekeyed, lowest: &Nonce) -> bool {
+        let rival = self.rivals.iter().position(|(rekeyed, _)| *rekeyed == what);
+        rival.is_some_and(|at| *lowest < self.rivals.swap_remove(at).1)
     }
 
     fn on_request(&mut self, at: usize, message: &Message) -> Result<Vec<Outgoing>, TestError> {
@@ -788,6 +814,13 @@ impl Initiator {
         payloads.push(Payload::TsI(ts_i.clone()));
         payloads.push(Payload::TsR(ts_r.clone()));
         let sides = (ts_r.clone(), ts_i.clone());
+        let rekeyed = message.notify(NotifyType::RekeySa).and_then(Notify::esp_spi);
+        let rekeyed = self.children.iter().find(|child| Some(child.outbound_spi) == rekeyed);
+        if let (Some(child), Some(Pending { about: About::Child { old, .. }, .. })) = (rekeyed, &self.pending)
+            && *old == Some(child.inbound_spi)
+        {
+            self.rivals.push((Rekeyed::Child(child.inbound_spi), ni.min(&nr).clone()));
+        }
         self.add_child(at, &choice, spi, shared.as_ref(), (ni, &nr), Role::Responder, sides)?;
         self.answer(at, message, payloads)
     }
@@ -817,6 +850,9 @@ impl Initiator {
         let keys =
             IkeKeys::rekeyed(&old.keys, choice.suite, &shared, &values).map_err(|_| TestError::Crypto)?;
         let new = ClientSa::new(initiator, spi, Role::Responder, keys, 0, old.fragment)?;
+        if matches!(&self.pending, Some(Pending { about: About::Ike { .. }, .. })) {
+            self.rivals.push((Rekeyed::Ike, ni.min(&nr).clone()));
+        }
         let payloads = vec![
             Payload::Sa(choice.answer(&spi.to_bytes())),
             Payload::Nonce(nr),

@@ -500,6 +500,8 @@ impl Client {
 /// Both sides have the same Child SAs with the same keys, and packets to the client leave by one that it has.
 pub(super) fn assert_agreement(client: &Client, gateway: &Gateway) {
     assert!(!client.initiator.children().is_empty());
+    let installed = gateway.installed.keys().copied().collect();
+    assert_eq!(gateway.env.spis, installed, "no SPI is reserved for nothing");
     for child in client.initiator.children() {
         let install = gateway.installed.get(&child.outbound_spi).expect("the gateway has it too");
         assert_eq!(install.outbound_spi, child.inbound_spi);

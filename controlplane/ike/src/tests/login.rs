@@ -3,12 +3,12 @@
 use std::net::Ipv4Addr;
 
 use super::harness::*;
-use crate::api::{Event, UdpPorts};
+use crate::api::{Datagram, Event, Input, UdpPorts};
 use crate::counters::IkeCounter;
 use crate::ident::Identity;
 use crate::policy::{IdrMismatch, Limits};
 use crate::testing::*;
-use crate::wire::{CfgAttributeType, TrafficSelector, TsRange};
+use crate::wire::{CfgAttributeType, Incoming, Notify, NotifyType, Payload, TrafficSelector, TsRange};
 
 #[test]
 fn psk_login_agrees_on_everything() {
@@ -123,18 +123,38 @@ fn above_the_threshold_a_cookie_is_asked_for_and_holds() {
 }
 
 #[test]
+fn a_wrong_cookie_is_no_cookie() {
+    let pki = Pki::new();
+    let mut gateway = Gateway::new(&pki, 1, |config| {
+        config.limits = Limits { cookie_threshold: 0, ..config.limits };
+    });
+    let mut client = Client::new(psk_config(), 2);
+    let first = client.initiator.start().unwrap();
+    let Ok(Incoming::Clear(mut message)) = Incoming::parse(&first[0].bytes) else {
+        panic!("a clear message")
+    };
+    let wrong = Notify::with_data(NotifyType::Cookie, vec![0; 33]);
+    message.payloads.insert(0, Payload::Notify(wrong));
+    let datagram = Datagram { bytes: message.emit_clear().unwrap(), ..client.datagram(&first[0]) };
+    gateway.input(Input::Datagram(datagram));
+    let counts = [IkeCounter::CookiesWrong, IkeCounter::CookiesSent, IkeCounter::HandshakesBegun];
+    assert_eq!(counts.map(|counter| gateway.count(counter)), [1, 1, 0]);
+    gateway.assert_empty();
+}
+
+#[test]
 fn fragments_carry_what_is_too_long_both_ways() {
     let pki = Pki::new();
     let mut gateway = Gateway::new(&pki, 1, |config| config.fragment_size = 576);
     let config = certificate_config(&pki, pki.issue("client.example", 2040));
     let mut client = Client::new(InitiatorConfig { fragment: Some(300), ..config }, 2);
     let first = client.initiator.start().unwrap();
-    gateway.input(crate::api::Input::Datagram(client.datagram(&first[0])));
+    gateway.input(Input::Datagram(client.datagram(&first[0])));
     let response = gateway.outbox.pop_front().unwrap();
     let request = client.receive(&response);
     assert!(request.len() > 1, "the request is fragmented");
     for fragment in request.iter().rev() {
-        gateway.input(crate::api::Input::Datagram(client.datagram(fragment)));
+        gateway.input(Input::Datagram(client.datagram(fragment)));
     }
     assert!(gateway.outbox.len() > 1, "the answer is fragmented");
     assert!(gateway.outbox.iter().all(|datagram| datagram.bytes.len() + 28 <= 576));

@@ -241,3 +241,18 @@ fn soft_lifetimes_are_spread_by_the_jitter() {
     }
     assert!(due.len() > 4, "{due:?}");
 }
+
+#[test]
+fn a_rekey_asked_for_twice_is_done_once() {
+    let (mut client, mut gateway) = connected(|_| {});
+    let session = gateway.session();
+    for _ in 0..3 {
+        gateway.input(Input::Operator(Operator::RekeyIke(session)));
+        gateway.input(Input::Operator(Operator::RekeyChildren(session)));
+    }
+    client.exchange(&mut gateway, Vec::new());
+    assert_eq!(gateway.count(IkeCounter::IkeRekeys), 1);
+    assert_eq!(gateway.count(IkeCounter::ChildRekeys), 1);
+    gateway.advance(CHILD_LINGER_MS);
+    assert_agreement(&client, &gateway);
+}

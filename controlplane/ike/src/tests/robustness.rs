@@ -93,6 +93,25 @@ fn our_requests_survive_loss_in_either_direction() {
 }
 
 #[test]
+fn only_the_next_message_id_is_taken() {
+    let pki = Pki::new();
+    let mut gateway = Gateway::new(&pki, 1, |_| {});
+    let mut client = Client::new(psk_config(), 2);
+    client.login(&mut gateway);
+    let exchange = crate::wire::ExchangeType::Informational;
+    let mut send = |gateway: &mut Gateway, id| {
+        let sent = client.initiator.raw_message(exchange, false, id, Vec::new()).unwrap();
+        gateway.input(Input::Datagram(client.datagram(&sent[0])));
+        gateway.outbox.drain(..).count()
+    };
+    // 0 was IKE_SA_INIT, 1 IKE_AUTH, whose answer is in the cache; 2 is next.
+    let answers: Vec<usize> = [0, 3, 4, u32::MAX, 1, 2, 2, 1, 3].map(|id| send(&mut gateway, id)).into();
+    assert_eq!(answers, [0, 0, 0, 0, 1, 1, 1, 0, 1]);
+    assert_eq!(gateway.count(IkeCounter::DropWindow), 5);
+    assert_eq!(gateway.count(IkeCounter::RetransmitsAnswered), 2);
+}
+
+#[test]
 fn strangers_are_told_sparingly() {
     let pki = Pki::new();
     let mut gateway = Gateway::new(&pki, 1, |_| {});
