@@ -84,7 +84,9 @@ impl ChildRekey {
 impl Established {
     /// Begins the rekey of a Child SA, if it is still one to rekey.
     pub(crate) fn begin_child_rekey(&mut self, cx: &mut Cx<'_>, old: u32) -> Result<(), IkeError> {
-        let Some(child) = self.children.get(&old).filter(|child| child.is_current()) else { return Ok(()) };
+        // A successor that the peer may not know yet (our answer may be lost) is young enough to wait for its peer.
+        let known = |child: &&Child| child.role == ChildRole::Active;
+        let Some(child) = self.children.get(&old).filter(known) else { return Ok(()) };
         let (suite, esn, negotiated) = (child.suite, child.esn, child.group);
         let new_spi = cx.reserve_child_spi(self.id).ok_or(IkeError::Resources("Child SAs"))?;
         let ni = Nonce::new(cx.random::<NONCE_LEN>().to_vec())?;
