@@ -1,5 +1,7 @@
 //! The vocabulary between the protocol and whoever drives it: every input, every output, every job.
 //!
+//! Long because it is mostly documentation: whoever writes a driver reads this file and no other.
+//!
 //! Enters: nothing. Leaves: types only. The driver (daemon, simulator, test) calls
 //! [`Endpoint::handle`](crate::Endpoint::handle) with one [`Input`] and performs every [`Output`] in order.
 //!
