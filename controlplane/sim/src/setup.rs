@@ -63,6 +63,8 @@ pub fn gateway(rng: &mut Rng, gentle: bool) -> Result<GatewayParts, String> {
         range: if !gentle && rng.chance(100) { "10.99.0.0/30" } else { "10.99.0.0/24" }
             .parse()
             .map_err(|error| format!("{error}"))?,
+        first: None,
+        last: None,
         dns: vec![Ipv4Addr::new(10, 0, 0, 53)],
         subnets: vec![],
     };
@@ -74,8 +76,13 @@ pub fn gateway(rng: &mut Rng, gentle: bool) -> Result<GatewayParts, String> {
         psks: vec![config::Psk { identity: "*".into(), secret: config::Secret(PSK.to_vec()) }],
     };
     let hash = config::NtHash(*NtHash::of_password(PASSWORD).as_bytes());
-    let users: Vec<config::User> =
-        (0..8).map(|n| config::User { name: format!("user{n}"), nt_hash: hash.clone() }).collect();
+    let users: Vec<config::User> = (0..8)
+        .map(|n| config::User {
+            name: format!("user{n}"),
+            nt_hash: Some(hash.clone()),
+            ..config::User::default()
+        })
+        .collect();
     let endpoint = EndpointConfig {
         identity: Identity::from_text(GATEWAY_NAME),
         certificates: credential.cert_payloads().collect(),

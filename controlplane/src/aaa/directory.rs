@@ -13,7 +13,8 @@ pub const ANY_IDENTITY: &str = "*";
 
 /// Who may log in, and with what.
 pub struct Directory {
-    users: HashMap<String, NtHash>,
+    /// `None` for a user whose only hash is of no use to MSCHAPv2.
+    users: HashMap<String, Option<NtHash>>,
     psks: HashMap<String, Secret>,
     any_psk: Option<Secret>,
     methods: Vec<AuthMethod>,
@@ -40,7 +41,8 @@ impl Directory {
             methods: auth.methods.clone(),
         };
         for user in users {
-            let known = directory.users.insert(user.name.clone(), NtHash::new(user.nt_hash.0));
+            let hash = user.nt_hash.as_ref().map(|hash| NtHash::new(hash.0));
+            let known = directory.users.insert(user.name.clone(), hash);
             if known.is_some() {
                 return Err(DirectoryError::DuplicateUser(user.name.clone()));
             }
@@ -72,7 +74,7 @@ impl Directory {
 
 impl Credentials for Directory {
     fn nt_hash(&self, user: &str) -> Option<NtHash> {
-        self.users.get(user).cloned()
+        self.users.get(user).cloned().flatten()
     }
 }
 
@@ -95,7 +97,8 @@ mod tests {
     }
 
     fn user(name: &str) -> User {
-        User { name: name.into(), nt_hash: causeway_shared::config::NtHash([7; 16]) }
+        let nt_hash = Some(causeway_shared::config::NtHash([7; 16]));
+        User { name: name.into(), nt_hash, ..User::default() }
     }
 
     #[test]

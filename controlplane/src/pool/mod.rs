@@ -201,9 +201,14 @@ impl Pool {
         let addresses = usize::try_from(addresses).ok().filter(|&count| count <= MAX_POOL_ADDRESSES);
         let addresses = addresses.ok_or_else(|| PoolError::TooLarge(config.name.clone()))?;
         let mut pool = Pool { config: config.clone(), taken: Bitmap::new(addresses), excluded: 0 };
-        // A /31 or /32 has neither network nor broadcast address (RFC 3021).
-        let ends = if range.length <= 30 { &[range.address, range.last()][..] } else { &[] };
-        for &address in ends.iter().chain(gateway_addresses) {
+        // A /31 or /32 has neither network nor broadcast address (RFC 3021), and bounds that are told are meant.
+        let inset = u32::from(range.length <= 30);
+        let bound = |bound: Option<Ipv4Addr>, otherwise: u32| bound.map_or(otherwise, u32::from);
+        let first = bound(config.first, u32::from(range.address).saturating_add(inset));
+        let last = bound(config.last, u32::from(range.last()).saturating_sub(inset));
+        let below = u32::from(range.address)..first;
+        let above = (last..u32::from(range.last())).map(|address| address.saturating_add(1));
+        for address in below.chain(above).map(Ipv4Addr::from).chain(gateway_addresses.iter().copied()) {
             pool.excluded += usize::from(pool.take(address));
         }
         match pool.usage().capacity {
@@ -285,7 +290,14 @@ mod tests {
     use super::*;
 
     fn pool(name: &str, range: &str) -> config::Pool {
-        config::Pool { name: name.into(), range: range.parse().unwrap(), dns: vec![], subnets: vec![] }
+        config::Pool {
+            name: name.into(),
+            range: range.parse().unwrap(),
+            first: None,
+            last: None,
+            dns: vec![],
+            subnets: vec![],
+        }
     }
 
     fn pools(ranges: &[&str]) -> AddressPools {
@@ -312,6 +324,28 @@ mod tests {
     fn small_ranges_are_used_whole() {
         for (range, capacity) in [("10.9.0.0/31", 2), ("10.9.0.0/32", 1), ("10.9.0.0/30", 2)] {
             assert_eq!(pools(&[range]).usage()[0].capacity, capacity, "{range}");
+        }
+    }
+
+    #[test]
+    fn only_addresses_between_the_bounds_are_given_out() {
+        let at = |last: u8| Some(Ipv4Addr::new(10, 0, 0, last));
+        for (first, last, expected) in [
+            (at(5), at(10), &[5, 6, 7, 8, 9, 10][..]),
+            (at(12), None, &[12, 13, 14]),
+            (None, at(3), &[2, 3]),
+            (at(0), at(2), &[0, 2]),
+            (at(14), at(15), &[14, 15]),
+            (at(7), at(7), &[7]),
+        ] {
+            let config = config::Pool { first, last, ..pool("bounded", "10.0.0.0/28") };
+            let mut pools = AddressPools::new(&[config], &[Ipv4Addr::new(10, 0, 0, 1)]).unwrap();
+            let mut lease = |n| pools.lease(n, &n.to_string(), at(4)).map(|grant| grant.address.octets()[3]);
+            let got: Vec<u8> = (0..16).map_while(|n| lease(n).ok()).collect();
+            let mut sorted = got.clone();
+            sorted.sort_unstable();
+            assert_eq!(sorted, expected, "{first:?} to {last:?}");
+            assert_eq!(pools.usage()[0].capacity, expected.len());
         }
     }
 

@@ -1,14 +1,20 @@
 //! Every key of the configuration file, declared once. Parser, `causeway config example` and `docs/configuration.md` are made
 //! from these declarations; see `schema.rs` for what a declaration says.
 
+mod access;
+
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
-use super::model::{AuthMethod, Hugepages, NtHash, PortRole, Secret};
+pub(super) use access::{RawAaa, RawAnyconnect, RawCisco, RawGroup, RawReconnect, RawStore, RawUser};
+
+use super::model::{AuthMethod, Hugepages, PortRole, Secret};
 use super::schema::{Section, SectionDoc, section};
 use super::value::InterfaceAddress;
 use crate::sa::{EspSuite, Ipv4Prefix, MAX_REPLAY_WINDOW, MAX_SELECTORS};
 
+/// Where the sockets are, as TOML.
+const DEFAULT_RUN_DIRECTORY: &str = r#""/run/causeway""#;
 /// Most ports.
 pub const MAX_PORTS: usize = 16;
 /// Most static routes.
@@ -59,8 +65,14 @@ pub fn sections() -> impl Iterator<Item = SectionDoc> {
         RawEsp::DOC,
         RawAuth::DOC,
         RawPsk::DOC,
+        RawAnyconnect::DOC,
+        RawReconnect::DOC,
+        RawCisco::DOC,
         RawPool::DOC,
+        RawGroup::DOC,
         RawUser::DOC,
+        RawAaa::DOC,
+        RawStore::DOC,
         RawManagement::DOC,
         RawLog::DOC,
     ]
@@ -73,7 +85,9 @@ section! {
         /// IKE identity of the gateway (IDr): the DNS name that clients connect to. The certificate must hold it.
         identity: String = required().examples(&[r#""vpn.example.com""#]);
         /// Directory of run-time sockets. Both daemons and the operator's command meet there.
-        run_directory: PathBuf = default(r#""/run/causeway""#);
+        run_directory: PathBuf = default(DEFAULT_RUN_DIRECTORY);
+        /// Name of this set of rules in what operators are shown.
+        profile: String = default(r#""default""#);
     }
 }
 
@@ -171,7 +185,7 @@ section! {
     /// How gateway and clients prove who they are. Relative paths start at this file's directory.
     RawAuth = "auth".table() {
         /// Methods that clients may use.
-        methods: Vec<AuthMethod> = default(r#"["eap-mschapv2"]"#).most(3);
+        methods: Vec<AuthMethod> = default(r#"["eap-mschapv2"]"#).most(4);
         /// PEM file: the gateway's certificate first, then the intermediates.
         certificate_file: Option<PathBuf> = optional("needed unless `psk` is the only method")
             .examples(&[r#""/etc/causeway/gateway.pem""#]);
@@ -179,7 +193,7 @@ section! {
         private_key_file: Option<PathBuf> = optional("needed unless `psk` is the only method")
             .examples(&[r#""/etc/causeway/gateway.key""#]);
         /// PEM file: authorities that sign client certificates.
-        client_ca_file: Option<PathBuf> = optional("needed if `certificate` is a method")
+        client_ca_file: Option<PathBuf> = optional("needed if `certificate` is a method, or `anyconnect.certificate` is not \"none\"")
             .sketch(r#""/etc/causeway/clients-ca.pem""#);
     }
 }
@@ -203,20 +217,14 @@ section! {
         name: String = required().examples(&[r#""clients""#]);
         /// The addresses; the first and the last one of the prefix are not given out.
         range: Ipv4Prefix = required().examples(&[r#""10.99.0.0/16""#]);
+        /// First address of `range` that is given out.
+        first: Option<Ipv4Addr> = optional("the second of `range`").sketch(r#""10.99.0.16""#);
+        /// Last address of `range` that is given out.
+        last: Option<Ipv4Addr> = optional("the last but one of `range`").sketch(r#""10.99.255.239""#);
         /// DNS servers that clients are told.
         dns: Vec<Ipv4Addr> = default("[]").most(MAX_DNS).examples(&[r#"["10.0.0.53"]"#]);
         /// Networks that clients reach through the tunnel (split tunnel). Empty: everything goes through the tunnel.
         subnets: Vec<Ipv4Prefix> = default("[]").most(MAX_SELECTORS).examples(&[r#"["10.0.0.0/8"]"#]);
-    }
-}
-
-section! {
-    /// A local user for `eap-mschapv2`.
-    RawUser = "user".repeated(MAX_USERS).commented() {
-        /// Name, as the client sends it in EAP.
-        name: String = required().examples(&[r#""alice""#]);
-        /// NT hash of the password: `causeway user hash` asks for the password and prints this line.
-        password_nt_hash: NtHash = required().examples(&[r#""00112233445566778899aabbccddeeff""#]);
     }
 }
 

@@ -5,6 +5,7 @@
 mod keys;
 mod mistake;
 mod model;
+mod phc;
 mod proposal;
 mod reader;
 mod render;

@@ -1,10 +1,14 @@
 //! The validated configuration: plain values with units, made only by the parser in this module's siblings.
 
+mod access;
+
 use std::fmt;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
 use zeroize::{Zeroize, ZeroizeOnDrop};
+
+pub use access::*;
 
 use crate::sa::{EspSuite, Ipv4Prefix};
 
@@ -25,10 +29,22 @@ pub struct Config {
     pub esp: Esp,
     /// `[auth]`
     pub auth: Auth,
+    /// `[anyconnect]`
+    pub anyconnect: Anyconnect,
+    /// `[reconnect]`
+    pub reconnect: Reconnect,
+    /// `[cisco]`
+    pub cisco: Cisco,
     /// `[[pool]]`
     pub pools: Vec<Pool>,
+    /// `[[group]]`
+    pub groups: Vec<Group>,
     /// `[[user]]`
     pub users: Vec<User>,
+    /// `[aaa]`
+    pub aaa: Aaa,
+    /// `[store]`
+    pub store: Store,
     /// `[management]`
     pub management: Management,
     /// `[log]`
@@ -42,6 +58,8 @@ pub struct Gateway {
     pub identity: String,
     /// Directory of run-time sockets.
     pub run_directory: PathBuf,
+    /// Name of this set of rules in what operators are shown.
+    pub profile: String,
 }
 
 /// How the data plane runs.
@@ -173,6 +191,8 @@ pub enum AuthMethod {
     Certificate,
     /// Pre-shared key.
     Psk,
+    /// Cisco's aggregate authentication inside EAP, against `[[user]]` and as `[anyconnect]` says.
+    AnyconnectEap,
 }
 
 /// A pre-shared key for one identity.
@@ -189,21 +209,16 @@ pub struct Psk {
 pub struct Pool {
     /// Name.
     pub name: String,
-    /// Range; network and broadcast addresses are not given out.
+    /// Prefix that holds every address; its network and broadcast addresses are not given out unless `first` or `last` says so.
     pub range: Ipv4Prefix,
+    /// First address that is given out, inside `range`.
+    pub first: Option<Ipv4Addr>,
+    /// Last address that is given out, inside `range`.
+    pub last: Option<Ipv4Addr>,
     /// INTERNAL_IP4_DNS.
     pub dns: Vec<Ipv4Addr>,
     /// INTERNAL_IP4_SUBNET and the selectors of our side: what clients reach through the tunnel. Empty: everything.
     pub subnets: Vec<Ipv4Prefix>,
-}
-
-/// A local user.
-#[derive(Clone, Debug)]
-pub struct User {
-    /// Name, as in the EAP identity.
-    pub name: String,
-    /// MD4 of the UTF-16LE password (what MSCHAPv2 needs): the form kept at rest.
-    pub nt_hash: NtHash,
 }
 
 /// The API.

@@ -5,8 +5,8 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::keys::{
-    RawAuth, RawDataplane, RawEsp, RawGateway, RawIke, RawLog, RawManagement, RawPool, RawPort, RawPsk,
-    RawRoute, RawUser, sections,
+    RawAaa, RawAnyconnect, RawAuth, RawCisco, RawDataplane, RawEsp, RawGateway, RawGroup, RawIke, RawLog,
+    RawManagement, RawPool, RawPort, RawPsk, RawReconnect, RawRoute, RawStore, RawUser, sections,
 };
 use super::mistake::{Notes, Place};
 use super::schema::{Section, refuse_key};
@@ -21,8 +21,14 @@ pub(super) struct Document {
     pub esp: RawEsp,
     pub auth: RawAuth,
     pub psks: Vec<RawPsk>,
+    pub anyconnect: RawAnyconnect,
+    pub reconnect: RawReconnect,
+    pub cisco: RawCisco,
     pub pools: Vec<RawPool>,
+    pub groups: Vec<RawGroup>,
     pub users: Vec<RawUser>,
+    pub aaa: RawAaa,
+    pub store: RawStore,
     pub management: RawManagement,
     pub log: RawLog,
 }
@@ -45,8 +51,14 @@ pub(super) fn read(text: &str, notes: &mut Notes<'_>) -> Option<Document> {
         esp: one(root, notes),
         auth: one(root, notes),
         psks: many(root, notes),
+        anyconnect: one(root, notes),
+        reconnect: one(root, notes),
+        cisco: one(root, notes),
         pools: many(root, notes),
+        groups: many(root, notes),
         users: many(root, notes),
+        aaa: one(root, notes),
+        store: one(root, notes),
         management: one(root, notes),
         log: one(root, notes),
     })

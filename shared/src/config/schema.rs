@@ -169,13 +169,13 @@ macro_rules! section {
         $raw:ident = $path:literal $(.$section_attr:ident($($section_arg:expr),*))+ {
             $(
                 $(#[doc = $key_doc:literal])+
-                $key:ident: $ty:ty = $($attr:ident($($arg:expr),*)).+;
+                $key:ident: $ty:ty = $($attr:ident($($arg:expr),* $(,)?)).+;
             )+
         }
     ) => {
         $(#[doc = $section_doc])+
         #[derive(Clone, Debug)]
-        pub(super) struct $raw {
+        pub(in crate::config) struct $raw {
             /// Where the section stands; not every section's checks ask for it.
             #[allow(dead_code)]
             pub place: $crate::config::mistake::Place,

@@ -79,7 +79,7 @@ fn a_good_file_becomes_typed_values_and_defaults() {
     assert_eq!(config.auth.certificate_file, Some(PathBuf::from("gateway.pem")));
     assert_eq!(config.auth.psks[0].secret.0, b"0123456789abcdef-long");
     assert_eq!(config.pools[0].subnets[0].to_string(), "10.0.0.0/8");
-    assert_eq!(config.users[0].nt_hash.0[..3], [0x00, 0x11, 0x22]);
+    assert_eq!(config.users[0].nt_hash.as_ref().unwrap().0[..3], [0x00, 0x11, 0x22]);
     assert_eq!(config.management.socket, PathBuf::from("/run/causeway/api.sock"));
     assert!(!config.log.json);
 }

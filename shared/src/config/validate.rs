@@ -1,6 +1,7 @@
 //! What must fit together: raw sections in, a [`Config`] out. Every check adds its findings and goes on, so that the operator
 //! sees all of them at once; a check whose inputs could not be read stays silent, because that is already told.
 
+mod access;
 mod auth;
 mod network;
 mod policy;
@@ -51,6 +52,7 @@ pub(super) fn validate(document: Document, checks: &Checks<'_>, notes: &mut Note
     policy::check_ike(&document.ike, checks, notes);
     policy::check_esp(&document.esp, notes);
     let psks = auth::check(&document, checks, notes);
+    access::check(&document, notes);
     let socket = socket_path(&document.gateway, &document.management, notes);
     log(&document.log, checks, notes);
     if !notes.mistakes.is_empty() {
@@ -66,19 +68,32 @@ pub(super) fn validate(document: Document, checks: &Checks<'_>, notes: &mut Note
         esp,
         auth,
         psks: _,
+        anyconnect,
+        reconnect,
+        cisco,
         pools,
+        groups,
         users,
+        aaa,
+        store,
         management: _,
         log,
     } = document;
+    let run_directory = gateway.run_directory?.value;
+    let sa_capacity = dataplane.sa_capacity?.value;
+    let cisco = access::cisco(cisco)?;
     Some(Config {
-        gateway: Gateway { identity: gateway.identity?.value, run_directory: gateway.run_directory?.value },
+        gateway: Gateway {
+            identity: gateway.identity?.value,
+            run_directory: run_directory.clone(),
+            profile: gateway.profile?.value,
+        },
         dataplane: Dataplane {
             cores: dataplane.cores?.value,
             hugepages: dataplane.hugepages?.value,
             memory_mib: dataplane.memory_mib?.value,
             buffers: dataplane.buffers?.value,
-            sa_capacity: dataplane.sa_capacity?.value,
+            sa_capacity,
             idle_sleep_usecs: dataplane.idle_sleep_usecs?.value,
             eal_args: dataplane.eal_args?.value,
         },
@@ -100,8 +115,14 @@ pub(super) fn validate(document: Document, checks: &Checks<'_>, notes: &mut Note
         ike: policy::ike(ike)?,
         esp: policy::esp(esp)?,
         auth: auth::auth(auth, psks?, notes.file())?,
+        anyconnect: access::anyconnect(anyconnect)?,
+        reconnect: access::reconnect(reconnect, cisco.attribute_profile, sa_capacity)?,
+        cisco,
         pools: pools.into_iter().map(network::pool).collect::<Option<_>>()?,
-        users: users.into_iter().map(auth::user).collect::<Option<_>>()?,
+        groups: groups.into_iter().map(access::group).collect::<Option<_>>()?,
+        users: users.into_iter().map(access::user).collect::<Option<_>>()?,
+        aaa: access::aaa(aaa)?,
+        store: access::store(store, &run_directory)?,
         management: Management { socket: socket? },
         log: Log { filter: log.filter?.value, json: log.json?.value },
     })
@@ -133,7 +154,7 @@ fn dataplane(dataplane: &RawDataplane, notes: &mut Notes<'_>) {
         if cores.value.is_empty() {
             notes.mistake(&cores.place, "names no core", "name at least one, as in [1]");
         }
-        no_duplicates(cores, |core| format!("core {core}"), notes);
+        no_duplicates(&cores.value, &cores.place, |core| format!("core {core}"), notes);
     }
     if let Some(capacity) = &dataplane.sa_capacity
         && !capacity.value.is_power_of_two()
@@ -228,10 +249,10 @@ fn log(log: &RawLog, checks: &Checks<'_>, notes: &mut Notes<'_>) {
 }
 
 /// Reports each element of a list that stands there twice.
-fn no_duplicates<T: PartialEq>(list: &At<Vec<T>>, say: impl Fn(&T) -> String, notes: &mut Notes<'_>) {
-    for (i, element) in list.value.iter().enumerate() {
-        if list.value.iter().take(i).any(|earlier| earlier == element) {
-            notes.mistake(&list.place, format!("{} stands there twice", say(element)), "remove one");
+fn no_duplicates<T: PartialEq>(list: &[T], place: &Place, say: impl Fn(&T) -> String, notes: &mut Notes<'_>) {
+    for (i, element) in list.iter().enumerate() {
+        if list.iter().take(i).any(|earlier| earlier == element) {
+            notes.mistake(place, format!("{} stands there twice", say(element)), "remove one");
         }
     }
 }

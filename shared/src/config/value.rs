@@ -8,13 +8,20 @@ use std::path::PathBuf;
 use toml::Spanned;
 use toml::de::DeValue;
 
-use super::model::{AuthMethod, Hugepages, NtHash, PortRole, Secret};
+use super::model::{
+    AttributeProfile, AuthMethod, CertificateLogin, Hugepages, NtHash, OnClientDelete, OnTokenReplay,
+    PasswordHash, PortRole, Secret, ServerCertHash, StoreBackend, TokenPolicy,
+};
+use super::phc;
 use super::schema::KeyDoc;
 use super::suggest::nearest;
 use crate::sa::{EspSuite, Ipv4Prefix};
 
 /// Octets of an NT hash.
 const NT_HASH_LEN: usize = 16;
+
+/// Longest banner in octets.
+const MAX_PARAGRAPH: usize = 2048;
 
 /// What is wrong with a value.
 pub(super) struct Fault {
@@ -43,6 +50,10 @@ pub(super) struct InterfaceAddress {
     pub address: Ipv4Addr,
     pub prefix_len: u8,
 }
+
+/// A text for people that may have several lines.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Paragraph(pub String);
 
 impl<T: FromToml> FromToml for Option<T> {
     fn type_name() -> String {
@@ -114,7 +125,7 @@ macro_rules! integers {
         }
     )+ };
 }
-integers!(u16, u32, u64, usize);
+integers!(u8, u16, u32, u64, usize);
 
 fn integer(value: &Spanned<DeValue<'_>>, key: &KeyDoc, faults: &mut Vec<Fault>) -> Option<i64> {
     let DeValue::Integer(integer) = value.get_ref() else {
@@ -154,6 +165,33 @@ impl FromToml for String {
             );
         }
         Some(text.to_owned())
+    }
+}
+
+impl FromToml for Paragraph {
+    fn type_name() -> String {
+        "text, also of several lines".into()
+    }
+
+    fn from_toml(value: &Spanned<DeValue<'_>>, _: &KeyDoc, faults: &mut Vec<Fault>) -> Option<Self> {
+        let text = text("a text", value, faults)?;
+        let odd = |c: char| c.is_control() && c != '\n';
+        if text.trim().is_empty() {
+            return fault(faults, value, "is empty", "write a text, or remove the key");
+        }
+        if text.contains(odd) {
+            let remedy = "remove it; only line ends may be there";
+            return fault(faults, value, "holds a control character", remedy);
+        }
+        if text.len() > MAX_PARAGRAPH {
+            return fault(
+                faults,
+                value,
+                format!("is longer than {MAX_PARAGRAPH} octets"),
+                "write a shorter text",
+            );
+        }
+        Some(Paragraph(text.to_owned()))
     }
 }
 
@@ -263,6 +301,26 @@ impl FromToml for NtHash {
     }
 }
 
+impl FromToml for PasswordHash {
+    fn type_name() -> String {
+        "PHC string".into()
+    }
+
+    // As with the NT hash, the text is never repeated.
+    fn from_toml(value: &Spanned<DeValue<'_>>, _: &KeyDoc, faults: &mut Vec<Fault>) -> Option<Self> {
+        let text = text("a PHC string", value, faults)?;
+        match phc::check(text) {
+            Ok(()) => Some(PasswordHash(text.to_owned())),
+            Err(why) => fault(
+                faults,
+                value,
+                format!("is no argon2 hash: {why}"),
+                "write it as in \"$argon2id$v=19$m=19456,t=2,p=1$salt$hash\"",
+            ),
+        }
+    }
+}
+
 impl FromToml for Secret {
     fn type_name() -> String {
         "secret text".into()
@@ -309,7 +367,19 @@ choices! {
         ("eap-mschapv2", AuthMethod::EapMschapv2),
         ("certificate", AuthMethod::Certificate),
         ("psk", AuthMethod::Psk),
+        ("anyconnect-eap", AuthMethod::AnyconnectEap),
     ];
+    CertificateLogin: "choice" = [
+        ("none", CertificateLogin::None),
+        ("required", CertificateLogin::Required),
+        ("instead", CertificateLogin::Instead),
+    ];
+    TokenPolicy: "policy" = [("rotate", TokenPolicy::Rotate), ("stable", TokenPolicy::Stable)];
+    OnClientDelete: "choice" = [("remove", OnClientDelete::Remove), ("keep", OnClientDelete::Keep)];
+    OnTokenReplay: "choice" = [("kill", OnTokenReplay::Kill), ("refuse", OnTokenReplay::Refuse)];
+    AttributeProfile: "profile" = [("lab", AttributeProfile::Lab), ("capture", AttributeProfile::Capture)];
+    ServerCertHash: "hash" = [("cert-sha1", ServerCertHash::CertSha1), ("spki-sha1", ServerCertHash::SpkiSha1)];
+    StoreBackend: "backend" = [("sqlite", StoreBackend::Sqlite), ("memory", StoreBackend::Memory)];
     EspSuite: "suite" = EspSuite::ALL.map(|suite| (suite.name(), suite));
 }
 

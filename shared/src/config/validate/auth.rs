@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 use super::super::Checks;
 use super::super::keys::{RawAuth, RawPsk, RawUser};
 use super::super::mistake::{Notes, Place};
-use super::super::model::{Auth, AuthMethod, Psk, Secret, User};
+use super::super::model::{Auth, AuthMethod, CertificateLogin, Psk, Secret};
 use super::super::reader::Document;
 use super::super::schema::At;
 use super::{no_duplicates, unique};
@@ -28,7 +28,7 @@ const WORLD_READABLE: u32 = 0o004;
 /// Checks all of `[auth]`, `[[auth.psk]]` and `[[user]]`; gives the keys, `None` if one could not be had.
 pub(super) fn check(document: &Document, checks: &Checks<'_>, notes: &mut Notes<'_>) -> Option<Vec<Psk>> {
     let Document { auth, psks, users, .. } = document;
-    check_methods(auth, psks, users, notes);
+    check_methods(document, notes);
     unique(users.iter().filter_map(|u| u.name.as_ref()), |_| "this user name".into(), notes);
     unique(psks.iter().filter_map(|p| p.identity.as_ref()), |_| "this identity".into(), notes);
     if checks.files {
@@ -50,18 +50,19 @@ pub(super) fn auth(raw: RawAuth, psks: Vec<Psk>, config_file: &Path) -> Option<A
     })
 }
 
-pub(super) fn user(raw: RawUser) -> Option<User> {
-    Some(User { name: raw.name?.value, nt_hash: raw.password_nt_hash?.value })
-}
-
-fn check_methods(auth: &RawAuth, psks: &[RawPsk], users: &[RawUser], notes: &mut Notes<'_>) {
+fn check_methods(document: &Document, notes: &mut Notes<'_>) {
+    let Document { auth, psks, users, anyconnect, .. } = document;
     let Some(methods) = &auth.methods else { return };
-    no_duplicates(methods, |method| format!("{method:?}"), notes);
+    no_duplicates(&methods.value, &methods.place, |method| format!("{method:?}"), notes);
     let has = |method| methods.value.contains(&method);
     if methods.value.is_empty() {
-        notes.mistake(&methods.place, "is empty", "name at least one of: eap-mschapv2, certificate, psk");
+        notes.mistake(
+            &methods.place,
+            "is empty",
+            "name at least one of: eap-mschapv2, anyconnect-eap, certificate, psk",
+        );
     }
-    if has(AuthMethod::EapMschapv2) || has(AuthMethod::Certificate) {
+    if methods.value.iter().any(|method| *method != AuthMethod::Psk) {
         let why = "is missing, and the gateway must prove itself by certificate for the methods there are";
         for (key, example) in
             [(&auth.certificate_file, "gateway.pem"), (&auth.private_key_file, "gateway.key")]
@@ -85,17 +86,60 @@ fn check_methods(auth: &RawAuth, psks: &[RawPsk], users: &[RawUser], notes: &mut
     {
         notes.warning(&psk.place, "is not used", "add \"psk\" to auth.methods, or remove the key");
     }
-    if has(AuthMethod::EapMschapv2) && users.is_empty() {
-        notes.warning(
-            &methods.place,
-            "names `eap-mschapv2`, but there is no [[user]], so nobody can log in with it",
-            "add a [[user]]; `causeway user hash` prints the password line",
-        );
+    let login = anyconnect.certificate.as_ref().map(|login| login.value);
+    if has(AuthMethod::AnyconnectEap) && login.is_some_and(|login| login != CertificateLogin::None) {
+        let why = "is missing, and `anyconnect.certificate` needs it";
+        needed(&auth.client_ca_file, why, "clients-ca.pem", notes);
+    }
+    check_users(methods, users, login, notes);
+}
+
+/// That somebody can log in, and that each user can.
+fn check_users(
+    methods: &At<Vec<AuthMethod>>,
+    users: &[RawUser],
+    login: Option<CertificateLogin>,
+    notes: &mut Notes<'_>,
+) {
+    let has = |method| methods.value.contains(&method);
+    let by_password = login != Some(CertificateLogin::Instead);
+    for (method, word, asked) in [
+        (AuthMethod::EapMschapv2, "eap-mschapv2", true),
+        (AuthMethod::AnyconnectEap, "anyconnect-eap", by_password),
+    ] {
+        if has(method) && asked && users.is_empty() {
+            notes.warning(
+                &methods.place,
+                format!("names `{word}`, but there is no [[user]], so nobody can log in with it"),
+                "add a [[user]]; `causeway user hash` prints the password line",
+            );
+        }
     }
     if !has(AuthMethod::EapMschapv2)
+        && !has(AuthMethod::AnyconnectEap)
         && let Some(user) = users.first()
     {
-        notes.warning(&user.place, "is not used", "add \"eap-mschapv2\" to auth.methods, or remove the user");
+        notes.warning(
+            &user.place,
+            "is not used",
+            "add \"eap-mschapv2\" or \"anyconnect-eap\" to auth.methods, or remove the user",
+        );
+    }
+    for user in users {
+        let (Some(nt_hash), Some(hash)) = (&user.password_nt_hash, &user.password_hash) else { continue };
+        if nt_hash.value.is_none() && hash.value.is_none() {
+            notes.mistake(
+                &nt_hash.place,
+                "is missing",
+                "add it under [[user]]; `causeway user hash` prints the line",
+            );
+        } else if nt_hash.value.is_none() && has(AuthMethod::EapMschapv2) {
+            notes.warning(
+                &hash.place,
+                "is of no use to `eap-mschapv2`: this user cannot log in with it",
+                "add `password_nt_hash` if the user shall",
+            );
+        }
     }
 }
 
@@ -182,7 +226,10 @@ fn read_psk_file(path: &Path, place: &Place, notes: &mut Notes<'_>) -> Option<Se
 fn warn_if_world_readable_secrets(document: &Document, notes: &mut Notes<'_>) {
     let psk =
         document.psks.iter().find_map(|p| p.secret.as_ref().filter(|s| s.value.is_some()).map(|s| &s.place));
-    let user = document.users.iter().find_map(|u| u.password_nt_hash.as_ref().map(|h| &h.place));
+    let user = document.users.iter().find_map(|u| {
+        let nt_hash = u.password_nt_hash.as_ref().filter(|h| h.value.is_some()).map(|h| &h.place);
+        nt_hash.or(u.password_hash.as_ref().filter(|h| h.value.is_some()).map(|h| &h.place))
+    });
     if let (Some(place), Ok(metadata)) = (psk.or(user), std::fs::metadata(notes.file())) {
         let file = notes.file();
         warn_if_world_readable(file, &metadata, place, notes);

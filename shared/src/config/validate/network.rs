@@ -41,6 +41,8 @@ pub(super) fn pool(raw: RawPool) -> Option<Pool> {
     Some(Pool {
         name: raw.name?.value,
         range: raw.range?.value,
+        first: raw.first?.value,
+        last: raw.last?.value,
         dns: raw.dns?.value,
         subnets: raw.subnets?.value,
     })
@@ -170,19 +172,13 @@ fn check_pools(pools: &[RawPool], ports: &[RawPort], notes: &mut Notes<'_>) {
     }
     for (i, pool) in pools.iter().enumerate() {
         if let Some(dns) = &pool.dns {
-            no_duplicates(dns, |server| server.to_string(), notes);
-            for server in dns.value.iter().filter(|server| !usable(**server)) {
-                notes.mistake(
-                    &dns.place,
-                    format!("{server} cannot be a DNS server"),
-                    "use a unicast address",
-                );
-            }
+            check_dns(&dns.value, &dns.place, notes);
         }
         if let Some(subnets) = &pool.subnets {
-            no_duplicates(subnets, |subnet| subnet.to_string(), notes);
+            no_duplicates(&subnets.value, &subnets.place, |subnet| subnet.to_string(), notes);
         }
         let Some(range) = &pool.range else { continue };
+        check_bounds(pool, range.value, notes);
         if !(MIN_POOL_LENGTH..=MAX_POOL_LENGTH).contains(&range.value.length) {
             notes.mistake(
                 &range.place,
@@ -225,6 +221,42 @@ fn check_pools(pools: &[RawPool], ports: &[RawPort], notes: &mut Notes<'_>) {
             }
         }
     }
+}
+
+/// That `first` and `last` lie inside the range, in this order.
+fn check_bounds(pool: &RawPool, range: Ipv4Prefix, notes: &mut Notes<'_>) {
+    let (Some(first), Some(last)) = (&pool.first, &pool.last) else { return };
+    for bound in [first, last] {
+        if let Some(address) = bound.value.filter(|address| !range.contains(*address)) {
+            notes.mistake(
+                &bound.place,
+                format!("{address} is not in {range}"),
+                "use an address of `range`, or widen it",
+            );
+        }
+    }
+    if let (Some(from), Some(to)) = (first.value, last.value)
+        && from > to
+    {
+        notes.mistake(&last.place, format!("{to} comes before {from}"), "swap `first` and `last`");
+    }
+}
+
+/// Each DNS server once, and each a host.
+pub(super) fn check_dns(servers: &[Ipv4Addr], place: &Place, notes: &mut Notes<'_>) {
+    no_duplicates(servers, place, |server| server.to_string(), notes);
+    for server in servers.iter().filter(|server| !usable(**server)) {
+        notes.mistake(place, format!("{server} cannot be a DNS server"), "use a unicast address");
+    }
+}
+
+/// Whether a pool gives out this address.
+pub(super) fn gives_out(pool: &RawPool, address: Ipv4Addr) -> bool {
+    let bound = |at: &Option<At<Option<Ipv4Addr>>>| at.as_ref().and_then(|at| at.value);
+    let Some(range) = pool.range.as_ref().map(|range| range.value) else { return true };
+    range.contains(address)
+        && bound(&pool.first).map_or(address > range.address, |first| address >= first)
+        && bound(&pool.last).map_or(address < range.last(), |last| address <= last)
 }
 
 fn subnet(address: &InterfaceAddress) -> Option<Ipv4Prefix> {

@@ -24,7 +24,7 @@ pub(super) fn check_ike(ike: &RawIke, checks: &Checks<'_>, notes: &mut Notes<'_>
                 "name at least one proposal, or remove the key for the default",
             );
         }
-        no_duplicates(proposals, |p| format!("`{p}`"), notes);
+        no_duplicates(&proposals.value, &proposals.place, |p| format!("`{p}`"), notes);
         for text in &proposals.value {
             let checked = match checks.ike_proposal {
                 Some(check) => {
@@ -61,7 +61,7 @@ pub(super) fn check_esp(esp: &RawEsp, notes: &mut Notes<'_>) {
                 "name at least one suite, or remove the key for the default",
             );
         }
-        no_duplicates(suites, |suite| format!("`{suite}`"), notes);
+        no_duplicates(&suites.value, &suites.place, |suite| format!("`{suite}`"), notes);
     }
     zero_or_at_least(&esp.rekey_secs, MIN_REKEY_SECS, notes);
     zero_or_at_least(&esp.rekey_bytes, MIN_REKEY_BYTES, notes);
@@ -98,7 +98,7 @@ pub(super) fn esp(raw: RawEsp) -> Option<Esp> {
     })
 }
 
-fn zero_or_at_least(at: &Option<At<u64>>, least: u64, notes: &mut Notes<'_>) {
+pub(super) fn zero_or_at_least(at: &Option<At<u64>>, least: u64, notes: &mut Notes<'_>) {
     if let Some(at) = at
         && at.value > 0
         && at.value < least
