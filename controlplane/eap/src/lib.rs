@@ -7,6 +7,7 @@
 //! Nak. [`EapPeer`] is the client's side, for tests and the load generator. A user counts as logged in only with an
 //! [`Authenticated`] in hand, and only a method that verified the peer's proof makes one.
 
+pub mod anyconnect;
 pub mod mschapv2;
 mod outcome;
 pub mod packet;
