@@ -11,3 +11,4 @@ pub mod pool;
 pub mod sessions;
 pub mod setup;
 pub mod slots;
+pub mod store;
