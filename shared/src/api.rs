@@ -127,6 +127,13 @@ pub struct SessionList {
     pub next_page_token: Option<String>,
 }
 
+/// `DELETE /v1/sessions`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Cleared {
+    /// Sessions that are being ended.
+    pub cleared: u64,
+}
+
 /// One counter with its meaning.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Counter {

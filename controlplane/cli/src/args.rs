@@ -1,5 +1,7 @@
 //! The command line, declared once: help texts, parser and shell completions come from here.
 
+pub(crate) mod crypto;
+
 use std::path::PathBuf;
 
 use causeway_shared::config::DEFAULT_PATH;
@@ -26,6 +28,8 @@ pub(crate) enum Command {
     Show(Show),
     /// End a session: its client gets an IKE delete and its address is free again.
     Clear(Clear),
+    /// Log single sessions in more detail while running, or export their keys.
+    Debug(crypto::Debug),
     /// Give a session new keys now.
     Rekey(Rekey),
     /// Help with local users.
@@ -122,6 +126,9 @@ pub(crate) enum What {
     },
     /// Whether all is well; exit code 1 if not.
     Health,
+    /// Sessions and SAs as operators of IOS know them.
+    #[command(subcommand)]
+    Crypto(crypto::ShowCrypto),
 }
 
 #[derive(Debug, Args)]
@@ -139,6 +146,9 @@ pub(crate) enum ClearWhat {
         /// Its id, as `show sessions` lists it.
         id: String,
     },
+    /// End sessions as operators of IOS know it.
+    #[command(subcommand)]
+    Crypto(crypto::ClearCrypto),
 }
 
 #[derive(Debug, Args)]

@@ -4,6 +4,7 @@
 mod args;
 mod client;
 mod config_command;
+mod debug;
 pub mod exit;
 mod launch;
 mod run;
@@ -74,6 +75,7 @@ fn execute(args: impl Iterator<Item = OsString>, build: Build, out: &mut dyn Wri
         }
         Command::Show(show) => show::show(&show, out),
         Command::Clear(clear) => show::clear(&clear, out),
+        Command::Debug(debug) => debug::debug(&debug, out),
         Command::Rekey(rekey) => show::rekey(&rekey, out),
         Command::User(UserCommand::Hash) => user::hash(out),
         Command::Version => {

@@ -244,6 +244,187 @@ fn sessions_are_cleared_and_rekeyed() {
 }
 
 #[test]
+fn crypto_sessions_are_shown_over_all_pages_and_as_one_json() {
+    let page = |id: &str, next: Option<&str>| {
+        let list = SessionList {
+            sessions: vec![session(id, "alice")],
+            total: 2,
+            next_page_token: next.map(str::to_owned),
+        };
+        (200, json(&list))
+    };
+    for (words, lines) in [
+        (
+            &["session"][..],
+            &[
+                "Crypto session current status",
+                "Session status: UP-ACTIVE",
+                "Session ID: s1",
+                "Session ID: s2",
+            ][..],
+        ),
+        (
+            &["session", "detail"],
+            &["R - IKE Auto Reconnect", "Phase1_id: alice@example.com", "Session ID: s2", "Uptime: 03:07:00"],
+        ),
+        (
+            &["ikev2", "session"],
+            &["IPv4 Crypto IKEv2 Session", "Session-id:s2, Status:UP-ACTIVE, IKE count:1, CHILD count:1"],
+        ),
+        (
+            &["ikev2", "session", "detailed"],
+            &[
+                "Remote id: alice@example.com",
+                "ESP spi in/out: 0xC0FFEE01/0xBADCAFE",
+                "Assigned host addr: 10.99.0.7",
+            ],
+        ),
+        (&["ikev2", "session", "detail"], &["Remote id: alice@example.com"]),
+        (&["ikev2", "sa"], &["IPv4 Crypto IKEv2 SA", "Life/Active Time: 0/11220 sec"]),
+        (&["ikev2", "sa", "detailed"], &["IPv4 Crypto IKEv2 SA", "Initiator of SA : No"]),
+    ] {
+        let api = Api::new(vec![page("s1", Some("t")), page("s2", None)]);
+        let (code, out, error) = api.run(&[&["show", "crypto"], words].concat());
+        assert_eq!(code, Some(0), "{error}");
+        assert_eq!(api.asked(), "GET /v1/sessions?limit=1000");
+        assert_eq!(api.asked(), "GET /v1/sessions?limit=1000&page_token=t");
+        for line in lines {
+            assert!(out.lines().any(|l| l.trim() == *line), "`{line}` is not in\n{out}");
+        }
+        let api = Api::new(vec![page("s1", Some("t")), page("s2", None)]);
+        let (code, out, _) = api.run(&[&["show", "crypto", "--json"], words].concat());
+        assert_eq!(code, Some(0));
+        let list: SessionList = serde_json::from_str(&out).unwrap();
+        assert_eq!(list.sessions, [session("s1", "alice"), session("s2", "alice")]);
+    }
+}
+
+#[test]
+fn reconnect_statistics_are_shown() {
+    let body = r#"{"total_incoming":3,"success":1,"failed":2,"active_capable":4,"inactive_capable":5}"#;
+    let api = Api::new(vec![(200, body.into()), (200, body.into()), (200, body.into())]);
+    let words = ["show", "crypto", "ikev2", "stats", "reconnect"];
+    let (code, out, _) = api.run(&words);
+    assert_eq!((code, api.asked()), (Some(0), "GET /v1/stats/reconnect".into()));
+    let expected = [
+        "Total incoming reconnect connection: 3",
+        "Success reconnect connection: 1",
+        "Failed reconnect connection: 2",
+        "Reconnect capable active session count: 4",
+        "Reconnect capable inactive session count: 5",
+    ];
+    assert_eq!(out.lines().collect::<Vec<_>>(), expected);
+    let (_, out, _) = api.run(&[&words[..], &["detail"]].concat());
+    assert!(out.lines().any(|line| line.contains("reconnect.enabled is not set")), "{out}");
+    let (_, out, _) = api.run(&[&words[..], &["--json"]].concat());
+    assert_eq!(out, format!("{body}\n"));
+}
+
+#[test]
+fn crypto_sessions_are_cleared_as_named_and_never_by_accident() {
+    for (words, answer, request, told) in [
+        (&["s1"][..], (202, ""), "DELETE /v1/sessions/s1", "1 session is being ended"),
+        (
+            &["s1", "--inactive"],
+            (204, ""),
+            "DELETE /v1/sessions/s1?state=inactive",
+            "1 session is being ended",
+        ),
+        (
+            &["all"],
+            (202, r#"{"cleared":2}"#),
+            "DELETE /v1/sessions?state=active",
+            "2 sessions are being ended",
+        ),
+        (
+            &["remote", "192.0.2.1"],
+            (202, r#"{"cleared":1}"#),
+            "DELETE /v1/sessions?state=active&peer=192.0.2.1",
+            "1 session is being ended",
+        ),
+        (
+            &["--inactive", "--json"],
+            (202, r#"{"cleared":3}"#),
+            "DELETE /v1/sessions?state=inactive",
+            r#"{"cleared":3}"#,
+        ),
+    ] {
+        let api = Api::new(vec![(answer.0, answer.1.into())]);
+        let (code, out, error) = api.run(&[&["clear", "crypto", "session"], words].concat());
+        assert_eq!((code, api.asked().as_str(), out.trim()), (Some(0), request, told), "{error}");
+    }
+    for words in [&[][..], &["remote"], &["remote", "nowhere"], &["a", "b"]] {
+        let output = run(&[&["clear", "crypto", "session"], words].concat());
+        assert_eq!(output.status.code(), Some(2), "{words:?}: {}", stderr(&output));
+    }
+}
+
+#[test]
+fn debug_conditions_and_topics_are_set_and_shown() {
+    let condition = r#"{"id":7,"for":{"match":"peer-ipv4","value":"192.0.2.1"},"expires_in_secs":3600}"#;
+    let state = format!(r#"{{"conditions":[{condition}],"topics":["error"],"lines":1234,"suppressed":0}}"#);
+    let api = Api::new(vec![
+        (201, condition.into()),
+        (200, state.clone()),
+        (200, state.clone()),
+        (200, state.clone()),
+        (204, String::new()),
+    ]);
+    let debug = |words: &str| {
+        api.run(&[&["debug", "crypto"], &words.split_whitespace().collect::<Vec<_>>()[..]].concat())
+    };
+    let (code, out, error) = debug("condition peer ipv4 192.0.2.1 --secs 3600");
+    assert_eq!((code, out.as_str()), (Some(0), "condition 7: peer ipv4 192.0.2.1, for 1h 00m\n"), "{error}");
+    assert_eq!(
+        api.asked(),
+        r#"POST /v1/debug/conditions {"for":{"match":"peer-ipv4","value":"192.0.2.1"},"secs":3600,"until_reset":false}"#
+    );
+    let (code, out, error) = debug("ikev2 packet");
+    assert_eq!(code, Some(0), "{error}");
+    assert_eq!(api.asked(), "GET /v1/debug/conditions");
+    assert_eq!(api.asked(), r#"POST /v1/debug/topics {"topics":["packet","error"]}"#, "what is on stays on");
+    assert!(out.contains("crypto ikev2: error") && out.contains("1 234 lines logged"), "{out}");
+    let (code, out, _) = debug("show --json");
+    assert_eq!((code, out), (Some(0), format!("{state}\n")));
+    assert_eq!(api.asked(), "GET /v1/debug/conditions");
+    assert_eq!(debug("condition reset").0, Some(0));
+    assert_eq!(api.asked(), "DELETE /v1/debug/conditions");
+    for words in [
+        "condition username u --secs 5 --until-reset",
+        "condition peer ipv4 x",
+        "condition session s --secs 0",
+    ] {
+        assert_eq!(debug(words).0, Some(2), "{words}");
+    }
+}
+
+#[test]
+fn exported_keys_are_files_for_their_owner_only() {
+    use std::os::unix::fs::PermissionsExt;
+    let directory = Directory::new();
+    let target = directory.0.join("keys/s1");
+    let body = r#"{"ikev2_decryption_table":["a,b"],"esp_sa":["c","d"]}"#;
+    let problem = Problem {
+        kind: "/problems/not-allowed".into(),
+        title: "Not allowed".into(),
+        status: 403,
+        detail: "set management.allow_key_export".into(),
+    };
+    let api = Api::new(vec![(200, body.into()), (403, json(&problem))]);
+    let words = ["debug", "export-keys", "--session", "s1", "-o", target.to_str().unwrap()];
+    let (code, _, error) = api.run(&words);
+    assert_eq!((code, api.asked().as_str()), (Some(0), "POST /v1/sessions/s1/keys"), "{error}");
+    for (name, content) in [("ikev2_decryption_table", "a,b\n"), ("esp_sa", "c\nd\n")] {
+        let file = target.join(name);
+        assert_eq!(std::fs::read_to_string(&file).unwrap(), content);
+        assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+    let (code, _, error) = api.run(&words);
+    assert_eq!(code, Some(1));
+    assert!(error.contains("management.allow_key_export"), "{error}");
+}
+
+#[test]
 fn problems_of_the_api_are_told_in_its_words() {
     let problem = Problem {
         kind: "/problems/no-such-session".into(),

@@ -1,10 +1,12 @@
 //! `causeway show`, `clear` and `rekey`: answers of the management API as tables for people, or as they are for programs.
 
+mod clear;
 mod counters;
+mod crypto;
 mod health;
 mod session;
 mod sessions;
-mod units;
+pub(crate) mod units;
 
 use std::io::Write;
 
@@ -14,7 +16,9 @@ use tabled::builder::Builder;
 use tabled::settings::object::Columns;
 use tabled::settings::{Alignment, Padding, Style};
 
-use crate::args::{Clear, ClearWhat, Rekey, RekeyWhat, Sa, Show, What};
+pub(crate) use clear::clear;
+
+use crate::args::{Rekey, RekeyWhat, Sa, Show, What};
 use crate::client::{Client, escape};
 use crate::exit::{Exit, Failure};
 
@@ -49,15 +53,8 @@ pub(crate) fn show(show: &Show, out: &mut dyn Write) -> Result<Exit, Failure> {
             };
             Ok(if health.status == "ok" { Exit::Ok } else { Exit::No })
         }
+        What::Crypto(what) => crypto::show(&client, what, show.json, out),
     }
-}
-
-/// Ends what was named.
-pub(crate) fn clear(clear: &Clear, out: &mut dyn Write) -> Result<Exit, Failure> {
-    let ClearWhat::Session { id } = &clear.what;
-    Client::new(&clear.api)?.request(Method::DELETE, &session_path(id), None)?;
-    writeln!(out, "session {} is being ended", units::printable(id))?;
-    Ok(Exit::Ok)
 }
 
 /// Gives what was named new keys.
@@ -74,12 +71,12 @@ pub(crate) fn rekey(rekey: &Rekey, out: &mut dyn Write) -> Result<Exit, Failure>
     Ok(Exit::Ok)
 }
 
-fn session_path(id: &str) -> String {
+pub(crate) fn session_path(id: &str) -> String {
     format!("/v1/sessions/{}", escape(id))
 }
 
 /// Prints a body exactly as it came; a line end is added so that it does not run into the prompt.
-fn raw(body: &[u8], out: &mut dyn Write) -> Result<Exit, Failure> {
+pub(crate) fn raw(body: &[u8], out: &mut dyn Write) -> Result<Exit, Failure> {
     out.write_all(body)?;
     if body.last() != Some(&b'\n') {
         writeln!(out)?;
@@ -87,7 +84,7 @@ fn raw(body: &[u8], out: &mut dyn Write) -> Result<Exit, Failure> {
     Ok(Exit::Ok)
 }
 
-fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Failure> {
+pub(crate) fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Failure> {
     serde_json::from_slice(body)
         .map_err(|e| Failure::Answer(format!("the API's answer is not understood: {e}")))
 }

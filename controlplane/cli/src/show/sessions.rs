@@ -10,10 +10,10 @@ use crate::client::{Client, escape};
 use crate::exit::{Exit, Failure};
 
 /// Most pages of one listing; a server that never ends must not keep the command running.
-const MAX_PAGES: usize = 10_000;
+pub(super) const MAX_PAGES: usize = 10_000;
 
 /// Sessions asked for at once when a table is made: the API's largest page.
-const TABLE_PAGE: u32 = 1000;
+pub(super) const TABLE_PAGE: u32 = 1000;
 
 /// Which sessions.
 #[derive(Clone, Copy)]

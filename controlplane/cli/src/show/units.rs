@@ -1,7 +1,7 @@
 //! Numbers for people: durations, octets, and text from outside made safe for a terminal.
 
 /// Seconds in the two largest units, e.g. `3h 07m`.
-pub(super) fn duration(secs: u64) -> String {
+pub(crate) fn duration(secs: u64) -> String {
     let (days, hours, minutes, seconds) = (secs / 86_400, secs / 3600 % 24, secs / 60 % 60, secs % 60);
     match (days, hours, minutes) {
         (0, 0, 0) => format!("{seconds}s"),
@@ -26,7 +26,7 @@ pub(super) fn octets(octets: u64) -> String {
 }
 
 /// A number with a space between thousands.
-pub(super) fn grouped(number: u64) -> String {
+pub(crate) fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut out = String::with_capacity(digits.len().saturating_mul(4) / 3);
     for (i, digit) in digits.chars().enumerate() {
@@ -39,7 +39,7 @@ pub(super) fn grouped(number: u64) -> String {
 }
 
 /// Text that a client chose: control characters (which could drive the operator's terminal) become `?`.
-pub(super) fn printable(text: &str) -> String {
+pub(crate) fn printable(text: &str) -> String {
     let hostile = |c: char| {
         // Bidirectional overrides reorder what is shown around them.
         c.is_control()
