@@ -233,6 +233,9 @@ section! {
     RawManagement = "management".table() {
         /// Unix socket of the API.
         socket: Option<PathBuf> = optional("`api.sock` in `gateway.run_directory`").sketch(r#""/run/causeway/api.sock""#);
+        /// Whether the API gives out the keys of sessions, for Wireshark (`causeway debug export-keys`). Whoever may use the
+        /// socket can then read every client's traffic; each export is logged with who asked for it.
+        allow_key_export: bool = default("false");
     }
 }
 

@@ -226,6 +226,8 @@ pub struct Pool {
 pub struct Management {
     /// Unix socket of the API.
     pub socket: PathBuf,
+    /// Whether the API gives out the keys of sessions.
+    pub allow_key_export: bool,
 }
 
 /// Logs.

@@ -83,6 +83,7 @@ fn a_good_file_becomes_typed_values_and_defaults() {
     assert_eq!(config.pools[0].subnets[0].to_string(), "10.0.0.0/8");
     assert_eq!(config.users[0].nt_hash.as_ref().unwrap().0[..3], [0x00, 0x11, 0x22]);
     assert_eq!(config.management.socket, PathBuf::from("/run/causeway/api.sock"));
+    assert!(!config.management.allow_key_export, "keys stay inside unless the operator says otherwise");
     assert!(!config.log.json);
 }
 

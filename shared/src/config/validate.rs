@@ -76,7 +76,7 @@ pub(super) fn validate(document: Document, checks: &Checks<'_>, notes: &mut Note
         users,
         aaa,
         store,
-        management: _,
+        management,
         log,
     } = document;
     let run_directory = gateway.run_directory?.value;
@@ -123,7 +123,7 @@ pub(super) fn validate(document: Document, checks: &Checks<'_>, notes: &mut Note
         users: users.into_iter().map(access::user).collect::<Option<_>>()?,
         aaa: access::aaa(aaa)?,
         store: access::store(store, &run_directory)?,
-        management: Management { socket: socket? },
+        management: Management { socket: socket?, allow_key_export: management.allow_key_export?.value },
         log: Log { filter: log.filter?.value, json: log.json?.value },
     })
 }
