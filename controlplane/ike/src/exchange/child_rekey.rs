@@ -64,10 +64,12 @@ impl ChildRekey {
         }
     }
 
-    /// Whether its answer named this SPI of packets to the peer, for a Child SA that is not installed yet.
+    /// Whether a Child SA that is not installed yet has, or may have, this SPI of packets to the peer.
     pub(crate) fn makes(&self, outbound_spi: u32) -> bool {
         match &self.step {
-            Step::Generating { .. } | Step::Sent { .. } => false,
+            Step::Generating { .. } => false,
+            // The answer that names it may be under way.
+            Step::Sent { .. } => true,
             Step::Deriving { answer, .. } => answer.choice.peer_spi == outbound_spi,
             Step::Installing { child, .. } => child.outbound_spi == outbound_spi,
         }
@@ -182,6 +184,7 @@ impl Established {
         rekey: ChildRekey,
         message: Result<Message, IkeError>,
     ) -> Result<Flow, IkeError> {
+        let made = message.as_ref().is_ok_and(|message| message.error_notify().is_none());
         let read = match message {
             Ok(message) => self.read_child_answer(&rekey, &message),
             Err(_) => Err(Refusal::Other),
@@ -209,7 +212,13 @@ impl Established {
                     self.drop_child(cx, old);
                 }
             }
-            Err(_) => self.abandon_child_rekey(cx, rekey),
+            Err(_) => {
+                // The peer has the new SA, but we have no use for it: the old one may be gone after a collision.
+                if made {
+                    self.add_task(Task::WithdrawChild(rekey.new_spi));
+                }
+                self.abandon_child_rekey(cx, rekey);
+            }
         }
         Ok(Flow::Stay)
     }
