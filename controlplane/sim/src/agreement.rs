@@ -18,7 +18,8 @@ pub fn check_client(client: &Client, gateway: &Gateway) -> Result<(), String> {
         return Err(format!("it waits for an answer ({:?})", client.phase()));
     }
     let Some(spis) = client.ike_spis() else { return Ok(()) };
-    let session = session_of(spis, gateway).ok_or(format!("the gateway does not have its IKE SA {spis:x?}"))?;
+    let session =
+        session_of(spis, gateway).ok_or(format!("the gateway does not have its IKE SA {spis:x?}"))?;
     for child in client.children() {
         let sa = gateway.plane.sas().get(&child.outbound_spi);
         let sa = sa.ok_or(format!("it has {:08x}, the gateway has not", child.outbound_spi))?;
@@ -67,7 +68,8 @@ pub fn check_gateway(clients: &[Client], gateway: &Gateway) -> Result<u64, Strin
     }
     let remains = gateway.remains();
     let leases = gateway.sessions().values().filter(|session| session.facts.lease.is_some()).count();
-    if (remains.leases, remains.conversations, remains.jobs) != (leases, 0, 0) || remains.spis != remains.children
+    if (remains.leases, remains.conversations, remains.jobs) != (leases, 0, 0)
+        || remains.spis != remains.children
     {
         return Err(format!("the gateway holds more than its sessions need: {remains:?}"));
     }

@@ -177,3 +177,86 @@ impl Default for Plane {
         Plane::new()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use causeway_ike::api::{Secret, SessionId, UdpPorts};
+
+    use super::*;
+
+    const CLIENT: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 7);
+    const INNER: Ipv4Addr = Ipv4Addr::new(10, 99, 0, 7);
+
+    fn install(inbound_spi: u32, key: u8) -> ChildInstall {
+        ChildInstall {
+            session: SessionId(1),
+            inbound_spi,
+            outbound_spi: 77,
+            suite: "aes256gcm16".parse().unwrap(),
+            esn: false,
+            inbound_keymat: Secret::new(vec![key; 36]),
+            outbound_keymat: Secret::new(vec![key + 1; 36]),
+            path: EspPath {
+                local: Ipv4Addr::new(192, 0, 2, 1),
+                peer: CLIENT,
+                udp: Some(UdpPorts { local: 4500, peer: 4500 }),
+            },
+            peer_inner: INNER,
+            local_selectors: vec![],
+            peer_selectors: vec![],
+            outbound_selected: true,
+        }
+    }
+
+    #[test]
+    fn every_broken_rule_is_noted() {
+        let remove = |inbound_spi| ChildCommand::Remove { inbound_spi };
+        type Act = fn(&mut Plane, u32);
+        let table: [(&str, Act); 6] = [
+            ("installed twice", |plane, spi| plane.install(install(spi, 9))),
+            ("key of another SA", |plane, spi| plane.install(install(spi + 1, 1))),
+            ("same key in both directions", |plane, spi| {
+                let same = Secret::new(vec![5; 36]);
+                let (inbound_keymat, outbound_keymat) = (same.clone(), same);
+                plane.install(ChildInstall { inbound_keymat, outbound_keymat, ..install(spi + 1, 9) });
+            }),
+            ("given back while installed", |plane, spi| plane.free(0, spi)),
+            ("not in use", |plane, spi| plane.free(0, spi + 1)),
+            ("selected but is not installed", |plane, spi| {
+                plane.command(0, ChildCommand::SelectOutbound { inbound_spi: spi + 1 });
+            }),
+        ];
+        for (words, act) in table {
+            let mut plane = Plane::new();
+            let spi = plane.allocate(0, 3).unwrap();
+            plane.install(install(spi, 1));
+            assert_eq!(plane.faults(), [""; 0]);
+            act(&mut plane, spi);
+            assert!(plane.faults()[0].contains(words), "{words}: {:?}", plane.faults());
+        }
+        let mut plane = Plane::new();
+        let spi = plane.allocate(0, 3).unwrap();
+        plane.install(install(spi, 1));
+        plane.command(0, remove(spi));
+        assert_eq!((plane.faults().len(), plane.sas().len(), plane.spis_in_use()), (0, 0, 0));
+        plane.command(0, remove(spi));
+        assert!(plane.faults()[0].contains("removed but is not installed"));
+    }
+
+    #[test]
+    fn packets_are_opened_by_spi_and_key_and_moves_are_told() {
+        let mut plane = Plane::new();
+        let spi = plane.allocate(0, 3).unwrap();
+        plane.install(install(spi, 1));
+        let esp = |spi, key| Esp { spi, key: Secret::new(vec![key; 36]) };
+        let (home, moved) = (SocketAddrV4::new(CLIENT, 4500), SocketAddrV4::new(CLIENT, 9999));
+        assert_eq!(plane.receive(1, home, &esp(spi + 1, 1)).0, Verdict::UnknownSpi);
+        assert_eq!(plane.receive(1, home, &esp(spi, 2)).0, Verdict::WrongKey);
+        let first = plane.receive(1, home, &esp(spi, 1));
+        assert_eq!(first, (Verdict::Accepted, vec![DataPlaneEvent::FirstInbound { inbound_spi: spi }]));
+        let (peer, peer_port) = (CLIENT, Some(9999));
+        let told = vec![DataPlaneEvent::PeerMoved { inbound_spi: spi, peer, peer_port }];
+        assert_eq!(plane.receive(2, moved, &esp(spi, 1)), (Verdict::Accepted, told));
+        assert_eq!(plane.send_to(INNER).unwrap().0, moved);
+    }
+}

@@ -15,6 +15,7 @@ use causeway_ike::wire::{
 use super::child::ChildRekey;
 use super::link::{Link, Received, Tick};
 use super::rekey::IkeRekey;
+use super::rogue;
 use super::{Child, ClientConfig, End, Shared, State, Wish, header_of};
 
 /// Replaced IKE SAs that are remembered, to answer repeated requests.
@@ -46,9 +47,13 @@ pub(super) struct IkeSa {
 pub(super) enum Pending {
     RekeyChild(Box<ChildRekey>),
     RekeyIke(Box<IkeRekey>),
-    DeleteChild { inbound_spi: u32 },
+    DeleteChild {
+        inbound_spi: u32,
+    },
     DeleteIke,
     Liveness,
+    /// Nonsense; the answer may be anything.
+    Mischief,
 }
 
 /// What is to be done when no request is outstanding.
@@ -227,6 +232,14 @@ impl Established {
             match task {
                 Task::Wish(Wish::RekeyChild) => self.start_child_rekey(now_ms, config, shared),
                 Task::Wish(Wish::RekeyIke) => self.start_ike_rekey(now_ms, config, shared),
+                Task::Wish(Wish::Mischief) => {
+                    let (exchange, first, plaintext) = rogue::mischief(config, shared);
+                    let link = &mut self.current.link;
+                    let datagrams =
+                        link.rogue_request(now_ms, exchange, (first, &plaintext), &mut shared.rng);
+                    shared.send_all(datagrams);
+                    self.current.pending = Some(Pending::Mischief);
+                }
                 Task::Wish(Wish::Liveness) => self.inform(now_ms, vec![], Pending::Liveness, shared),
                 Task::Wish(Wish::Delete) => {
                     self.inform(now_ms, vec![Payload::Delete(Delete::Ike)], Pending::DeleteIke, shared);
@@ -353,7 +366,7 @@ impl Established {
             Some(Pending::RekeyIke(rekey)) => self.ike_rekeyed(now_ms, *rekey, answer, config, shared),
             Some(Pending::DeleteChild { inbound_spi }) => self.remove_child(inbound_spi),
             Some(Pending::DeleteIke) => return State::Gone(End::Deleted),
-            Some(Pending::Liveness) | None => {}
+            Some(Pending::Liveness | Pending::Mischief) | None => {}
         }
         if shared.faults.is_empty() { self.go_on(now_ms, config, shared) } else { State::Gone(End::Fault) }
     }

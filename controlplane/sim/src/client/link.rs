@@ -4,7 +4,9 @@
 //! apart from the gateway's code on purpose: the two share the codec, not the rules.
 
 use causeway_ike::crypto::{IkeKeys, Role, SkOpener, SkSealer};
-use causeway_ike::wire::{ExchangeType, Header, IkeSpi, Incoming, Message, Payload, Reassembly};
+use causeway_ike::wire::{
+    ExchangeType, HEADER_LEN, Header, IkeSpi, Incoming, Message, Payload, PayloadType, Reassembly,
+};
 
 use crate::rng::Rng;
 
@@ -14,6 +16,13 @@ const FRAGMENT_OCTETS: usize = 1200;
 const RETRANSMIT_MS: u64 = 800;
 /// Retransmissions before the gateway is given up.
 const RETRANSMIT_TRIES: u32 = 7;
+
+/// Generic header of the SK payload.
+const SK_HEADER_OCTETS: usize = 4;
+/// IKE 2.0.
+const VERSION: u8 = 0x20;
+/// Flag of the original initiator's messages.
+const FLAG_INITIATOR: u8 = 0x08;
 
 /// An IKE SA.
 pub(super) struct Link {
@@ -131,6 +140,32 @@ impl Link {
         let id = self.next_request;
         self.next_request += 1;
         let datagrams = self.seal(exchange, false, id, payloads, rng);
+        self.outstanding = Some(Outstanding::new(now_ms, id, exchange, datagrams.clone()));
+        datagrams
+    }
+
+    /// Seals octets that are no payloads, as a request. There must be no other.
+    pub(super) fn rogue_request(
+        &mut self,
+        now_ms: u64,
+        exchange: ExchangeType,
+        (first_payload, plaintext): (u8, &[u8]),
+        rng: &mut Rng,
+    ) -> Vec<Vec<u8>> {
+        let id = self.next_request;
+        self.next_request += 1;
+        let sk_octets = (SK_HEADER_OCTETS + self.sealer.sealed_len(plaintext.len())) as u16;
+        let flags = if self.role == Role::Initiator { FLAG_INITIATOR } else { 0 };
+        let mut datagram = [self.initiator_spi.to_bytes(), self.responder_spi.to_bytes()].concat();
+        datagram.extend_from_slice(&[PayloadType::Sk.number(), VERSION, exchange.number(), flags]);
+        datagram.extend_from_slice(&id.to_be_bytes());
+        datagram.extend_from_slice(&(u32::from(sk_octets) + HEADER_LEN as u32).to_be_bytes());
+        datagram.extend_from_slice(&[first_payload, 0]);
+        datagram.extend_from_slice(&sk_octets.to_be_bytes());
+        if let Err(error) = self.sealer.seal(&mut datagram, plaintext, rng) {
+            unreachable!("a client's message cannot be sealed: {error}");
+        }
+        let datagrams = vec![datagram];
         self.outstanding = Some(Outstanding::new(now_ms, id, exchange, datagrams.clone()));
         datagrams
     }

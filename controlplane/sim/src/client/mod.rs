@@ -9,6 +9,7 @@ mod established;
 mod handshake;
 mod link;
 mod rekey;
+mod rogue;
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::rc::Rc;
@@ -85,6 +86,8 @@ pub enum Wish {
     Liveness,
     /// Good-bye.
     Delete,
+    /// To see what the gateway makes of nonsense under good keys.
+    Mischief,
 }
 
 /// Where a client stands.

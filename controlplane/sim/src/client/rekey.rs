@@ -107,7 +107,7 @@ impl Established {
         let busy = match &self.current.pending {
             Some(Pending::RekeyIke(rekey)) => rekey.rival.is_some(),
             Some(Pending::RekeyChild(_) | Pending::DeleteChild { .. } | Pending::DeleteIke) => true,
-            Some(Pending::Liveness) | None => false,
+            Some(Pending::Liveness | Pending::Mischief) | None => false,
         };
         if busy {
             return self.refuse(header, NotifyType::TemporaryFailure, shared);
