@@ -3,6 +3,7 @@
 //! Enters: connections of operators and of the `causeway` command. Leaves: what [`routes`] answers. Connections, header
 //! sizes, bodies and times are bounded, so that a client can neither stall IKE nor eat the memory.
 
+mod bulk;
 pub mod problem;
 pub mod routes;
 pub mod socket;

@@ -18,6 +18,10 @@ pub enum ApiError {
     MethodNotAllowed,
     /// The session does not exist (any more).
     NoSuchSession(String),
+    /// The request is understood and refused.
+    NotAllowed(String),
+    /// A table is full; the remedy.
+    Full(String),
     /// The query string is not usable.
     BadQuery(String),
     /// The body is not usable; the status says in which way.
@@ -50,6 +54,10 @@ impl ApiError {
                 StatusCode::NOT_FOUND,
                 format!("There is no session `{id}`, or no more; `GET /v1/sessions` lists them."),
             ),
+            ApiError::NotAllowed(detail) => {
+                ("not-allowed", "Not allowed", StatusCode::FORBIDDEN, detail.clone())
+            }
+            ApiError::Full(detail) => ("full", "No room", StatusCode::CONFLICT, detail.clone()),
             ApiError::BadQuery(detail) => {
                 ("bad-query", "Query not understood", StatusCode::BAD_REQUEST, detail.clone())
             }

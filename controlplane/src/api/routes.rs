@@ -13,11 +13,12 @@ use axum::http::{StatusCode, Uri};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use causeway_shared::api::{Counters, Health, Session, SessionList};
+use causeway_shared::api::{Counters, Health, ReconnectStats, Session, SessionList};
 use serde::Deserialize;
 
+use super::bulk;
 use super::problem::ApiError;
-use crate::driver::{DriverHandle, Rekey, Request as Ask};
+use crate::driver::{DriverHandle, InactiveQuery, Rekey, Request as Ask};
 use crate::sessions::Record;
 
 /// Sessions of a page when the client names no limit.
@@ -32,9 +33,10 @@ pub const HANDLER_DEADLINE: Duration = Duration::from_secs(10);
 /// The router.
 pub fn router(driver: DriverHandle) -> Router {
     Router::new()
-        .route("/v1/sessions", get(list_sessions))
+        .route("/v1/sessions", get(list_sessions).delete(bulk::delete_sessions))
         .route("/v1/sessions/{id}", get(get_session).delete(delete_session))
         .route("/v1/sessions/{id}/rekey", post(rekey_session))
+        .route("/v1/stats/reconnect", get(reconnect_stats))
         .route("/v1/counters", get(counters))
         .route("/v1/health", get(health))
         .method_not_allowed_fallback(async || ApiError::MethodNotAllowed)
@@ -51,16 +53,33 @@ struct ListQuery {
     limit: Option<usize>,
     page_token: Option<String>,
     user: Option<String>,
+    #[serde(default)]
+    state: ListState,
+}
+
+/// Which of the two tables of sessions.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum ListState {
+    /// Those with an IKE SA.
+    #[default]
+    Active,
+    /// Those that wait for their client.
+    Inactive,
 }
 
 async fn list_sessions(
     State(driver): State<DriverHandle>,
     query: Result<Query<ListQuery>, QueryRejection>,
-) -> Result<Json<SessionList>, ApiError> {
+) -> Result<Response, ApiError> {
     let Query(query) = query.map_err(|rejection| ApiError::BadQuery(rejection.body_text()))?;
     let limit = query.limit.unwrap_or(DEFAULT_PAGE);
     if !(1..=MAX_PAGE).contains(&limit) {
         return Err(ApiError::BadQuery(format!("`limit` must be from 1 to {MAX_PAGE}.")));
+    }
+    if query.state == ListState::Inactive {
+        let query = InactiveQuery { after: query.page_token, limit, user: query.user };
+        return Ok(Json(driver.ask(|answer| Ask::Inactive(query, answer)).await?).into_response());
     }
     let after = query.page_token.as_deref().map(parse_page_token).transpose()?;
     let snapshot = driver.ask(Ask::Snapshot).await?;
@@ -75,7 +94,7 @@ async fn list_sessions(
     page.truncate(limit);
     let next_page_token = page.last().filter(|_| more).map(|record| record.id().to_string());
     let sessions = with_traffic(&driver, &page).await?;
-    Ok(Json(SessionList { sessions, total: total as u64, next_page_token }))
+    Ok(Json(SessionList { sessions, total: total as u64, next_page_token }).into_response())
 }
 
 async fn get_session(
@@ -88,11 +107,25 @@ async fn get_session(
     with_traffic(&driver, &[record]).await?.pop().map(Json).ok_or_else(missing)
 }
 
+/// Query of `DELETE /v1/sessions/{id}`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DeleteQuery {
+    #[serde(default)]
+    state: ListState,
+}
+
 async fn delete_session(
     State(driver): State<DriverHandle>,
     Path(id): Path<String>,
+    query: Result<Query<DeleteQuery>, QueryRejection>,
 ) -> Result<StatusCode, ApiError> {
+    let Query(query) = query.map_err(|rejection| ApiError::BadQuery(rejection.body_text()))?;
     let missing = || ApiError::NoSuchSession(id.clone());
+    if query.state == ListState::Inactive {
+        let forgotten = driver.ask(|answer| Ask::DeleteInactive(Some(id.clone()), answer)).await?;
+        return (forgotten > 0).then_some(StatusCode::NO_CONTENT).ok_or_else(missing);
+    }
     let number = id.parse().map_err(|_| missing())?;
     let found = driver.ask(|answer| Ask::Delete(number, answer)).await?;
     // The client is being told; the session is gone when it has answered or was given up.
@@ -128,6 +161,10 @@ async fn rekey_session(
     let number = id.parse().map_err(|_| missing())?;
     let found = driver.ask(|answer| Ask::Rekey(number, what, answer)).await?;
     found.then_some(StatusCode::ACCEPTED).ok_or_else(missing)
+}
+
+async fn reconnect_stats(State(driver): State<DriverHandle>) -> Result<Json<ReconnectStats>, ApiError> {
+    Ok(Json(driver.ask(Ask::Reconnect).await?))
 }
 
 async fn counters(State(driver): State<DriverHandle>) -> Result<Json<Counters>, ApiError> {

@@ -1,6 +1,6 @@
 //! Answers to the API's questions, made between two IKE messages.
 
-use causeway_shared::api::{Counter, Counters, Health, PoolUse};
+use causeway_shared::api::{Counter, Counters, Health, InactiveSessionList, PoolUse, ReconnectStats};
 use causeway_shared::counters::{Drop, Flow};
 
 use super::core::Core;
@@ -25,6 +25,13 @@ impl<L: Link> Core<L> {
             Request::Counters(sender) => drop(sender.send(self.counters())),
             Request::Health(sender) => drop(sender.send(self.health())),
             Request::Delete(session, sender) => drop(sender.send(self.delete(session))),
+            Request::DeleteMany(sessions, sender) => {
+                let begun = sessions.into_iter().filter(|session| self.delete(*session)).count();
+                let _ = sender.send(begun as u64);
+            }
+            Request::Inactive(_, sender) => drop(sender.send(InactiveSessionList::default())),
+            Request::DeleteInactive(_, sender) => drop(sender.send(0)),
+            Request::Reconnect(sender) => drop(sender.send(ReconnectStats::default())),
             Request::Rekey(session, what, sender) => drop(sender.send(self.rekey(session, what))),
         }
     }

@@ -16,7 +16,7 @@ pub use self::core::{Core, Services};
 pub use convert::NotInstallable;
 pub use jobs::{MAX_JOBS, PublicKeyPool};
 pub use request::{
-    DriverHandle, NoAnswer, REQUEST_DEADLINE, REQUEST_QUEUE, Rekey, Request, TrafficAnswer, request_queue,
+    DriverHandle, InactiveQuery, NoAnswer, REQUEST_DEADLINE, REQUEST_QUEUE, Rekey, Request, TrafficAnswer, request_queue,
 };
 
 use std::time::Duration;

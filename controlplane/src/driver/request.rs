@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use causeway_shared::api::{Counters, Health};
+use causeway_shared::api::{Counters, Health, InactiveSessionList, ReconnectStats};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::sessions::{SaTraffic, Snapshot};
@@ -30,8 +30,27 @@ pub enum Request {
     Health(oneshot::Sender<Health>),
     /// Begin the deletion of a session. The answer says whether there is one.
     Delete(u64, oneshot::Sender<bool>),
+    /// Begin the deletion of these sessions. The answer says how many there are.
+    DeleteMany(Vec<u64>, oneshot::Sender<u64>),
+    /// A page of the sessions that wait for their client.
+    Inactive(InactiveQuery, oneshot::Sender<InactiveSessionList>),
+    /// Forget a session that waits for its client, or all of them. The answer says how many there were.
+    DeleteInactive(Option<String>, oneshot::Sender<u64>),
+    /// What became of attempts to come back.
+    Reconnect(oneshot::Sender<ReconnectStats>),
     /// Begin a rekey. The answer says whether there is such a session.
     Rekey(u64, Rekey, oneshot::Sender<bool>),
+}
+
+/// Which sessions that wait for their client.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct InactiveQuery {
+    /// Those after this id; all without one.
+    pub after: Option<String>,
+    /// Most of the answer.
+    pub limit: usize,
+    /// Only of this user.
+    pub user: Option<String>,
 }
 
 /// The figures of the Child SAs asked for.

@@ -59,6 +59,11 @@ impl Record {
         &self.facts.user
     }
 
+    /// The peer's outer address.
+    pub fn peer(&self) -> Ipv4Addr {
+        self.facts.peer
+    }
+
     /// The inner address, if it has one.
     pub fn inner_address(&self) -> Option<Ipv4Addr> {
         self.facts.lease.as_ref().map(|lease| lease.address)

@@ -1,6 +1,6 @@
 //! What the API answers to requests that are wrong in some way: always an RFC 9457 problem.
 
-use causeway_shared::api::Problem;
+use causeway_shared::api::{Cleared, InactiveSessionList, Problem, ReconnectStats};
 
 use crate::gateway::Gateway;
 use crate::http;
@@ -24,6 +24,12 @@ fn every_error_is_a_problem_with_its_kind_and_remedy() {
         ("GET", "/v1/sessions?limit=many", None, 400, "bad-query"),
         ("GET", "/v1/sessions?sort=user", None, 400, "bad-query"),
         ("GET", "/v1/sessions?page_token=%2e%2e", None, 400, "bad-query"),
+        ("GET", "/v1/sessions?state=asleep", None, 400, "bad-query"),
+        ("DELETE", "/v1/sessions", None, 400, "bad-query"),
+        ("DELETE", "/v1/sessions?state=inactive&peer=127.0.0.1", None, 400, "bad-query"),
+        ("DELETE", "/v1/sessions?state=active&peer=nowhere", None, 400, "bad-query"),
+        ("DELETE", "/v1/sessions/7?state=inactive", None, 404, "no-such-session"),
+        ("POST", "/v1/stats/reconnect", None, 405, "method-not-allowed"),
         ("POST", rekey, Some(r#"{"what":"ike"}"#), 404, "no-such-session"),
         ("POST", rekey, Some("{"), 400, "bad-body"),
         ("POST", rekey, Some("{}"), 422, "bad-body"),
@@ -40,9 +46,20 @@ fn every_error_is_a_problem_with_its_kind_and_remedy() {
         assert!(!problem.title.is_empty() && !problem.detail.is_empty());
         if status == 405 {
             let allow = answer.header_value("allow").unwrap();
-            assert!(allow.contains(if path.ends_with('7') { "DELETE" } else { "GET" }), "{allow}");
+            assert!(allow.contains(if path.ends_with('7') { "DELETE" } else { "GET" }), "{path}: {allow}");
         }
     }
+}
+
+#[test]
+fn a_gateway_without_reconnect_has_no_inactive_sessions() {
+    let gateway = Gateway::start("inactive", "");
+    let list: InactiveSessionList = http::get(&gateway.api, "/v1/sessions?state=inactive&limit=5");
+    assert_eq!(list, InactiveSessionList::default());
+    let stats: ReconnectStats = http::get(&gateway.api, "/v1/stats/reconnect");
+    assert_eq!((stats.enabled, stats.total_incoming, stats.inactive_capable), (false, 0, 0));
+    let answer = http::request(&gateway.api, "DELETE", "/v1/sessions?state=inactive", None);
+    assert_eq!((answer.status, answer.json::<Cleared>()), (202, Cleared { cleared: 0 }));
 }
 
 #[test]

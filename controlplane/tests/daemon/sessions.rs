@@ -1,7 +1,7 @@
 //! Logins, rekeys and ends, as clients and the operator see them.
 
 use causeway_ike::testing::Notable;
-use causeway_shared::api::{Session, SessionState};
+use causeway_shared::api::{Cleared, Session, SessionState};
 
 use crate::client::Client;
 use crate::gateway::{Gateway, PASSWORD, USER};
@@ -101,6 +101,26 @@ fn pages_and_filters_show_every_session_once() {
     assert_eq!(seen, (0..7).map(|number| format!("c{number}.example")).collect::<Vec<_>>());
     let filtered: causeway_shared::api::SessionList = http::get(&gateway.api, "/v1/sessions?user=c4.example");
     assert_eq!((filtered.total, filtered.sessions.len()), (1, 1));
+}
+
+#[test]
+fn many_sessions_are_deleted_by_a_filter() {
+    let gateway = Gateway::start("bulk", "");
+    let mut clients: Vec<_> =
+        (0..3).map(|number| Client::psk(&gateway, &format!("c{number}.example")).connect()).collect();
+    let delete = |filter: &str| {
+        let answer = http::request(&gateway.api, "DELETE", &format!("/v1/sessions?{filter}"), None);
+        assert_eq!(answer.status, 202, "{answer:?}");
+        answer.json::<Cleared>().cleared
+    };
+    assert_eq!(delete("state=active&peer=192.0.2.77"), 0);
+    assert_eq!(gateway.sessions().total, 3);
+    assert_eq!(delete("state=active&peer=127.0.0.1"), 3);
+    for client in &mut clients {
+        client.until_seen(&Notable::Down);
+    }
+    gateway.until("no session", |gateway| gateway.sessions().total == 0);
+    assert_eq!(delete("state=active"), 0);
 }
 
 #[test]
