@@ -8,9 +8,13 @@
 //! [`server`] and [`peer`] (when it is said) · [`pkcs7`] (certificate chains).
 
 mod api;
+mod forms;
 pub mod framing;
 pub mod message;
+pub mod peer;
 pub mod pkcs7;
+pub mod server;
+mod state;
 pub mod xml;
 
 pub use api::{
@@ -18,3 +22,15 @@ pub use api::{
     DiscardReason, FailureReason, Input, Login, MacAddress, Note, Password, PasswordQuestion,
     PasswordVerdict, ProfileManifest, ServerConfig, Step,
 };
+pub use peer::{
+    AnyConnectPeer, ClientCertificate, FormAnswers, PeerConfig, PeerFailure, PeerInput, PeerStep,
+};
+pub use server::AnyConnectServer;
+
+/// IDi data of every first login (not of a reconnect); the user's name travels in the form.
+pub const CLIENT_IDENTITY: &[u8; 20] = b"*$AnyConnectClient$*";
+/// Name of the method, as operators see it.
+pub const METHOD: &str = "anyconnect-eap";
+
+#[cfg(test)]
+mod dialogues;

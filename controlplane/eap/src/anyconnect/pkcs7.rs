@@ -137,3 +137,78 @@ fn tlv(tag: Tag, content: &[u8]) -> Result<Vec<u8>, Pkcs7Error> {
     let encoded = AnyRef::new(tag, content).and_then(|any| any.to_der());
     encoded.map_err(|_| Pkcs7Error::TooLong)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    // Made by OpenSSL: a CA, a certificate it issued, and both as `openssl crl2pkcs7 -nocrl` writes them.
+    const CA: &[u8] = include_bytes!("testdata/ca.der");
+    const LEAF: &[u8] = include_bytes!("testdata/leaf.der");
+    const CA_FIRST: &[u8] = include_bytes!("testdata/ca-first.p7b");
+    const LEAF_FIRST: &[u8] = include_bytes!("testdata/leaf-first.p7b");
+
+    #[test]
+    fn openssl_writes_what_is_read_and_the_own_certificate_comes_first() {
+        for octets in [CA_FIRST, LEAF_FIRST] {
+            assert_eq!(parse(octets).unwrap(), [LEAF, CA]);
+        }
+    }
+
+    #[test]
+    fn what_is_written_is_what_openssl_writes() {
+        assert_eq!(write(&[LEAF.to_vec(), CA.to_vec()]).unwrap(), LEAF_FIRST);
+        assert_eq!(write(&[CA.to_vec(), LEAF.to_vec()]).unwrap(), CA_FIRST);
+    }
+
+    #[test]
+    fn without_a_single_own_certificate_the_order_stays() {
+        for chain in [vec![LEAF.to_vec(), LEAF.to_vec()], vec![CA.to_vec()], vec![LEAF.to_vec()]] {
+            assert_eq!(parse(&write(&chain).unwrap()).unwrap(), chain);
+        }
+        let odd = vec![vec![0x30, 0], CA.to_vec(), LEAF.to_vec()];
+        assert_eq!(parse(&write(&odd).unwrap()).unwrap(), odd);
+    }
+
+    #[test]
+    fn refuses_what_is_no_chain() {
+        let chain = |count| vec![CA.to_vec(); count];
+        assert_eq!(write(&[]), Err(Pkcs7Error::Empty));
+        assert_eq!(parse(&write(&chain(MAX_CERTIFICATES)).unwrap()).unwrap().len(), MAX_CERTIFICATES);
+        assert_eq!(write(&chain(MAX_CERTIFICATES + 1)), Err(Pkcs7Error::TooMany));
+        for (octets, expected) in [
+            (LEAF, Pkcs7Error::Malformed),
+            (&[], Pkcs7Error::Malformed),
+            (&LEAF_FIRST[..LEAF_FIRST.len() - 1], Pkcs7Error::Malformed),
+            (&[LEAF_FIRST, &[0]].concat(), Pkcs7Error::Malformed),
+            (&shell(&[]), Pkcs7Error::Malformed),
+            (&shell(&tlv(CONTEXT_0, &[]).unwrap()), Pkcs7Error::Empty),
+            (&shell(&tlv(Tag::Set, &[]).unwrap()), Pkcs7Error::Empty),
+            (&shell(&tlv(CONTEXT_0, &[2, 1, 1]).unwrap()), Pkcs7Error::Malformed),
+            (&shell(&tlv(CONTEXT_0, &chain(MAX_CERTIFICATES + 1).concat()).unwrap()), Pkcs7Error::TooMany),
+        ] {
+            assert_eq!(parse(octets), Err(expected), "{octets:02x?}");
+        }
+    }
+
+    /// SignedData with `rest` after the content.
+    fn shell(rest: &[u8]) -> Vec<u8> {
+        let content = tlv(Tag::Sequence, &DATA.to_der().unwrap()).unwrap();
+        let parts = [&[2, 1, 1, 0x31, 0][..], &content, rest].concat();
+        let signed_data = tlv(CONTEXT_0, &tlv(Tag::Sequence, &parts).unwrap()).unwrap();
+        tlv(Tag::Sequence, &[SIGNED_DATA.to_der().unwrap(), signed_data].concat()).unwrap()
+    }
+
+    proptest! {
+        #[test]
+        fn a_damaged_chain_is_read_or_refused(at in 0..LEAF_FIRST.len(), with: u8, cut in 0..LEAF_FIRST.len()) {
+            let mut octets = LEAF_FIRST.to_vec();
+            octets[at] = with;
+            let _ = parse(&octets);
+            octets.truncate(cut);
+            prop_assert!(parse(&octets).is_err());
+        }
+    }
+}

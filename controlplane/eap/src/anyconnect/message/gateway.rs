@@ -37,7 +37,7 @@ pub enum Ask {
     /// Sign with a certificate.
     Certificate,
     /// Fill in this form.
-    Form(Form),
+    Form(Box<Form>),
     /// Nothing more: confirm with an empty auth-reply.
     AuthenticationComplete,
 }
@@ -112,7 +112,7 @@ impl AuthRequest {
             (None, Some(auth)) if auth.child("authentication-complete").is_some() => {
                 Ask::AuthenticationComplete
             }
-            (None, Some(auth)) => Ask::Form(Form::read(auth)?),
+            (None, Some(auth)) => Ask::Form(Box::new(Form::read(auth)?)),
             (None, None) => return Err(MessageError::Missing("auth")),
         };
         let request = AuthRequest {

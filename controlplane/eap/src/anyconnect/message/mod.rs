@@ -122,3 +122,6 @@ fn secret(value: &str, name: &'static str) -> Result<Password, MessageError> {
 fn bounded<T>(list: Vec<T>, name: &'static str) -> Result<Vec<T>, MessageError> {
     if list.len() > MAX_LIST { Err(MessageError::TooMany(name)) } else { Ok(list) }
 }
+
+#[cfg(test)]
+mod tests;

@@ -106,3 +106,10 @@ impl<'a> Element<'a> {
 fn is_allowed(character: char) -> bool {
     matches!(character, '\t' | '\n' | '\r' | '\u{20}'..='\u{d7ff}' | '\u{e000}'..='\u{fffd}' | '\u{10000}'..)
 }
+
+/// Whether this can name an element or attribute, within [`MAX_NAME_OCTETS`].
+fn is_name(name: &str) -> bool {
+    let begins = name.chars().next().is_some_and(|first| first.is_alphabetic() || first == '_');
+    let goes_on = name.chars().all(|next| next.is_alphanumeric() || matches!(next, '-' | '_' | '.' | ':'));
+    name.len() <= MAX_NAME_OCTETS && begins && goes_on
+}

@@ -1,27 +1,28 @@
 //! From words to a document.
 //!
-//! Enters: names of ours, values of anybody. Leaves: a well-formed document; every value is escaped so that it is read back
-//! as it was, and a character that XML does not have spoils the whole document rather than the value.
+//! Enters: names and values of anybody. Leaves: a well-formed document; every value is escaped so that it is read back as it
+//! was, and a name or character that XML does not have spoils the whole document rather than the value.
 
-use super::{MAX_DOCUMENT_OCTETS, XmlError, is_allowed};
+use super::{MAX_DOCUMENT_OCTETS, XmlError, is_allowed, is_name};
 
 const DECLARATION: &str = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n";
 
 /// A document in the making.
 pub struct Writer {
     out: String,
-    forbidden: bool,
+    /// The first thing that cannot be written.
+    spoiled: Option<XmlError>,
 }
 
 impl Writer {
     /// Begins with the XML declaration.
     pub fn document() -> Writer {
-        Writer { out: DECLARATION.to_owned(), forbidden: false }
+        Writer { out: DECLARATION.to_owned(), spoiled: None }
     }
 
     /// Begins with nothing: a piece of a document.
     pub fn fragment() -> Writer {
-        Writer { out: String::new(), forbidden: false }
+        Writer { out: String::new(), spoiled: None }
     }
 
     /// An element with whatever `inside` writes within.
@@ -50,10 +51,11 @@ impl Writer {
         self.out.push_str(fragment);
     }
 
-    /// The document. [`XmlError::ForbiddenCharacter`] or [`XmlError::TooLong`] if nobody could read it.
+    /// The document. [`XmlError::ForbiddenCharacter`], [`XmlError::BadName`] or [`XmlError::TooLong`] if nobody could read
+    /// it.
     pub fn finish(self) -> Result<String, XmlError> {
-        if self.forbidden {
-            return Err(XmlError::ForbiddenCharacter);
+        if let Some(error) = self.spoiled {
+            return Err(error);
         }
         if self.out.len() > MAX_DOCUMENT_OCTETS {
             return Err(XmlError::TooLong);
@@ -62,6 +64,9 @@ impl Writer {
     }
 
     fn begin(&mut self, name: &str, attributes: &[(&str, &str)]) {
+        if !is_name(name) || !attributes.iter().all(|(name, _)| is_name(name)) {
+            self.spoil(XmlError::BadName);
+        }
         self.out.push('<');
         self.out.push_str(name);
         for (name, value) in attributes {
@@ -80,6 +85,10 @@ impl Writer {
         }
     }
 
+    fn spoil(&mut self, error: XmlError) {
+        self.spoiled.get_or_insert(error);
+    }
+
     fn escaped(&mut self, text: &str) {
         text.chars().for_each(|character| self.character(character));
     }
@@ -93,7 +102,7 @@ impl Writer {
             // A plain one would be read as a newline.
             '\r' => self.out.push_str("&#13;"),
             other if is_allowed(other) => self.out.push(other),
-            _ => self.forbidden = true,
+            _ => self.spoil(XmlError::ForbiddenCharacter),
         }
     }
 }
@@ -125,6 +134,11 @@ mod tests {
         let mut writer = Writer::document();
         writer.text_element("a", &[], "\u{1}");
         assert_eq!(writer.finish(), Err(XmlError::ForbiddenCharacter));
+        for name in ["", "a b", "a/><b", "1", "a\n"] {
+            let mut writer = Writer::document();
+            writer.empty_element(name, &[]);
+            assert_eq!(writer.finish(), Err(XmlError::BadName));
+        }
         let mut writer = Writer::document();
         writer.text_element("a", &[], &"x".repeat(MAX_DOCUMENT_OCTETS));
         assert_eq!(writer.finish(), Err(XmlError::TooLong));
