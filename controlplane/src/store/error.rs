@@ -42,8 +42,8 @@ pub enum StoreError {
     },
     /// The file is no intact database.
     #[error(
-        "{path} is damaged ({detail}). Put a backup in its place, or start once with store.move_aside = true: the \
-         file is kept beside as {path}.damaged-…, the store starts empty and clients log in anew"
+        "{path} is damaged ({detail}). Put a backup in its place, or create an empty file {path}.move-aside and start \
+         again: the damaged file is kept as {path}.damaged-…, the store starts empty and clients log in anew"
     )]
     Corrupt {
         /// The database.

@@ -7,9 +7,16 @@
 //! which one thread makes one transaction of many requests. RFC 5723 tickets and MOBIKE use the same records:
 //! nothing here knows how a session is resumed, only that it was claimed. docs/store.md draws it.
 
+pub mod clock;
 mod error;
+pub mod handle;
+pub mod memory;
+mod node_key;
 mod record;
 mod secrets;
+pub mod sqlite;
+#[cfg(test)]
+mod tests;
 
 pub use error::StoreError;
 pub use record::{
@@ -76,6 +83,16 @@ pub struct Counts {
     pub resuming: u64,
     /// Waiting for their client.
     pub inactive: u64,
+}
+
+impl Counts {
+    fn of(&mut self, state: StoredState) -> &mut u64 {
+        match state {
+            StoredState::Active => &mut self.active,
+            StoredState::Resuming => &mut self.resuming,
+            StoredState::Inactive { .. } => &mut self.inactive,
+        }
+    }
 }
 
 /// What [`SessionStore::park_all`] did.

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use super::StoreError;
+use super::{Claim, StoreError};
 
 /// Most octets of the merged attributes: a banner, routes and names of one session, in JSON.
 pub const MAX_ATTRIBUTES_OCTETS: usize = 16 * 1024;
@@ -99,6 +99,13 @@ pub enum StoredState {
     },
 }
 
+impl StoredState {
+    /// Whether it waits for its client.
+    pub fn is_inactive(self) -> bool {
+        matches!(self, StoredState::Inactive { .. })
+    }
+}
+
 /// Packets and octets of a whole session, over all its Child SAs so far.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Totals {
@@ -168,6 +175,19 @@ impl SessionRecord {
             check_size(field, octets, most)?;
         }
         check_attributes(&self.attributes)
+    }
+
+    /// Whether it is inactive and its time is over.
+    pub fn is_expired(&self, now: WallSecs) -> bool {
+        matches!(self.state, StoredState::Inactive { expires_at, .. } if expires_at <= now)
+    }
+
+    /// What a won claim makes of it.
+    pub(super) fn claimed(&mut self, claim: &Claim) {
+        self.generation = self.generation.saturating_add(1);
+        self.serial = claim.serial;
+        self.state = StoredState::Resuming;
+        self.resumptions = self.resumptions.saturating_add(1);
     }
 
     /// Its inner addresses.

@@ -1,6 +1,6 @@
 //! A session's secrets: the tokens it is resumed with, and the state of its IKE SA. Wiped when dropped, never printed.
 
-use zeroize::{Zeroize, ZeroizeOnDrop};
+use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 use super::record::check_size;
 use super::{StoreError, WallSecs};
@@ -9,6 +9,9 @@ use super::{StoreError, WallSecs};
 pub const MAX_TOKEN_OCTETS: usize = 256;
 /// Most octets of an IKE SA's state.
 pub const MAX_IKE_STATE_OCTETS: usize = 64 * 1024;
+
+/// Stands in sealed tokens where there is no previous one.
+const NO_PREVIOUS: u64 = u64::MAX;
 
 /// What a client proves that it holds when it resumes a session (the PSK of RFC 7296 §2.15, or a ticket's key).
 #[derive(Clone, Zeroize, ZeroizeOnDrop)]
@@ -84,6 +87,44 @@ impl Tokens {
                 usable_until: rotation.previous_usable_until,
             }),
         }
+    }
+
+    /// As they are sealed: number, end of the previous one's use (all ones for no previous one), length of the current one,
+    /// current one, previous one. Integers are big-endian.
+    pub(super) fn encode(&self) -> Zeroizing<Vec<u8>> {
+        let previous = self.previous.as_ref();
+        let until = previous.map_or(NO_PREVIOUS, |previous| previous.usable_until.0.min(NO_PREVIOUS - 1));
+        let previous = previous.map_or(&[][..], |previous| previous.token.as_bytes());
+        // The full size at once: growing would leave copies behind.
+        let mut octets = Zeroizing::new(Vec::with_capacity(18 + self.current.0.len() + previous.len()));
+        octets.extend_from_slice(&self.generation.to_be_bytes());
+        octets.extend_from_slice(&until.to_be_bytes());
+        // At most MAX_TOKEN_OCTETS.
+        octets.extend_from_slice(&u16::try_from(self.current.0.len()).unwrap_or(u16::MAX).to_be_bytes());
+        octets.extend_from_slice(&self.current.0);
+        octets.extend_from_slice(previous);
+        octets
+    }
+
+    /// Reads what [`Tokens::encode`] wrote; `None` for anything else.
+    pub(super) fn decode(octets: &[u8]) -> Option<Tokens> {
+        let (generation, rest) = octets.split_first_chunk::<8>()?;
+        let (until, rest) = rest.split_first_chunk::<8>()?;
+        let (length, rest) = rest.split_first_chunk::<2>()?;
+        let (current, previous) = rest.split_at_checked(usize::from(u16::from_be_bytes(*length)))?;
+        let previous = match u64::from_be_bytes(*until) {
+            NO_PREVIOUS if previous.is_empty() => None,
+            NO_PREVIOUS => return None,
+            until => {
+                let token = Token::new(previous.to_vec()).ok()?;
+                Some(PreviousToken { token, usable_until: WallSecs(until) })
+            }
+        };
+        Some(Tokens {
+            current: Token::new(current.to_vec()).ok()?,
+            generation: u64::from_be_bytes(*generation),
+            previous,
+        })
     }
 
     /// What they are after the client has shown that it holds number `generation`.
@@ -167,6 +208,24 @@ mod tests {
         let confirmed = tokens.confirmed(3);
         let previous = confirmed.previous.unwrap();
         assert!(!previous.is_usable(WallSecs(0)) && previous.token.matches(&token("a")));
+    }
+
+    #[test]
+    fn tokens_are_read_as_they_were_written_and_nothing_else_is() {
+        let first = Tokens::new(token("first"));
+        let both = first.rotated(&rotation("second", Presented::Current));
+        for tokens in [&first, &both, &both.clone().confirmed(2)] {
+            let octets = tokens.encode();
+            let read = Tokens::decode(&octets).unwrap();
+            assert_eq!(read.encode(), octets);
+            assert_eq!(read.generation, tokens.generation);
+            assert!(read.current.matches(&tokens.current));
+            for cut in 0..octets.len().min(18 + tokens.current.0.len()) {
+                assert!(Tokens::decode(&octets[..cut]).is_none(), "cut at {cut}");
+            }
+        }
+        let until = Tokens::decode(&both.encode()).unwrap().previous.unwrap();
+        assert!(until.usable_until == WallSecs(100) && until.token.matches(&token("first")));
     }
 
     #[test]

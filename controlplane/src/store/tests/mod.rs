@@ -1,0 +1,4 @@
+//! Tests of the stores: their contract, on each of them; and what is special about the disk.
+
+mod contract;
+mod support;
