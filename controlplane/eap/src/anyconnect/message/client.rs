@@ -4,7 +4,7 @@
 
 use super::super::api::Password;
 use super::super::xml::{Element, Writer, XmlError, parse};
-use super::{MessageError, Read, attribute, bounded, child_text, document, field, kind, secret, unknown};
+use super::{MessageError, Read, bounded, child_text, document, field, kind, label, secret, unknown};
 
 /// A message of the client.
 pub enum ClientMessage {
@@ -239,9 +239,9 @@ impl ClientInfo {
         };
         let addresses = listed("mac-address-list", "mac-address")?.into_iter().map(MacAddress::read);
         let methods = listed("capabilities", "auth-method")?;
-        let methods = methods.into_iter().map(|method| field(method.text(), "auth-method"));
+        let methods = methods.into_iter().map(|method| label(method.text(), "auth-method"));
         Ok(ClientInfo {
-            version: child_text(root, "version")?.unwrap_or_default(),
+            version: told(root.child("version").map(Element::text), "version")?,
             device: device.unwrap_or_default(),
             mac_addresses: addresses.collect::<Result<_, _>>()?,
             auth_methods: methods.collect::<Result<_, _>>()?,
@@ -264,12 +264,12 @@ impl ClientInfo {
 impl Device {
     fn read(element: &Element<'_>) -> Result<Device, MessageError> {
         Ok(Device {
-            platform: field(element.text(), "device-id")?,
-            computer_name: attribute(element, "computer-name")?,
-            device_type: attribute(element, "device-type")?,
-            platform_version: attribute(element, "platform-version")?,
-            unique_id: attribute(element, "unique-id")?,
-            unique_id_global: attribute(element, "unique-id-global")?,
+            platform: label(element.text(), "device-id")?,
+            computer_name: told(element.attribute("computer-name"), "computer-name")?,
+            device_type: told(element.attribute("device-type"), "device-type")?,
+            platform_version: told(element.attribute("platform-version"), "platform-version")?,
+            unique_id: told(element.attribute("unique-id"), "unique-id")?,
+            unique_id_global: told(element.attribute("unique-id-global"), "unique-id-global")?,
         })
     }
 
@@ -289,8 +289,13 @@ impl Device {
 impl MacAddress {
     fn read(element: &Element<'_>) -> Result<MacAddress, MessageError> {
         Ok(MacAddress {
-            address: field(element.text(), "mac-address")?,
+            address: label(element.text(), "mac-address")?,
             public_interface: element.attribute("public-interface") == Some("true"),
         })
     }
+}
+
+/// A label that may be missing: empty then.
+fn told(value: Option<&str>, name: &'static str) -> Result<String, MessageError> {
+    label(value.unwrap_or_default(), name)
 }

@@ -99,6 +99,13 @@ fn field(value: &str, name: &'static str) -> Result<String, MessageError> {
     Ok(value.to_owned())
 }
 
+/// A value of a stranger that will stand in logs and on terminals: control characters are replaced.
+fn label(value: &str, name: &'static str) -> Result<String, MessageError> {
+    let shown =
+        |character: char| if character.is_control() { char::REPLACEMENT_CHARACTER } else { character };
+    Ok(field(value, name)?.chars().map(shown).collect())
+}
+
 /// An attribute to keep; empty if it is not there.
 fn attribute(element: &Element<'_>, name: &'static str) -> Result<String, MessageError> {
     field(element.attribute(name).unwrap_or_default(), name)
