@@ -8,6 +8,7 @@ pub mod daemon;
 pub mod driver;
 pub mod link;
 pub mod pool;
+pub mod reconnect;
 pub mod sessions;
 pub mod setup;
 pub mod slots;

@@ -1,0 +1,153 @@
+//! Configuration attributes that only Cisco's clients ask for (RFC 7296 §3.15.1, private use).
+//!
+//! Enters: the attributes of a CFG_REQUEST, what the session was granted. Leaves: those of the CFG_REPLY. Nothing is
+//! answered that was not asked for, so a client that knows none of them sees none.
+
+use std::time::Duration;
+
+use causeway_shared::config::ReconnectAttributes;
+
+use crate::store::{DurableId, Token};
+
+/// INTERNAL_DNS_DOMAIN (RFC 8598 §3.1).
+pub const INTERNAL_DNS_DOMAIN: u16 = 25;
+/// Unity: text for the connected client.
+pub const BANNER: u16 = 28_672;
+/// Unity: default domain.
+pub const DEF_DOMAIN: u16 = 28_674;
+/// First type of private use; from here on every attribute is logged, so that one capture settles what it is.
+pub const FIRST_PRIVATE: u16 = 16_384;
+/// Attributes of one request that are logged.
+pub const MAX_PROBED: usize = 64;
+/// Octets of each that are logged.
+pub const MAX_PROBED_OCTETS: usize = 64;
+
+/// An attribute: type and value.
+pub type Attribute = (u16, Vec<u8>);
+
+/// What a session is told to come back with.
+pub struct ReconnectGrant<'a> {
+    /// Its id.
+    pub id: DurableId,
+    /// Its token.
+    pub token: &'a Token,
+    /// How long it waits for its client.
+    pub cleanup: Duration,
+    /// After how much silence it begins to wait.
+    pub dpd_interval: Duration,
+}
+
+/// Whether the client asks for what it needs to come back: an id and a token.
+pub fn wants_reconnect(numbers: &ReconnectAttributes, requested: &[Attribute]) -> bool {
+    is_requested(requested, numbers.session_id) && is_requested(requested, numbers.token)
+}
+
+/// Whether the client asks for this.
+pub fn is_requested(requested: &[Attribute], number: u16) -> bool {
+    requested.iter().any(|(kind, _)| *kind == number)
+}
+
+/// The reconnect attributes of the reply.
+pub fn reconnect_reply(
+    numbers: &ReconnectAttributes,
+    requested: &[Attribute],
+    grant: &ReconnectGrant<'_>,
+) -> Vec<Attribute> {
+    let secs =
+        |interval: Duration| u32::try_from(interval.as_secs()).unwrap_or(u32::MAX).to_be_bytes().to_vec();
+    let all = [
+        (numbers.session_id, grant.id.as_bytes().to_vec()),
+        (numbers.token, grant.token.as_bytes().to_vec()),
+        (numbers.cleanup_interval, secs(grant.cleanup)),
+        (numbers.dpd_interval, secs(grant.dpd_interval)),
+    ];
+    all.into_iter().filter(|(kind, _)| is_requested(requested, *kind)).collect()
+}
+
+/// Domain and banner, for who asks.
+pub fn policy_reply(requested: &[Attribute], domain: Option<&str>, banner: Option<&str>) -> Vec<Attribute> {
+    let texts = [(INTERNAL_DNS_DOMAIN, domain), (DEF_DOMAIN, domain), (BANNER, banner)];
+    texts
+        .into_iter()
+        .filter(|(kind, _)| is_requested(requested, *kind))
+        .filter_map(|(kind, text)| Some((kind, text?.as_bytes().to_vec())))
+        .collect()
+}
+
+/// One line for the log for every private attribute of a request: type, length, the first octets in hex.
+pub fn probe(requested: &[Attribute]) -> impl Iterator<Item = (u16, usize, String)> + '_ {
+    let private = requested.iter().filter(|(kind, _)| *kind >= FIRST_PRIVATE).take(MAX_PROBED);
+    private.map(|(kind, value)| {
+        let hex = value.iter().take(MAX_PROBED_OCTETS).map(|octet| format!("{octet:02x}")).collect();
+        (*kind, value.len(), hex)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LAB: ReconnectAttributes = ReconnectAttributes::LAB;
+
+    fn asked(numbers: &[u16]) -> Vec<Attribute> {
+        numbers.iter().map(|number| (*number, vec![])).collect()
+    }
+
+    #[test]
+    fn only_what_was_asked_for_is_answered() {
+        let token = Token::new(b"T".repeat(64)).unwrap();
+        let id = DurableId::parse(b"rIUHKccDRiUtFTATwq").unwrap();
+        let (cleanup, dpd_interval) = (Duration::from_secs(900), Duration::from_secs(45));
+        let grant = ReconnectGrant { id, token: &token, cleanup, dpd_interval };
+        let id = (LAB.session_id, b"rIUHKccDRiUtFTATwq".to_vec());
+        let token = (LAB.token, b"T".repeat(64));
+        let cleanup = (LAB.cleanup_interval, vec![0, 0, 3, 132]);
+        let interval = (LAB.dpd_interval, vec![0, 0, 0, 45]);
+        for (request, expected) in [
+            (vec![], vec![]),
+            (vec![1, 2, 3, BANNER], vec![]),
+            (vec![1, LAB.token, LAB.session_id], vec![id.clone(), token.clone()]),
+            (vec![LAB.dpd_interval, LAB.cleanup_interval], vec![cleanup, interval]),
+            (vec![LAB.session_data], vec![]),
+        ] {
+            assert_eq!(reconnect_reply(&LAB, &asked(&request), &grant), expected, "{request:?}");
+        }
+    }
+
+    #[test]
+    fn who_asks_for_one_half_only_cannot_come_back() {
+        for (request, wants) in [
+            (vec![LAB.session_id, LAB.token], true),
+            (vec![LAB.session_id], false),
+            (vec![LAB.token], false),
+            (vec![1, 2, 28_672], false),
+        ] {
+            assert_eq!(wants_reconnect(&LAB, &asked(&request)), wants);
+        }
+    }
+
+    #[test]
+    fn domain_and_banner_go_to_who_asks_if_there_are_any() {
+        let reply = |request: &[u16], domain, banner| policy_reply(&asked(request), domain, banner);
+        let all = [INTERNAL_DNS_DOMAIN, BANNER, DEF_DOMAIN];
+        assert_eq!(reply(&all, None, None), []);
+        assert_eq!(reply(&[], Some("x.test"), Some("hi")), []);
+        assert_eq!(
+            reply(&all, Some("x.test"), Some("hi")),
+            [
+                (INTERNAL_DNS_DOMAIN, b"x.test".to_vec()),
+                (DEF_DOMAIN, b"x.test".to_vec()),
+                (BANNER, b"hi".to_vec())
+            ]
+        );
+    }
+
+    #[test]
+    fn private_attributes_are_shown_within_bounds() {
+        let request = [(1, vec![]), (28_711, vec![5, 0x7e]), (16_384, vec![0xaa; 1000])];
+        let lines: Vec<_> = probe(&request).collect();
+        assert_eq!(lines[0], (28_711, 2, "057e".to_owned()));
+        assert_eq!((lines[1].0, lines[1].1, lines[1].2.len()), (16_384, 1000, 2 * MAX_PROBED_OCTETS));
+        assert_eq!(probe(&asked(&[20_000; 1000])).count(), MAX_PROBED);
+    }
+}
