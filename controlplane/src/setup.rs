@@ -10,7 +10,7 @@ use std::sync::Arc;
 use causeway_ike::cert::{Credential, CredentialError, TrustStore};
 use causeway_ike::ident::Identity;
 use causeway_ike::job::Keyring;
-use causeway_ike::policy::{EndpointConfig, IdrMismatch, Lifetimes, Limits, Methods, Timing};
+use causeway_ike::policy::{CiscoPolicy, EndpointConfig, IdrMismatch, Lifetimes, Limits, Methods, Timing};
 use causeway_ike::suite::{EspPolicy, Group};
 use causeway_shared::config::{AuthMethod, Config};
 use zeroize::Zeroizing;
@@ -101,6 +101,8 @@ pub fn endpoint_config(config: &Config, keyring: &Keyring) -> Result<EndpointCon
             eap: allows(AuthMethod::EapMschapv2),
             certificate: allows(AuthMethod::Certificate),
             psk: allows(AuthMethod::Psk),
+            anyconnect_eap: false,
+            resume: false,
         },
         // Clients behind names that we do not know decide by our certificate, as the RFC lets them.
         idr_mismatch: IdrMismatch::AnswerOwn,
@@ -132,6 +134,7 @@ pub fn endpoint_config(config: &Config, keyring: &Keyring) -> Result<EndpointCon
             ..Limits::default()
         },
         fragment_size: config.ike.fragment_size,
+        cisco: CiscoPolicy::default(),
     })
 }
 

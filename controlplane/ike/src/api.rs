@@ -12,6 +12,8 @@
 //! - The other kinds belong to the driver: AAA, address pools, data plane.
 //! - [`Output::Child`] commands are performed in order after the installs that were issued before them.
 
+mod facts;
+
 use std::fmt;
 use std::net::Ipv4Addr;
 
@@ -21,8 +23,10 @@ pub use crate::error::Fault;
 use crate::ident::Identity;
 use crate::job::{PublicKeyJob, PublicKeyResult};
 use crate::policy::Subnet;
-use crate::suite::EspSuite;
-use crate::time::Instant;
+use crate::suite::{EspSuite, Prf};
+pub use facts::{
+    ChildFacts, ClientKind, DownReason, Event, Fragmentation, IkeFacts, IkeSpis, Liveness, SessionFacts, Side,
+};
 
 /// A session: one remote user's IKE SA, its successors after rekeys, and their Child SAs. Never used twice.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -88,6 +92,16 @@ pub enum Operator {
     },
     /// Rekey every Child SA of a session now.
     RekeyChildren(SessionId),
+    /// Forget it at once without a word to the peer, whatever its state: another session of the same client, already
+    /// authenticated, takes its place ([`DownReason::TakenOver`]).
+    Drop(SessionId),
+    /// Ask this session's peer for life in another way than [`Timing`](crate::policy::Timing) has it.
+    SetLiveness {
+        /// Whose.
+        session: SessionId,
+        /// How.
+        liveness: Liveness,
+    },
 }
 
 /// What the data plane reports about one Child SA, named by the SPI of packets to us. Unknown SPIs are ignored.
@@ -160,14 +174,16 @@ pub struct Job {
 pub enum JobKind {
     /// Key exchange, signature or verification: call [`PublicKeyJob::run`]. Answer: [`JobResult::PublicKey`].
     PublicKey(Box<PublicKeyJob>),
-    /// Find the pre-shared key of this identity. Answer: [`JobResult::Psk`].
+    /// Find the shared key of this identity: a pre-shared key, or the token of a session to be resumed, whose id the
+    /// identity's data is (of any ID type). Nothing is believed yet. Answer: [`JobResult::Psk`].
     PskLookup {
         /// IDi.
         identity: Identity,
     },
     /// A step of this session's EAP conversation. Answer: [`JobResult::Eap`].
     Eap(EapStep),
-    /// Lease an inner address. Answer: [`JobResult::Address`].
+    /// Lease an inner address. Only ever asked for a client whose AUTH was verified, so it is also the moment to take
+    /// over a session that the client resumes. Answer: [`JobResult::Address`].
     Address(AddressRequest),
     /// Install a Child SA, inbound at least. Answer: [`JobResult::Installed`]; IKE's own answer to the peer waits
     /// for it, so that no packet of the peer arrives before the SA is there.
@@ -179,8 +195,9 @@ pub enum JobKind {
 pub enum JobResult {
     /// Of [`JobKind::PublicKey`].
     PublicKey(PublicKeyResult),
-    /// Of [`JobKind::PskLookup`]; `None` when the identity has none.
-    Psk(Option<Secret>),
+    /// Of [`JobKind::PskLookup`]; `None` when the identity has none. The client's MAC is then compared with one under a
+    /// random key and refused as a wrong one is, so that identities cannot be told apart.
+    Psk(Option<PskAnswer>),
     /// Of [`JobKind::Eap`].
     Eap(EapOutcome),
     /// Of [`JobKind::Address`].
@@ -199,6 +216,12 @@ pub enum EapStep {
     Start {
         /// IDi: what the client calls itself in IKE (for many clients only an address).
         identity: Identity,
+        /// Which method family the client wants: AnyConnect-EAP, or any standard one.
+        client: ClientKind,
+        /// What an AUTH payload of the client would sign (RFC 7296 §2.15); AnyConnect-EAP has certificates sign it.
+        signed_octets: Vec<u8>,
+        /// The negotiated PRF, whose hash such a signature uses.
+        prf: Prf,
     },
     /// The client's EAP packet, unparsed.
     Response {
@@ -223,8 +246,9 @@ pub enum EapOutcome {
         user: String,
         /// Which method, e.g. `eap-mschapv2`.
         method: &'static str,
-        /// The method's MSK (RFC 3748 §7.10): the key of both final AUTH payloads.
-        msk: Secret,
+        /// The method's MSK (RFC 3748 §7.10): the key of both final AUTH payloads. `None` for a method that makes none:
+        /// SK_pi and SK_pr take its place (RFC 7296 §2.16).
+        msk: Option<Secret>,
     },
     /// The user has not. The conversation is over.
     Failure {
@@ -244,6 +268,54 @@ pub struct AddressRequest {
     pub user: String,
     /// The address that the client would like (CP payload), if it named one.
     pub requested: Option<Ipv4Addr>,
+    /// `psk`, `certificate`, or the EAP method.
+    pub method: String,
+    /// What kind of client it is.
+    pub client: ClientKind,
+    /// Every attribute of the CFG_REQUEST in its order, type (without the reserved bit) and value; at most
+    /// [`MAX_CFG_ATTRIBUTES`](crate::wire::MAX_CFG_ATTRIBUTES).
+    pub attributes: Vec<(u16, Vec<u8>)>,
+    /// The session that the client resumes: its shared key was this session's token.
+    pub resume: Option<Resume>,
+}
+
+/// The shared key of an identity, and what comes with it.
+#[derive(Clone, Debug)]
+pub struct PskAnswer {
+    /// The key.
+    pub key: Secret,
+    /// A key that was in force before and still is (a token whose successor the client may not have got).
+    pub previous_key: Option<Secret>,
+    /// Keys that were in force once; an AUTH under one of them is refused and reported
+    /// ([`Event::TokenReplayed`]). Those after the first [`MAX_BURNT_KEYS`] are ignored.
+    pub burnt_keys: Vec<Secret>,
+    /// How we prove ourselves in turn.
+    pub gateway_auth: GatewayAuth,
+    /// The user behind it; `None` takes the identity as text.
+    pub user: Option<String>,
+    /// The driver's own number of the session that is resumed; it comes back in [`AddressRequest::resume`].
+    pub resume: Option<u64>,
+}
+
+/// Most [`PskAnswer::burnt_keys`] that are compared.
+pub const MAX_BURNT_KEYS: usize = 4;
+
+/// How the gateway proves itself to a client with a shared key.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum GatewayAuth {
+    /// By the same key.
+    Psk,
+    /// By its certificate, as to all others.
+    Certificate,
+}
+
+/// The session that a client has proved to resume.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Resume {
+    /// [`PskAnswer::resume`].
+    pub tag: u64,
+    /// Whether the client used [`PskAnswer::previous_key`]: it has not got the answer that named the newer one.
+    pub previous_key: bool,
 }
 
 /// An inner address and what the client is told with it (RFC 7296 §3.15).
@@ -259,6 +331,8 @@ pub struct Lease {
     pub subnets: Vec<Subnet>,
     /// Name of the pool it came from.
     pub pool: String,
+    /// More attributes of the CFG_REPLY, type and value. One whose type the client did not ask for is not sent.
+    pub attributes: Vec<(u16, Vec<u8>)>,
 }
 
 /// Why there is no address.
@@ -363,200 +437,6 @@ pub enum ChildCommand {
         /// The new path.
         path: EspPath,
     },
-}
-
-/// What the operator is told.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Event {
-    /// Authenticated, address assigned, first Child SA installed (or refused: then a `ChildRefused` follows).
-    SessionUp(Box<SessionFacts>),
-    /// The session's IKE SA was replaced by a new one.
-    IkeRekeyed {
-        /// Whose.
-        session: SessionId,
-        /// SPIs of the new IKE SA.
-        spis: IkeSpis,
-        /// Its suite.
-        suite: String,
-        /// Who asked for it.
-        by: Side,
-    },
-    /// The peer is reached at another address now.
-    PeerMoved {
-        /// Whose.
-        session: SessionId,
-        /// New outer address.
-        peer: Ipv4Addr,
-        /// New port.
-        peer_port: u16,
-    },
-    /// The session is gone, with all its Child SAs and its lease. Only for sessions that were up.
-    SessionDown {
-        /// Which.
-        session: SessionId,
-        /// Why.
-        reason: DownReason,
-    },
-    /// A Child SA carries traffic.
-    ChildUp(Box<ChildFacts>),
-    /// A Child SA is gone.
-    ChildDown {
-        /// Whose.
-        session: SessionId,
-        /// Which.
-        inbound_spi: u32,
-        /// Its successor, after a rekey.
-        replaced_by: Option<u32>,
-    },
-    /// The session is up but got no Child SA.
-    ChildRefused {
-        /// Whose.
-        session: SessionId,
-        /// The notify that the peer was sent.
-        notify: String,
-    },
-    /// A handshake ended without a session.
-    HandshakeFailed {
-        /// Which.
-        session: SessionId,
-        /// The peer's address.
-        peer: Ipv4Addr,
-        /// IDi as text, once known.
-        identity: Option<String>,
-        /// Who is at fault.
-        fault: Fault,
-        /// What happened, in words.
-        reason: String,
-        /// The counter that it went into.
-        counter: crate::counters::IkeCounter,
-    },
-    /// [`Input::Shutdown`] is done: every peer has answered or the deadline has passed.
-    ShutdownComplete {
-        /// Sessions whose peer did not answer.
-        unanswered: usize,
-    },
-}
-
-/// Everything an operator wants to know of a session that came up.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct SessionFacts {
-    /// Which.
-    pub session: SessionId,
-    /// The authenticated user: the EAP user, else the identity as text.
-    pub user: String,
-    /// IDi.
-    pub identity: Identity,
-    /// `psk`, `certificate`, or the EAP method, e.g. `eap-mschapv2`.
-    pub auth_method: String,
-    /// IKE suite, e.g. `aes256gcm16-prfsha384-ecp384`.
-    pub ike_suite: String,
-    /// SPIs of the IKE SA.
-    pub spis: IkeSpis,
-    /// Whether a NAT was detected on either side (RFC 7296 §2.23).
-    pub nat_detected: bool,
-    /// Our address.
-    pub local: Ipv4Addr,
-    /// Our port.
-    pub local_port: u16,
-    /// The peer's outer address.
-    pub peer: Ipv4Addr,
-    /// The peer's outer port.
-    pub peer_port: u16,
-    /// The lease, if the client asked for an address.
-    pub lease: Option<Lease>,
-    /// When the first message of IKE_SA_INIT arrived.
-    pub started_at: Instant,
-    /// When the session came up.
-    pub established_at: Instant,
-}
-
-/// A Child SA as the operator sees it.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct ChildFacts {
-    /// Whose.
-    pub session: SessionId,
-    /// SPI of packets to us.
-    pub inbound_spi: u32,
-    /// SPI of packets to the peer.
-    pub outbound_spi: u32,
-    /// ESP suite; `to_string()` gives e.g. `aes256gcm16`.
-    pub suite: EspSuite,
-    /// Extended sequence numbers.
-    pub esn: bool,
-    /// Outer addresses.
-    pub path: EspPath,
-    /// Selectors of our side.
-    pub local_selectors: Vec<Selector>,
-    /// Selectors of the peer's side.
-    pub peer_selectors: Vec<Selector>,
-    /// The SA that it replaces, after a rekey.
-    pub replaces: Option<u32>,
-    /// When it was installed.
-    pub established_at: Instant,
-}
-
-/// The two SPIs of an IKE SA.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub struct IkeSpis {
-    /// Of the side that began this IKE SA (or its rekey).
-    pub initiator: u64,
-    /// Of the other side.
-    pub responder: u64,
-}
-
-impl fmt::Display for IkeSpis {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:016x}_i {:016x}_r", self.initiator, self.responder)
-    }
-}
-
-/// One of the two ends.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Side {
-    /// We.
-    Local,
-    /// The client.
-    Peer,
-}
-
-/// Why a session ended.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum DownReason {
-    /// The client deleted it.
-    PeerDeleted,
-    /// The operator deleted it.
-    OperatorDeleted,
-    /// The client did not answer our requests.
-    PeerDead,
-    /// The same identity came back with INITIAL_CONTACT (RFC 7296 §2.4).
-    ReplacedByInitialContact,
-    /// The IKE SA reached its hard lifetime.
-    Expired,
-    /// It came up without a Child SA, and none was made since: it is of no use to a client.
-    NoChildSa,
-    /// The client broke the protocol under our keys.
-    PeerMisbehaved,
-    /// We stop.
-    Shutdown,
-    /// A fault of ours (a job failed, a panic was caught).
-    Internal,
-}
-
-impl DownReason {
-    /// A stable name for logs and the API.
-    pub fn name(self) -> &'static str {
-        match self {
-            DownReason::PeerDeleted => "peer-deleted",
-            DownReason::OperatorDeleted => "operator-deleted",
-            DownReason::PeerDead => "peer-dead",
-            DownReason::ReplacedByInitialContact => "replaced-by-initial-contact",
-            DownReason::Expired => "expired",
-            DownReason::NoChildSa => "no-child-sa",
-            DownReason::PeerMisbehaved => "peer-misbehaved",
-            DownReason::Shutdown => "shutdown",
-            DownReason::Internal => "internal",
-        }
-    }
 }
 
 /// Why [`next_wakeup`](crate::Endpoint::next_wakeup) wants to be woken.

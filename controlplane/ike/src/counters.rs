@@ -74,6 +74,8 @@ ike_counters! {
     IkeNoProposal = "ike_no_proposal_chosen", remedy "Compare ike.proposals with what the clients offer.";
     /// Authentications failed: unknown identity, wrong key, signature or password.
     AuthFailed = "ike_auth_failed", remedy "Wrong credentials, or somebody who guesses.";
+    /// Authentications failed: the token of a session was used that is not in force any more.
+    TokensReplayed = "ike_tokens_replayed", remedy "Somebody may have copied a client's token; see the event log.";
     /// Authentications failed: the client's certificate does not hold.
     CertificateRefused = "ike_certificate_refused", remedy "Expired, or not signed by auth.client_ca_file.";
     /// Authentications refused: the method is switched off.

@@ -6,8 +6,8 @@
 use std::collections::HashMap;
 
 use crate::api::{
-    DataPlaneEvent, Datagram, DownReason, Event, Input, JobId, JobResult, Operator, Output, Outputs,
-    SessionId, WakeReason,
+    DataPlaneEvent, Datagram, DownReason, Event, IkeFacts, Input, JobId, JobResult, Operator, Output,
+    Outputs, SessionId, WakeReason,
 };
 use crate::counters::{IkeCounter, IkeCounters};
 use crate::env::Env;
@@ -117,6 +117,14 @@ impl Endpoint {
     /// Everything that is held: sessions in any state, closing and ended-but-answering ones included.
     pub fn sessions(&self) -> usize {
         self.sessions.len()
+    }
+
+    /// The state of a session's IKE SA; `None` unless the session is up.
+    pub fn ike_facts(&self, session: SessionId) -> Option<IkeFacts> {
+        match &self.sessions.get(&session)?.state {
+            State::Established(state) => Some(state.ike_facts()),
+            _ => None,
+        }
     }
 
     /// The name of a session's state, as in `docs/ike.md`.
@@ -244,6 +252,16 @@ impl Endpoint {
         match operator {
             Operator::Delete(session) => self
                 .with_session(call, session, |session, cx| session.delete(cx, DownReason::OperatorDeleted)),
+            Operator::Drop(session) => {
+                let reason = DownReason::TakenOver;
+                self.with_session(call, session, |session, _| Session {
+                    state: State::Ended(reason),
+                    ..session
+                });
+            }
+            Operator::SetLiveness { session, liveness } => {
+                self.with_established(call, session, |state, _| state.set_liveness(liveness));
+            }
             Operator::RekeyIke(session) => {
                 self.with_established(call, session, |state, cx| state.rekey(cx, Task::RekeyIke));
             }

@@ -34,6 +34,8 @@ pub(crate) enum IkeError {
     BadKeyExchange,
     #[error("authentication failed: {0}")]
     Authentication(&'static str),
+    #[error("authentication failed: the token was replaced")]
+    Replayed,
     #[error("client certificate refused: {0}")]
     Certificate(&'static str),
     #[error("authentication method is switched off")]
@@ -105,7 +107,9 @@ impl IkeError {
         use IkeError::*;
         match self {
             Syntax(WireError::TooLong { .. }) | Bug(_) => Fault::Bug,
-            Syntax(_) | BadKeyExchange | Authentication(_) | ChildNotFound => Fault::PeerMisbehaved,
+            Syntax(_) | BadKeyExchange | Authentication(_) | Replayed | ChildNotFound => {
+                Fault::PeerMisbehaved
+            }
             HandshakeTimeout | Certificate(_) | NoIkeProposal | NoEspProposal | InvalidKe(_)
             | TsUnacceptable | PeerGaveUp(_) => Fault::PeerIncompatible,
             MethodOff | IdrMismatch | CpRequired | NoAdditionalSas | Temporary => Fault::LocalPolicy,
@@ -120,7 +124,7 @@ impl IkeError {
             Syntax(error) => error.notify(),
             BadKeyExchange => NotifyType::InvalidSyntax,
             NoIkeProposal | NoEspProposal => NotifyType::NoProposalChosen,
-            HandshakeTimeout | Authentication(_) | Certificate(_) | MethodOff | IdrMismatch
+            HandshakeTimeout | Authentication(_) | Replayed | Certificate(_) | MethodOff | IdrMismatch
             | PeerGaveUp(_) => NotifyType::AuthenticationFailed,
             InvalidKe(_) => NotifyType::InvalidKePayload,
             TsUnacceptable => NotifyType::TsUnacceptable,
@@ -158,6 +162,7 @@ impl IkeError {
             Syntax(_) | BadKeyExchange | ChildNotFound => IkeCounter::PeerMisbehaved,
             NoIkeProposal => IkeCounter::IkeNoProposal,
             Authentication(_) | PeerGaveUp(_) => IkeCounter::AuthFailed,
+            Replayed => IkeCounter::TokensReplayed,
             HandshakeTimeout => IkeCounter::HandshakeTimeout,
             Certificate(_) => IkeCounter::CertificateRefused,
             MethodOff => IkeCounter::MethodRefused,

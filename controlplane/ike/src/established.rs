@@ -7,17 +7,18 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use crate::api::{
-    ChildCommand, DataPlaneEvent, DownReason, Event, JobId, JobResult, Lease, SessionId, WakeReason,
+    ChildCommand, DataPlaneEvent, DownReason, Event, IkeFacts, JobId, JobResult, Lease, Liveness, SessionId,
 };
 use crate::child::{self, Child, ChildRole};
 use crate::counters::IkeCounter;
+use crate::crypto::Role;
 use crate::error::IkeError;
 use crate::exchange::authenticated::Authenticated;
 use crate::exchange::child_rekey::ChildRekey;
 use crate::exchange::closing::{Closing, Farewell};
 use crate::exchange::create_child::PeerCreate;
 use crate::exchange::ike_rekey::{IkeRekey, PeerIkeRekey};
-use crate::sa::{IkeSa, Path, Resent};
+use crate::sa::{IkeSa, Path};
 use crate::state::{Arrival, State};
 use crate::time::Instant;
 use crate::wire::{Delete, ExchangeType, Message, Notify, NotifyType, Payload};
@@ -64,9 +65,16 @@ pub(crate) struct Established {
     pub(crate) tasks: VecDeque<Task>,
     /// When it ends if it has had no Child SA by then. A client keeps such an IKE SA without knowing what for, and one
     /// without a lease will get none.
-    childless_until: Option<Instant>,
-    last_heard: Instant,
-    liveness_at: Option<Instant>,
+    pub(crate) childless_until: Option<Instant>,
+    /// When it was made.
+    pub(crate) sa_established_at: Instant,
+    pub(crate) liveness: Liveness,
+    pub(crate) last_heard: Instant,
+    pub(crate) liveness_at: Option<Instant>,
+    /// Liveness questions of the peer.
+    pub(crate) peer_probes: u64,
+    /// Whether the peer has sent anything since the session came up.
+    confirmed: bool,
 }
 
 /// An IKE SA that the peer made by a rekey.
@@ -154,19 +162,60 @@ impl Established {
             ours: None,
             tasks: VecDeque::new(),
             childless_until: Some(cx.now.plus_millis(CHILDLESS_MS)),
+            sa_established_at: cx.now,
+            liveness: Liveness::of_timing(&cx.world.config.timing),
             last_heard: cx.now,
             liveness_at: None,
+            peer_probes: 0,
+            confirmed: false,
         };
         if let Some(child) = child {
             session.selected = Some(child.inbound_spi);
             session.adopt(cx, child, None);
         }
-        session.schedule_liveness(cx);
+        session.schedule_liveness();
         session
     }
 
     pub(crate) fn note_alive(&mut self, now: Instant) {
         self.last_heard = self.last_heard.max(now);
+    }
+
+    /// The peer has sent something, so it has got the answer that brought the session up.
+    pub(crate) fn confirm(&mut self, cx: &mut Cx<'_>) {
+        if !std::mem::replace(&mut self.confirmed, true) {
+            cx.event(Event::PeerConfirmed { session: self.id });
+        }
+    }
+
+    /// What the operator sees of its IKE SA.
+    pub(crate) fn ike_facts(&self) -> IkeFacts {
+        let path = self.sa.path;
+        let ids = self.sa.message_ids();
+        IkeFacts {
+            session: self.id,
+            spis: self.sa.spis,
+            local_began: self.sa.role == Role::Initiator,
+            suite: self.sa.keys.suite,
+            local: path.local,
+            local_port: path.local_port,
+            peer: path.peer,
+            peer_port: path.peer_port,
+            nat_detected: self.sa.nat.detected(),
+            fragmentation: self.sa.fragmentation,
+            local_next_id: ids.local_next,
+            local_outstanding_id: ids.local_outstanding,
+            peer_next_id: ids.peer_next,
+            peer_outstanding_id: ids.peer_outstanding,
+            queued: self.tasks.len(),
+            liveness: self.liveness,
+            peer_probes: self.peer_probes,
+            last_heard: self.last_heard,
+            established_at: self.sa_established_at,
+            rekey_at: self.sa_rekey_at,
+            expires_at: self.sa_hard_at,
+            child_sas: self.children.values().filter(|child| child.is_current()).count(),
+        }
     }
 
     /// The IKE SA with this SPI of ours, in use or not.
@@ -185,6 +234,7 @@ impl Established {
         arrival: Arrival,
         from: Path,
     ) -> State {
+        self.confirm(cx);
         if self.next.as_ref().is_some_and(|next| next.sa.local_spi() == local_spi)
             && !(arrival.deletes_ike() && matches!(self.ours, Some(Ours::RekeyIke(_))))
         {
@@ -374,7 +424,7 @@ impl Established {
         while self.ours.is_none() && !self.sa.is_waiting() && self.next.is_none() {
             let Some(task) = self.tasks.pop_front() else { return };
             let begun = match task {
-                Task::Liveness => self.send(cx, Vec::new(), Ours::Liveness),
+                Task::Liveness => self.begin_liveness(cx),
                 Task::DeleteChild(spi) => self.begin_child_delete(cx, spi),
                 Task::WithdrawChild(spi) => {
                     let delete = Payload::Delete(Delete::Esp(vec![spi]));
@@ -392,6 +442,13 @@ impl Established {
                 cx.count(error.counter());
             }
         }
+    }
+
+    fn begin_liveness(&mut self, cx: &mut Cx<'_>) -> Result<(), IkeError> {
+        let retry = self.liveness.retry(&cx.world.config.timing);
+        self.sa.request_with(cx, ExchangeType::Informational, Vec::new(), retry)?;
+        self.ours = Some(Ours::Liveness);
+        Ok(())
     }
 
     fn send(&mut self, cx: &mut Cx<'_>, payloads: Vec<Payload>, ours: Ours) -> Result<(), IkeError> {
@@ -514,6 +571,7 @@ impl Established {
             }
             DataPlaneEvent::FirstInbound { inbound_spi } => {
                 self.note_alive(cx.now);
+                self.confirm(cx);
                 if self.takes_over(inbound_spi) {
                     self.select(cx, inbound_spi);
                 }
@@ -568,153 +626,6 @@ impl Established {
             cx.release_ike_spi(id, sa.local_spi());
         }
         Closing::begin(cx, id, newest, reason)
-    }
-
-    pub(crate) fn on_timer(mut self: Box<Self>, cx: &mut Cx<'_>) -> State {
-        match self.sa.on_timer(cx) {
-            Resent::NotDue | Resent::Sent => {}
-            Resent::Exhausted => {
-                cx.count(IkeCounter::PeersDead);
-                return State::Ended(DownReason::PeerDead);
-            }
-        }
-        if self.sa_hard_at.is_some_and(|at| at <= cx.now) {
-            return self.delete(cx, DownReason::Expired);
-        }
-        if self.childless_until.is_some_and(|until| until <= cx.now) && self.working.is_none() {
-            return self.delete(cx, DownReason::NoChildSa);
-        }
-        if self.next.as_ref().is_some_and(|next| next.settle_at <= cx.now) {
-            self.promote_next(cx);
-        }
-        self.old_sas_on_timer(cx);
-        self.children_on_timer(cx);
-        if self.sa_rekey_at.is_some_and(|at| at <= cx.now) {
-            self.sa_rekey_at = Some(cx.now.plus_millis(REKEY_RETRY_MS));
-            self.add_task(Task::RekeyIke);
-        }
-        self.liveness_on_timer(cx);
-        if let Err(error) = self.jobs_on_timer(cx) {
-            cx.count(error.counter());
-            return self.delete(cx, DownReason::Internal);
-        }
-        self.pump(cx);
-        State::Established(self)
-    }
-
-    fn old_sas_on_timer(&mut self, cx: &mut Cx<'_>) {
-        let mut gone = Vec::new();
-        for old in &mut self.old {
-            if old.sa.on_timer(cx) == Resent::Exhausted || (old.until <= cx.now && !old.sa.is_waiting()) {
-                gone.push(old.sa.local_spi());
-            }
-        }
-        gone.into_iter().for_each(|spi| self.forget_old(cx, spi));
-    }
-
-    fn children_on_timer(&mut self, cx: &mut Cx<'_>) {
-        let mut tasks = Vec::new();
-        let mut gone = Vec::new();
-        for child in self.children.values_mut() {
-            let due = |at: Option<Instant>| at.is_some_and(|at| at <= cx.now);
-            match child.role {
-                ChildRole::Lingering { until } if until <= cx.now => gone.push(child.inbound_spi),
-                ChildRole::Lingering { .. } | ChildRole::Deleting => {}
-                _ if due(child.hard_at) => {
-                    child.hard_at = None;
-                    child.rekey_at = None;
-                    tasks.push(Task::DeleteChild(child.inbound_spi));
-                }
-                ChildRole::Active | ChildRole::Successor { .. } if due(child.rekey_at) => {
-                    child.rekey_at = Some(cx.now.plus_millis(REKEY_RETRY_MS));
-                    tasks.push(Task::RekeyChild(child.inbound_spi));
-                }
-                _ => {}
-            }
-        }
-        gone.into_iter().for_each(|spi| self.drop_child(cx, spi));
-        tasks.into_iter().for_each(|task| self.add_task(task));
-    }
-
-    fn schedule_liveness(&mut self, cx: &Cx<'_>) {
-        let interval = cx.world.config.timing.dpd_interval_secs;
-        self.liveness_at = (interval > 0).then(|| self.last_heard.plus_secs(interval));
-    }
-
-    /// Asks whether the peer lives, unless its traffic has just said so.
-    fn liveness_on_timer(&mut self, cx: &mut Cx<'_>) {
-        if self.liveness_at.is_none_or(|at| at > cx.now) {
-            return;
-        }
-        let heard = self.children.keys().filter_map(|spi| cx.env.last_inbound(*spi)).max();
-        self.last_heard = self.last_heard.max(heard.unwrap_or_default()).min(cx.now);
-        self.schedule_liveness(cx);
-        if self.liveness_at.is_some_and(|at| at <= cx.now) {
-            // An outstanding request of any kind asks the same question.
-            if self.ours.is_none() && !self.sa.is_waiting() {
-                self.add_task(Task::Liveness);
-            }
-            let interval = cx.world.config.timing.dpd_interval_secs;
-            self.liveness_at = Some(cx.now.plus_secs(interval));
-        }
-    }
-
-    /// Gives up on jobs whose answer does not come; what they bring later is given back by the ledger.
-    fn jobs_on_timer(&mut self, cx: &mut Cx<'_>) -> Result<(), IkeError> {
-        if let Some(working) = self.working.take_if(|working| working.deadline <= cx.now) {
-            if let PeerRequest::Child(create) = &working.what {
-                cx.release_child(self.id, create.inbound_spi());
-            }
-            self.refuse_kind(cx, working.local_spi, IkeError::Unavailable("job"))?;
-        }
-        let lost = match &self.ours {
-            Some(Ours::RekeyChild(rekey)) => rekey.job_deadline(),
-            Some(Ours::RekeyIke(rekey)) => rekey.job_deadline(),
-            _ => None,
-        };
-        if lost.is_some_and(|deadline| deadline <= cx.now) {
-            match self.ours.take() {
-                Some(Ours::RekeyChild(rekey)) => self.abandon_child_rekey(cx, *rekey),
-                Some(Ours::RekeyIke(rekey)) => self.abandon_ike_rekey(cx, *rekey),
-                _ => {}
-            }
-        }
-        Ok(())
-    }
-
-    pub(crate) fn next_wakeup(&self) -> Option<(Instant, WakeReason)> {
-        let mut wakes: Vec<(Instant, WakeReason)> = Vec::new();
-        let mut add = |at: Option<Instant>, reason| wakes.extend(at.map(|at| (at, reason)));
-        add(self.sa.resend_at(), WakeReason::Retransmit);
-        add(self.sa_rekey_at, WakeReason::Rekey);
-        add(self.sa_hard_at, WakeReason::HardLifetime);
-        add(self.next.as_ref().map(|next| next.settle_at), WakeReason::Linger);
-        add(self.liveness_at, WakeReason::LivenessCheck);
-        add(self.childless_until.filter(|_| self.working.is_none()), WakeReason::Childless);
-        add(self.working.as_ref().map(|working| working.deadline), WakeReason::JobDeadline);
-        match &self.ours {
-            Some(Ours::RekeyChild(rekey)) => add(rekey.job_deadline(), WakeReason::JobDeadline),
-            Some(Ours::RekeyIke(rekey)) => add(rekey.job_deadline(), WakeReason::JobDeadline),
-            _ => {}
-        }
-        for old in &self.old {
-            match old.sa.resend_at() {
-                Some(at) => add(Some(at), WakeReason::Retransmit),
-                None => add(Some(old.until), WakeReason::Linger),
-            }
-        }
-        for child in self.children.values() {
-            match child.role {
-                ChildRole::Lingering { until } => add(Some(until), WakeReason::Linger),
-                ChildRole::Deleting => {}
-                ChildRole::Replaced { .. } => add(child.hard_at, WakeReason::HardLifetime),
-                ChildRole::Active | ChildRole::Successor { .. } => {
-                    add(child.rekey_at, WakeReason::Rekey);
-                    add(child.hard_at, WakeReason::HardLifetime);
-                }
-            }
-        }
-        wakes.into_iter().min()
     }
 }
 

@@ -6,7 +6,7 @@
 use std::fmt;
 
 use crate::cert::{
-    AuthenticationError, CertError, CertUse, Credential, ProvenIdentity, SignError, TrustStore,
+    AuthenticationError, CertError, CertUse, Credential, ProvenIdentity, RsaHash, SignError, TrustStore,
 };
 use crate::crypto::{CryptoError, KePrivate, Random, SharedSecret};
 use crate::ident::Identity;
@@ -49,6 +49,8 @@ pub enum PublicKeyJob {
         octets: Vec<u8>,
         /// SIGNATURE_HASH_ALGORITHMS of the peer; `None` if it sent none (then no RFC 7427 signature may be used).
         peer_hashes: Option<Vec<SignatureHash>>,
+        /// The hash of an RSA signature of method 1.
+        rsa_hash: RsaHash,
     },
     /// Check a client's certificate chain, identity and AUTH signature.
     Verify(Box<VerifyJob>),
@@ -91,9 +93,9 @@ impl PublicKeyJob {
             PublicKeyJob::Derive { private, peer_public } => {
                 PublicKeyResult::Derived(private.derive(&peer_public))
             }
-            PublicKeyJob::Sign { octets, peer_hashes } => {
+            PublicKeyJob::Sign { octets, peer_hashes, rsa_hash } => {
                 PublicKeyResult::Signed(match &keyring.credential {
-                    Some(credential) => credential.sign(&octets, peer_hashes.as_deref()),
+                    Some(credential) => credential.sign_with(&octets, peer_hashes.as_deref(), rsa_hash),
                     None => Err(SignError::NoCommonAlgorithm),
                 })
             }

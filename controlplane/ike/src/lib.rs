@@ -6,6 +6,7 @@
 pub mod api;
 pub mod cert;
 mod child;
+pub mod cisco;
 mod cookie;
 pub mod counters;
 pub mod crypto;

@@ -64,17 +64,40 @@ pub struct EndpointConfig {
     pub limits: Limits,
     /// Octets of an IP packet that carries an IKE fragment (RFC 7383 §2.5.1).
     pub fragment_size: u16,
+    /// What Cisco's clients are offered beyond the standard.
+    pub cisco: CiscoPolicy,
+}
+
+/// What Cisco's clients are offered beyond the standard. A client that does not call itself one sees none of it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct CiscoPolicy {
+    /// Answer a client that announces AnyConnect-EAP with vendor ids of ours.
+    pub vendor_ids: bool,
+    /// Cut long messages in Cisco's way for a client that knows only that.
+    pub fragmentation: bool,
+    /// ID types under which the AnyConnect identity is taken.
+    pub id_types: Vec<u8>,
+}
+
+impl Default for CiscoPolicy {
+    fn default() -> CiscoPolicy {
+        CiscoPolicy { vendor_ids: true, fragmentation: true, id_types: vec![201, 11] }
+    }
 }
 
 /// Client authentication methods that are switched on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Methods {
-    /// EAP, whatever method the driver's AAA speaks.
+    /// EAP for standard clients, whatever method the driver's AAA speaks.
     pub eap: bool,
+    /// AnyConnect-EAP, for clients with the AnyConnect identity.
+    pub anyconnect_eap: bool,
     /// Certificate and signature.
     pub certificate: bool,
     /// Pre-shared key.
     pub psk: bool,
+    /// The token of a session to be resumed, used as a shared key.
+    pub resume: bool,
 }
 
 /// What to do when the client asks for another IDr than ours.

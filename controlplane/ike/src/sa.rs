@@ -6,7 +6,7 @@
 
 use std::net::Ipv4Addr;
 
-use crate::api::{Datagram, IkeSpis};
+use crate::api::{Datagram, Fragmentation, IkeSpis};
 use crate::counters::IkeCounter;
 use crate::crypto::{CryptoError, IkeKeys, Random, Role, SkOpener, SkSealer};
 use crate::env::Env;
@@ -67,7 +67,7 @@ pub(crate) struct IkeSa {
     pub(crate) keys: IkeKeys,
     pub(crate) path: Path,
     pub(crate) nat: Nat,
-    pub(crate) fragmentation: bool,
+    pub(crate) fragmentation: Fragmentation,
     opener: SkOpener,
     sealer: SkSealer,
     inbound: Inbound,
@@ -81,7 +81,7 @@ pub(crate) struct IkeSaParameters {
     pub(crate) keys: IkeKeys,
     pub(crate) path: Path,
     pub(crate) nat: Nat,
-    pub(crate) fragmentation: bool,
+    pub(crate) fragmentation: Fragmentation,
     /// Message ID of the first request expected: 1 after IKE_SA_INIT, 0 after a rekey.
     pub(crate) first_request_id: u32,
 }
@@ -119,9 +119,38 @@ struct Outstanding {
     id: u32,
     exchange: ExchangeType,
     datagrams: Vec<Vec<u8>>,
+    retry: Retry,
+    resend_at: Instant,
+}
+
+/// How a request is sent again.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Retry {
     tries_left: u32,
     interval_ms: u64,
-    resend_at: Instant,
+    doubles: bool,
+}
+
+impl Retry {
+    /// As the operator has it for every request.
+    pub(crate) fn doubling(timing: &Timing) -> Retry {
+        let Timing { retransmit_base_ms, retransmit_tries, .. } = *timing;
+        Retry { tries_left: retransmit_tries, interval_ms: retransmit_base_ms, doubles: true }
+    }
+
+    /// At one pace.
+    pub(crate) fn steady(interval_secs: u64, tries: u32) -> Retry {
+        Retry { tries_left: tries, interval_ms: interval_secs.max(1).saturating_mul(1000), doubles: false }
+    }
+}
+
+/// Where both windows stand.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct MessageIds {
+    pub(crate) local_next: u32,
+    pub(crate) local_outstanding: Option<u32>,
+    pub(crate) peer_next: u32,
+    pub(crate) peer_outstanding: Option<u32>,
 }
 
 /// What a datagram turned out to be.
@@ -178,6 +207,15 @@ impl IkeSa {
         match self.role {
             Role::Initiator => self.spis.initiator,
             Role::Responder => self.spis.responder,
+        }
+    }
+
+    pub(crate) fn message_ids(&self) -> MessageIds {
+        MessageIds {
+            local_next: self.outbound.next_id,
+            local_outstanding: self.outbound.outstanding.as_ref().map(|request| request.id),
+            peer_next: self.inbound.next_id,
+            peer_outstanding: self.inbound.working_on.map(|request| request.id),
         }
     }
 
@@ -325,6 +363,18 @@ impl IkeSa {
         exchange: ExchangeType,
         payloads: Vec<Payload>,
     ) -> Result<(), IkeError> {
+        let retry = Retry::doubling(&cx.world.config.timing);
+        self.request_with(cx, exchange, payloads, retry)
+    }
+
+    /// As [`IkeSa::request`], sent again in its own way.
+    pub(crate) fn request_with(
+        &mut self,
+        cx: &mut Cx<'_>,
+        exchange: ExchangeType,
+        payloads: Vec<Payload>,
+        retry: Retry,
+    ) -> Result<(), IkeError> {
         if self.is_waiting() {
             return Err(IkeError::Bug("a second request in a window of one"));
         }
@@ -334,15 +384,13 @@ impl IkeSa {
         for bytes in &datagrams {
             cx.transmit(self.path.datagram(bytes.clone()));
         }
-        let Timing { retransmit_base_ms, retransmit_tries, .. } = cx.world.config.timing;
         self.outbound.next_id = id.checked_add(1).ok_or(IkeError::Resources("message IDs"))?;
         self.outbound.outstanding = Some(Outstanding {
             id,
             exchange,
             datagrams,
-            tries_left: retransmit_tries,
-            interval_ms: retransmit_base_ms,
-            resend_at: cx.now.plus_millis(retransmit_base_ms),
+            retry,
+            resend_at: cx.now.plus_millis(retry.interval_ms),
         });
         Ok(())
     }
@@ -353,12 +401,15 @@ impl IkeSa {
         let Some(request) = self.outbound.outstanding.as_mut().filter(|r| r.resend_at <= cx.now) else {
             return Resent::NotDue;
         };
-        let Some(tries_left) = request.tries_left.checked_sub(1) else {
+        let retry = &mut request.retry;
+        let Some(tries_left) = retry.tries_left.checked_sub(1) else {
             return Resent::Exhausted;
         };
-        request.tries_left = tries_left;
-        request.interval_ms = request.interval_ms.saturating_mul(2);
-        request.resend_at = cx.now.plus_millis(request.interval_ms);
+        retry.tries_left = tries_left;
+        if retry.doubles {
+            retry.interval_ms = retry.interval_ms.saturating_mul(2);
+        }
+        request.resend_at = cx.now.plus_millis(retry.interval_ms);
         for bytes in &request.datagrams {
             cx.transmit(path.datagram(bytes.clone()));
         }
@@ -379,7 +430,7 @@ impl IkeSa {
 
     fn seal(&mut self, cx: &mut Cx<'_>, message: &Message, path: Path) -> Result<Vec<Vec<u8>>, IkeError> {
         let mut random = EnvRandom(cx.env);
-        let sealed = if self.fragmentation {
+        let sealed = if self.fragmentation == Fragmentation::Ietf {
             let marker = if path.local_port == NAT_T_PORT { NON_ESP_MARKER } else { 0 };
             let room = usize::from(cx.world.config.fragment_size)
                 .saturating_sub(IPV4_AND_UDP_HEADERS + marker)

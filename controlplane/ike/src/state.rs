@@ -8,7 +8,9 @@ use std::fmt;
 use crate::api::{DownReason, JobId, JobResult, SessionId, WakeReason};
 use crate::error::IkeError;
 use crate::established::Established;
-use crate::exchange::{closing::Closing, closing::Farewell, ike_auth, ike_sa_init::KeyExchange};
+use crate::exchange::{
+    admission, closing::Closing, closing::Farewell, eap, ike_auth, ike_sa_init::KeyExchange,
+};
 use crate::sa::{IkeSa, Received};
 use crate::time::Instant;
 use crate::wire::{Delete, ExchangeType, Message, Payload, WireError};
@@ -30,20 +32,20 @@ pub(crate) enum State {
     PskLookup(Box<ike_auth::PskLookup>),
     /// The client authenticates by certificate, which is being verified.
     CertificateCheck(Box<ike_auth::CertificateCheck>),
-    /// The client is verified by certificate; our signature is being made.
+    /// The client is authenticated; our signature is being made.
     CertificateSign(Box<ike_auth::CertificateSign>),
     /// The client wants EAP; our signature is being made.
-    EapSign(Box<ike_auth::EapSign>),
+    EapSign(Box<eap::EapSign>),
     /// AAA works on the next EAP packet.
-    EapServer(Box<ike_auth::EapServer>),
+    EapServer(Box<eap::EapServer>),
     /// The client works on its EAP response.
-    EapClient(Box<ike_auth::EapClient>),
+    EapClient(Box<eap::EapClient>),
     /// EAP has succeeded; the client's AUTH under the MSK is expected.
-    EapFinalAuth(Box<ike_auth::EapFinalAuth>),
+    EapFinalAuth(Box<eap::EapFinalAuth>),
     /// Authenticated; an inner address is being leased.
-    Addressing(Box<ike_auth::Addressing>),
+    Addressing(Box<admission::Addressing>),
     /// Authenticated; the first Child SA is being installed.
-    Installing(Box<ike_auth::Installing>),
+    Installing(Box<admission::Installing>),
     /// Up.
     Established(Box<Established>),
     /// We delete it and wait for the peer's answer; nothing but the IKE SA is left.
@@ -84,9 +86,8 @@ impl StateName {
         match self {
             KeyExchange => &[AwaitAuth, Ended],
             AwaitAuth => &[PskLookup, CertificateCheck, EapSign, Farewell, Ended],
-            PskLookup | CertificateSign | EapFinalAuth => {
-                &[Addressing, Installing, Established, Farewell, Ended]
-            }
+            PskLookup => &[CertificateSign, Addressing, Installing, Established, Farewell, Ended],
+            CertificateSign | EapFinalAuth => &[Addressing, Installing, Established, Farewell, Ended],
             CertificateCheck => &[CertificateSign, Farewell, Ended],
             EapSign => &[EapServer, Farewell, Ended],
             EapServer => &[EapClient, EapFinalAuth, Farewell, Ended],

@@ -12,8 +12,8 @@ use causeway_eap::ServerRandom;
 use causeway_ike::Endpoint;
 use causeway_ike::api::{
     AddressFailure, AddressRequest, ChildCommand, ChildInstall, Datagram, EapOutcome, EapStep, Event,
-    IkeSpis, Input, InstallFailure, Job, JobId, JobKind, JobResult, Lease, Output, Outputs, Secret,
-    SessionFacts, SessionId, WakeReason,
+    GatewayAuth, IkeSpis, Input, InstallFailure, Job, JobId, JobKind, JobResult, Lease, Output, Outputs,
+    PskAnswer, Secret, SessionFacts, SessionId, WakeReason,
 };
 use causeway_ike::env::Env;
 use causeway_ike::job::{Keyring, PublicKeyJob};
@@ -160,6 +160,7 @@ impl Gateway {
                     .map(|subnet| Subnet { address: subnet.address, prefix_len: subnet.length })
                     .collect(),
                 pool: grant.pool,
+                attributes: Vec::new(),
             }),
         })
     }
@@ -232,8 +233,15 @@ impl Gateway {
         let (name, effect) = match kind {
             JobKind::PublicKey(job) => (job.name(), Effect::PublicKey(id, job)),
             JobKind::PskLookup { identity } => {
-                let key = self.directory.psk(&identity.to_string()).map(|key| Secret::new(key.0.clone()));
-                ("psk", Effect::Answer(id, JobResult::Psk(key)))
+                let answer = self.directory.psk(&identity.to_string()).map(|key| PskAnswer {
+                    key: Secret::new(key.0.clone()),
+                    previous_key: None,
+                    burnt_keys: Vec::new(),
+                    gateway_auth: GatewayAuth::Psk,
+                    user: None,
+                    resume: None,
+                });
+                ("psk", Effect::Answer(id, JobResult::Psk(answer)))
             }
             JobKind::Eap(step) => ("eap", Effect::Answer(id, JobResult::Eap(self.eap(session, step)))),
             JobKind::Address(request) => ("address", Effect::Address(id, session, request)),
@@ -261,7 +269,7 @@ impl Gateway {
             EapAnswer::Request(packet) => EapOutcome::Request { packet },
             EapAnswer::Success { packet, authenticated, method } => {
                 let (user, msk) = authenticated.into_parts();
-                EapOutcome::Success { packet, user, method, msk: Secret::new(msk.as_bytes().to_vec()) }
+                EapOutcome::Success { packet, user, method, msk: Some(Secret::new(msk.as_bytes().to_vec())) }
             }
             EapAnswer::Failure { packet, reason } => {
                 EapOutcome::Failure { packet, reason: reason.to_string() }

@@ -13,7 +13,7 @@ use causeway_eap::NtHash;
 use causeway_ike::cert::{Credential, TrustStore};
 use causeway_ike::ident::Identity;
 use causeway_ike::job::Keyring;
-use causeway_ike::policy::{EndpointConfig, IdrMismatch, Lifetimes, Limits, Methods, Timing};
+use causeway_ike::policy::{CiscoPolicy, EndpointConfig, IdrMismatch, Lifetimes, Limits, Methods, Timing};
 use causeway_ike::suite::{EspPolicy, EspProposal, Group, IkeProposal};
 use causeway_shared::config;
 
@@ -87,7 +87,7 @@ pub fn gateway(rng: &mut Rng, gentle: bool) -> Result<GatewayParts, String> {
         identity: Identity::from_text(GATEWAY_NAME),
         certificates: credential.cert_payloads().collect(),
         certificate_request: Some(authorities.cert_req()),
-        methods: Methods { eap: true, certificate: true, psk: true },
+        methods: Methods { eap: true, anyconnect_eap: false, certificate: true, psk: true, resume: false },
         idr_mismatch: IdrMismatch::AnswerOwn,
         ike_proposals: parse(&IKE_PROPOSALS)?,
         esp: EspPolicy {
@@ -110,6 +110,7 @@ pub fn gateway(rng: &mut Rng, gentle: bool) -> Result<GatewayParts, String> {
         },
         limits: Limits { cookie_threshold: if rng.chance(200) { 0 } else { 50 }, ..Limits::default() },
         fragment_size: if rng.chance(300) { 600 } else { 1280 },
+        cisco: CiscoPolicy::default(),
     };
     Ok(GatewayParts {
         endpoint,

@@ -67,6 +67,7 @@ pub fn lease(grant: Grant) -> Lease {
         dns: grant.dns,
         subnets: grant.subnets.into_iter().map(subnet).collect(),
         pool: grant.pool,
+        attributes: Vec::new(),
     }
 }
 

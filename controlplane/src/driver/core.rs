@@ -7,8 +7,9 @@ use std::time::Duration;
 use causeway_eap::ServerRandom;
 use causeway_ike::Endpoint;
 use causeway_ike::api::{
-    AddressFailure, AddressRequest, ChildInstall, DataPlaneEvent, EapOutcome, EapStep, Event, Input,
-    InstallFailure, Job, JobId, JobKind, JobResult, Operator, Output, Outputs, Secret, SessionId,
+    AddressFailure, AddressRequest, ChildInstall, DataPlaneEvent, EapOutcome, EapStep, Event, GatewayAuth,
+    Input, InstallFailure, Job, JobId, JobKind, JobResult, Operator, Output, Outputs, PskAnswer, Secret,
+    SessionId,
 };
 use causeway_shared::config::Esp;
 
@@ -223,7 +224,14 @@ impl<L: Link> Core<L> {
             },
             JobKind::PskLookup { identity } => {
                 let key = self.services.directory.psk(&identity.to_string());
-                JobResult::Psk(key.map(|key| Secret::new(key.0.clone())))
+                JobResult::Psk(key.map(|key| PskAnswer {
+                    key: Secret::new(key.0.clone()),
+                    previous_key: None,
+                    burnt_keys: Vec::new(),
+                    gateway_auth: GatewayAuth::Psk,
+                    user: None,
+                    resume: None,
+                }))
             }
             JobKind::Eap(step) => JobResult::Eap(self.eap(session, step)),
             JobKind::Address(request) => JobResult::Address(self.address(session, &request)),
@@ -272,7 +280,7 @@ impl<L: Link> Core<L> {
             EapAnswer::Request(packet) => EapOutcome::Request { packet },
             EapAnswer::Success { packet, authenticated, method } => {
                 let (user, msk) = authenticated.into_parts();
-                EapOutcome::Success { packet, user, method, msk: Secret::new(msk.as_bytes().to_vec()) }
+                EapOutcome::Success { packet, user, method, msk: Some(Secret::new(msk.as_bytes().to_vec())) }
             }
             EapAnswer::Failure { packet, reason } => {
                 EapOutcome::Failure { packet, reason: reason.to_string() }
@@ -358,6 +366,12 @@ impl<L: Link> Core<L> {
             }
             Event::ChildDown { session, replaced_by, .. } => {
                 tracing::info!(session = session.0, replaced = replaced_by.is_some(), "Child SA down");
+            }
+            Event::PeerConfirmed { session } => {
+                tracing::debug!(session = session.0, "the peer has our last answer");
+            }
+            Event::TokenReplayed { session, tag, peer } => {
+                tracing::warn!(session = session.0, ?tag, %peer, "a token was used that is not in force any more");
             }
             Event::PeerMoved { session, peer, peer_port } => {
                 tracing::debug!(session = session.0, %peer, peer_port, "peer moved");

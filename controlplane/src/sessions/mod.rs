@@ -66,7 +66,11 @@ impl Registry {
                 self.by_spi.remove(inbound_spi);
                 self.change(session.0, |record| record.child_down(*inbound_spi, last));
             }
-            Event::ChildRefused { .. } | Event::HandshakeFailed { .. } | Event::ShutdownComplete { .. } => {}
+            Event::ChildRefused { .. }
+            | Event::PeerConfirmed { .. }
+            | Event::TokenReplayed { .. }
+            | Event::HandshakeFailed { .. }
+            | Event::ShutdownComplete { .. } => {}
         }
     }
 

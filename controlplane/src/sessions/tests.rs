@@ -2,7 +2,9 @@
 
 use std::net::Ipv4Addr;
 
-use causeway_ike::api::{DownReason, EspPath, IkeSpis, Lease, Selector, SessionId, Side, UdpPorts};
+use causeway_ike::api::{
+    ClientKind, DownReason, EspPath, Fragmentation, IkeSpis, Lease, Selector, SessionId, Side, UdpPorts,
+};
 use causeway_ike::ident::Identity;
 use causeway_ike::time::Instant;
 use causeway_shared::api::{SessionState, Traffic};
@@ -31,7 +33,14 @@ fn facts(session: u64) -> SessionFacts {
             dns: Vec::new(),
             subnets: Vec::new(),
             pool: "staff".into(),
+            attributes: Vec::new(),
         }),
+        client: ClientKind::Standard,
+        vendor_ids: Vec::new(),
+        fragmentation: Fragmentation::None,
+        local_identity: Identity::from_text("vpn.example"),
+        local_auth: "ecdsa",
+        resumed: None,
         started_at: Instant::from_millis(1_000),
         established_at: Instant::from_millis(1_120),
     }

@@ -1,5 +1,6 @@
 //! Signature algorithms of RFC 7427: AlgorithmIdentifiers in DER on one side, a typed scheme on the other.
 
+use crate::suite::Prf;
 use crate::wire::SignatureHash;
 
 /// A SHA-2 hash.
@@ -35,6 +36,41 @@ impl Hash {
             Hash::Sha256 => 1,
             Hash::Sha384 => 2,
             Hash::Sha512 => 3,
+        }
+    }
+}
+
+/// The hash under an RSA signature of authentication method 1, which no peer can negotiate.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub enum RsaHash {
+    /// As RFC 7296 §3.8 has it.
+    #[default]
+    Sha1,
+    /// SHA2-256.
+    Sha256,
+    /// SHA2-384.
+    Sha384,
+    /// SHA2-512.
+    Sha512,
+}
+
+impl RsaHash {
+    /// The hash that the negotiated PRF is made of: what Cisco's implementations use.
+    pub fn of_prf(prf: Prf) -> RsaHash {
+        match prf {
+            Prf::HmacSha2_256 => RsaHash::Sha256,
+            Prf::HmacSha2_384 => RsaHash::Sha384,
+            Prf::HmacSha2_512 => RsaHash::Sha512,
+        }
+    }
+
+    /// The scheme with this hash.
+    pub(super) fn scheme(self) -> Scheme {
+        match self {
+            RsaHash::Sha1 => Scheme::RsaPkcs1Sha1,
+            RsaHash::Sha256 => Scheme::RsaPkcs1(Hash::Sha256),
+            RsaHash::Sha384 => Scheme::RsaPkcs1(Hash::Sha384),
+            RsaHash::Sha512 => Scheme::RsaPkcs1(Hash::Sha512),
         }
     }
 }

@@ -6,7 +6,7 @@ use aws_lc_rs::signature::{self, EcdsaKeyPair, EcdsaSigningAlgorithm, Ed25519Key
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
-use super::algorithm::{Hash, Scheme};
+use super::algorithm::{Hash, RsaHash, Scheme};
 use super::leaf::Leaf;
 use super::public_key::KeyKind;
 use super::{CredentialError, SignError};
@@ -91,6 +91,19 @@ impl Credential {
         signed_octets: &[u8],
         peer_hashes: Option<&[SignatureHash]>,
     ) -> Result<Auth, SignError> {
+        self.sign_with(signed_octets, peer_hashes, RsaHash::Sha1)
+    }
+
+    /// As [`Credential::sign`], with another hash for RSA signatures of method 1.
+    ///
+    /// # Errors
+    /// As [`Credential::sign`].
+    pub fn sign_with(
+        &self,
+        signed_octets: &[u8],
+        peer_hashes: Option<&[SignatureHash]>,
+        rsa_hash: RsaHash,
+    ) -> Result<Auth, SignError> {
         let hashes = peer_hashes.unwrap_or_default();
         if let Some(scheme) = self.scheme(hashes) {
             let identifier = scheme.identifier();
@@ -102,7 +115,13 @@ impl Credential {
             return Ok(Auth { method: AuthMethod::DigitalSignature, data });
         }
         let (method, data) = match (&self.key, self.leaf.key.kind) {
-            (SigningKey::Rsa { sha1, .. }, _) => (AuthMethod::RsaSignature, sha1.sign(signed_octets)?),
+            (SigningKey::Rsa { sha1, .. }, _) => {
+                let signature = match rsa_hash {
+                    RsaHash::Sha1 => sha1.sign(signed_octets)?,
+                    _ => self.key.sign(rsa_hash.scheme(), signed_octets)?,
+                };
+                (AuthMethod::RsaSignature, signature)
+            }
             (SigningKey::Ecdsa { fixed, .. }, kind) => {
                 let method = match kind {
                     KeyKind::P256 => AuthMethod::EcdsaSha256P256,

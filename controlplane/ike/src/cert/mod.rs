@@ -7,9 +7,11 @@ mod leaf;
 mod public_key;
 mod trust;
 
+pub use algorithm::RsaHash;
 pub use credential::{Credential, RsaPadding, SIGNATURE_HASHES};
 pub use error::{AuthenticationError, CertError, CredentialError, SignError, SignatureError};
 use public_key::PublicKey;
+pub(crate) use public_key::key_name;
 pub use trust::{CertUse, MAX_CHAIN, ProvenIdentity, TrustStore, VerifiedCertificate};
 
 #[cfg(test)]

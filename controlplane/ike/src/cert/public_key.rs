@@ -104,6 +104,25 @@ impl PublicKey {
     }
 }
 
+/// The kind of key that made an AUTH payload, as operators call it.
+pub(crate) fn key_name(auth: &Auth) -> &'static str {
+    let kind = |scheme| match scheme {
+        Scheme::RsaPkcs1(_) | Scheme::RsaPkcs1Sha1 | Scheme::RsaPss(_) => "rsa",
+        Scheme::Ecdsa(_) => "ecdsa",
+        Scheme::Ed25519 => "ed25519",
+    };
+    match auth.method {
+        AuthMethod::RsaSignature => "rsa",
+        AuthMethod::EcdsaSha256P256 | AuthMethod::EcdsaSha384P384 | AuthMethod::EcdsaSha512P521 => "ecdsa",
+        AuthMethod::SharedKey => "psk",
+        AuthMethod::DigitalSignature => split_digital_signature(&auth.data)
+            .ok()
+            .and_then(|(identifier, _)| Scheme::from_identifier(identifier))
+            .map_or("unknown", kind),
+        _ => "unknown",
+    }
+}
+
 /// Cuts `length | AlgorithmIdentifier | signature` (RFC 7427 §3).
 fn split_digital_signature(data: &[u8]) -> Result<(&[u8], &[u8]), SignatureError> {
     let (length, rest) = data.split_first().ok_or(SignatureError::Wrong)?;

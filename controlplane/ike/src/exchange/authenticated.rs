@@ -3,6 +3,7 @@
 //! Enters: AUTH data and keys, a verified certificate, or a finished EAP conversation (RFC 7296 §2.15, §2.16).
 //! Leaves: [`Authenticated`], without which no session is established.
 
+use crate::api::{MAX_BURNT_KEYS, PskAnswer, Resume, Secret};
 use crate::cert::ProvenIdentity;
 use crate::crypto::verify_shared_key_auth;
 use crate::error::IkeError;
@@ -15,44 +16,72 @@ pub(crate) struct Authenticated {
     identity: Identity,
     user: String,
     method: &'static str,
+    resume: Option<Resume>,
 }
 
 /// What a successful EAP conversation left.
 pub(crate) struct EapSuccess {
     pub(crate) user: String,
     pub(crate) method: &'static str,
-    pub(crate) msk: crate::api::Secret,
+    pub(crate) msk: Option<Secret>,
+}
+
+impl EapSuccess {
+    /// The key of a final AUTH payload: the MSK, else SK_pi or SK_pr of who makes it.
+    pub(crate) fn key<'a>(&'a self, sk_p: &'a [u8]) -> &'a [u8] {
+        self.msk.as_ref().map_or(sk_p, Secret::expose)
+    }
 }
 
 impl Authenticated {
-    /// By an AUTH payload under the pre-shared key of `identity`.
-    pub(crate) fn by_psk(
+    /// By an AUTH payload under a shared key of `identity`; returns that key, too. The work is the same whether the
+    /// identity is known or not, `dummy` standing in for every key that there is not.
+    pub(crate) fn by_psk<'a>(
         identity: &Identity,
         prf: Prf,
-        key: &[u8],
+        answer: Option<&'a PskAnswer>,
+        dummy: &[u8],
         octets: &[u8],
         auth: &Auth,
-    ) -> Result<Authenticated, IkeError> {
-        check_mac(prf, key, octets, auth)?;
-        Ok(Authenticated { identity: identity.clone(), user: identity.to_string(), method: "psk" })
+    ) -> Result<(Authenticated, &'a Secret), IkeError> {
+        let matches = |key: Option<&'a Secret>| {
+            // An empty key would be known to everybody.
+            let key = key.filter(|key| !key.expose().is_empty());
+            let good = check_mac(prf, key.map_or(dummy, Secret::expose), octets, auth).is_ok();
+            key.filter(|_| good)
+        };
+        let current = matches(answer.map(|answer| &answer.key));
+        let previous = matches(answer.and_then(|answer| answer.previous_key.as_ref()));
+        let burnt = (0..MAX_BURNT_KEYS)
+            .filter(|at| matches(answer.and_then(|answer| answer.burnt_keys.get(*at))).is_some())
+            .count();
+        let (Some(answer), Some(key)) = (answer, current.or(previous)) else {
+            return Err(if burnt > 0 { IkeError::Replayed } else { IkeError::Authentication("wrong key") });
+        };
+        let resume = answer.resume.map(|tag| Resume { tag, previous_key: current.is_none() });
+        let user = answer.user.clone().unwrap_or_else(|| identity.to_string());
+        Ok((Authenticated { identity: identity.clone(), user, method: "psk", resume }, key))
     }
 
     /// By a certificate that names the identity, and whose key made the AUTH payload.
     pub(crate) fn by_certificate(proof: &ProvenIdentity) -> Authenticated {
         let identity = proof.identity();
-        Authenticated { identity: identity.clone(), user: identity.to_string(), method: "certificate" }
+        let user = identity.to_string();
+        Authenticated { identity: identity.clone(), user, method: "certificate", resume: None }
     }
 
-    /// By an EAP conversation and an AUTH payload under its MSK.
+    /// By an EAP conversation and an AUTH payload under its MSK, or under SK_pi if it made none.
     pub(crate) fn by_eap(
         identity: &Identity,
         success: &EapSuccess,
+        sk_pi: &[u8],
         prf: Prf,
         octets: &[u8],
         auth: &Auth,
     ) -> Result<Authenticated, IkeError> {
-        check_mac(prf, success.msk.expose(), octets, auth)?;
-        Ok(Authenticated { identity: identity.clone(), user: success.user.clone(), method: success.method })
+        check_mac(prf, success.key(sk_pi), octets, auth)?;
+        let (identity, user) = (identity.clone(), success.user.clone());
+        Ok(Authenticated { identity, user, method: success.method, resume: None })
     }
 
     /// IDi.
@@ -63,6 +92,11 @@ impl Authenticated {
     /// The EAP user, else the identity as text.
     pub(crate) fn user(&self) -> &str {
         &self.user
+    }
+
+    /// The session that the client goes on with.
+    pub(crate) fn resume(&self) -> Option<Resume> {
+        self.resume
     }
 
     /// For the operator.

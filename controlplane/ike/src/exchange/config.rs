@@ -33,6 +33,11 @@ pub(crate) fn address_wish(request: &Configuration) -> AddressWish {
     }
 }
 
+/// The request's attributes as the driver gets them.
+pub(crate) fn raw_attributes(request: &Configuration) -> Vec<(u16, Vec<u8>)> {
+    request.attributes.iter().map(|attribute| (attribute.kind.number(), attribute.value.clone())).collect()
+}
+
 /// The reply to a request that was granted. Netmask and subnets are sent to who asked; DNS always, as clients exist
 /// that take it unasked and none that mind.
 pub(crate) fn reply(request: &Configuration, lease: &Lease) -> Configuration {
@@ -49,5 +54,10 @@ pub(crate) fn reply(request: &Configuration, lease: &Lease) -> Configuration {
             .iter()
             .map(|subnet| CfgAttribute::ip4_subnet(subnet.first(), Ipv4Addr::from(subnet.mask()))),
     );
+    let more = lease.attributes.iter().map(|(kind, value)| {
+        let kind = CfgAttributeType::from_number(*kind);
+        CfgAttribute { kind, value: value.clone() }
+    });
+    attributes.extend(more.filter(|attribute| request.has(attribute.kind)));
     Configuration { kind: CfgType::Reply, attributes }
 }

@@ -313,6 +313,7 @@ impl Established {
     fn install_sa(&mut self, cx: &mut Cx<'_>, sa: IkeSa, by: Side) -> IkeSa {
         let soft = cx.world.config.lifetimes.ike_rekey_secs;
         (self.sa_rekey_at, self.sa_hard_at) = child::lifetime(cx, soft);
+        self.sa_established_at = cx.now;
         self.tasks.retain(|task| *task != Task::RekeyIke);
         cx.event(Event::IkeRekeyed { session: self.id, spis: sa.spis, suite: sa.keys.suite.to_string(), by });
         std::mem::replace(&mut self.sa, sa)

@@ -5,8 +5,9 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use crate::api::{Datagram, DownReason, IkeSpis, JobId, JobKind, JobResult, SessionId};
+use crate::api::{Datagram, DownReason, Fragmentation, IkeSpis, JobId, JobKind, JobResult, SessionId};
 use crate::cert::SIGNATURE_HASHES;
+use crate::cisco::{self, Announced};
 use crate::cookie::CookieSubject;
 use crate::counters::IkeCounter;
 use crate::crypto::{ExchangeValues, IkeKeys, Role, SharedSecret, nat_detection_hash};
@@ -44,8 +45,9 @@ pub(crate) struct KeyExchange {
 struct Extensions {
     /// `None` when it sent no NAT detection: then NAT traversal is not to be used.
     nat: Option<Nat>,
-    fragmentation: bool,
+    fragmentation: Fragmentation,
     peer_hashes: Option<Vec<SignatureHash>>,
+    announced: Announced,
 }
 
 /// The payloads of a legal request.
@@ -166,12 +168,20 @@ fn start(
     };
     cx.enter_half_open(id, datagram.peer, key);
     cx.count(IkeCounter::HandshakesBegun);
+    let announced = Announced::read(message);
     let extensions = Extensions {
         nat: detect_nat(message, initiator, path),
-        fragmentation: message.notify(NotifyType::FragmentationSupported).is_some(),
+        fragmentation: if message.notify(NotifyType::FragmentationSupported).is_some() {
+            Fragmentation::Ietf
+        } else if announced.fragmentation && cx.world.config.cisco.fragmentation {
+            Fragmentation::Cisco
+        } else {
+            Fragmentation::None
+        },
         peer_hashes: message
             .notify(NotifyType::SignatureHashAlgorithms)
             .map(|notify| notify.hash_list().collect()),
+        announced,
     };
     let job = cx.job(
         id,
@@ -270,12 +280,14 @@ impl KeyExchange {
         {
             payloads.push(Payload::CertReq(request.clone()));
         }
-        if extensions.fragmentation {
+        if extensions.fragmentation == Fragmentation::Ietf {
             payloads.push(Payload::Notify(Notify::new(NotifyType::FragmentationSupported)));
         }
         if extensions.peer_hashes.is_some() {
             payloads.push(Payload::Notify(Notify::signature_hashes(&SIGNATURE_HASHES)));
         }
+        let cut = extensions.fragmentation == Fragmentation::Cisco;
+        payloads.extend(cisco::announcement(&cx.world.config.cisco, &extensions.announced, cut));
         let header = Header::new(initiator, responder, ExchangeType::IkeSaInit, false, true, 0);
         let response = Message::new(header, payloads).emit_clear()?;
         let sa = IkeSa::new(IkeSaParameters {
@@ -300,6 +312,8 @@ impl KeyExchange {
                 request,
                 response,
                 peer_hashes: extensions.peer_hashes,
+                announced: extensions.announced,
+                local_auth: "psk",
             },
         })))
     }

@@ -26,6 +26,9 @@ impl Established {
             self.respond(cx, local_spi, Vec::new())?;
             return Ok(self.on_ike_deleted(cx, local_spi));
         }
+        if message.payloads.is_empty() {
+            self.peer_probes = self.peer_probes.saturating_add(1);
+        }
         let fatal = |kind| matches!(kind, NotifyType::AuthenticationFailed | NotifyType::InvalidSyntax);
         if message.notifies().any(|notify| fatal(notify.kind)) {
             // The peer has dropped the IKE SA (RFC 7296 §2.21.2, §2.21.3).

@@ -1,11 +1,14 @@
 //! The exchanges of RFC 7296, one file each.
 
+pub(crate) mod admission;
 pub(crate) mod authenticated;
 pub(crate) mod child_rekey;
 pub(crate) mod closing;
 pub(crate) mod config;
 pub(crate) mod create_child;
+pub(crate) mod eap;
 pub(crate) mod ike_auth;
 pub(crate) mod ike_rekey;
 pub(crate) mod ike_sa_init;
 pub(crate) mod informational;
+pub(crate) mod upkeep;

@@ -98,6 +98,12 @@ pub(super) struct Gateway {
     pub(super) now: Instant,
     keyring: Keyring,
     pub(super) psks: BTreeMap<String, Vec<u8>>,
+    /// Sessions to be resumed, by their id.
+    pub(super) resumable: BTreeMap<Vec<u8>, PskAnswer>,
+    /// More attributes of a lease.
+    pub(super) attributes: Vec<(u16, Vec<u8>)>,
+    pub(super) address_requests: Vec<AddressRequest>,
+    pub(super) eap_starts: Vec<EapStep>,
     pub(super) pool: BTreeSet<Ipv4Addr>,
     pub(super) leased: BTreeMap<Ipv4Addr, SessionId>,
     pub(super) subnets: Vec<Subnet>,
@@ -151,7 +157,7 @@ pub(super) fn config() -> EndpointConfig {
         identity: Identity::Fqdn("vpn.example".to_owned()),
         certificates: Vec::new(),
         certificate_request: None,
-        methods: Methods { eap: true, certificate: true, psk: true },
+        methods: Methods { eap: true, anyconnect_eap: true, certificate: true, psk: true, resume: false },
         idr_mismatch: IdrMismatch::AnswerOwn,
         ike_proposals: vec![IKE.parse().unwrap(), "aes256-sha256-curve25519".parse().unwrap()],
         esp: EspPolicy {
@@ -165,6 +171,7 @@ pub(super) fn config() -> EndpointConfig {
         timing: Timing { dpd_interval_secs: 0, ..Timing::default() },
         limits: Limits::default(),
         fragment_size: 1280,
+        cisco: CiscoPolicy::default(),
     }
 }
 
@@ -189,6 +196,10 @@ impl Gateway {
             now: Instant::from_millis(1_000_000),
             keyring,
             psks: BTreeMap::from([("client.example".to_owned(), PSK.to_vec())]),
+            resumable: BTreeMap::new(),
+            attributes: Vec::new(),
+            address_requests: Vec::new(),
+            eap_starts: Vec::new(),
             pool: (1..=50).map(|last| Ipv4Addr::new(10, 9, 0, last)).collect(),
             leased: BTreeMap::new(),
             subnets: vec![Subnet { address: Ipv4Addr::new(10, 1, 0, 0), prefix_len: 16 }],
@@ -293,9 +304,7 @@ impl Gateway {
             JobKind::PublicKey(work) => {
                 JobResult::PublicKey(work.run(&self.keyring, UNIX_NOW, &mut self.env.random))
             }
-            JobKind::PskLookup { identity } => {
-                JobResult::Psk(self.psks.get(&identity.to_string()).cloned().map(Secret::new))
-            }
+            JobKind::PskLookup { identity } => JobResult::Psk(self.psk_answer(&identity)),
             JobKind::Eap(step) => JobResult::Eap(self.eap_step(session, step)),
             JobKind::Address(request) => JobResult::Address(self.lease(session, &request)),
             JobKind::InstallChild(install) => {
@@ -310,6 +319,20 @@ impl Gateway {
             }
         };
         self.input(Input::JobDone { job: id, result });
+    }
+
+    fn psk_answer(&self, identity: &Identity) -> Option<PskAnswer> {
+        let mut data = Vec::new();
+        identity.emit(&mut data);
+        let key = self.psks.get(&identity.to_string()).map(|key| PskAnswer {
+            key: Secret::new(key.clone()),
+            previous_key: None,
+            burnt_keys: Vec::new(),
+            gateway_auth: GatewayAuth::Psk,
+            user: None,
+            resume: None,
+        });
+        self.resumable.get(&data).cloned().or(key)
     }
 
     /// A made-up method: a request that asks for a name, one that asks for a password, and the verdict.
@@ -329,7 +352,7 @@ impl Gateway {
                         packet: vec![3, 2, 0, 4],
                         user: "alice".to_owned(),
                         method: "eap-test",
-                        msk: Secret::new(MSK.to_vec()),
+                        msk: Some(Secret::new(MSK.to_vec())),
                     }
                 } else {
                     EapOutcome::Failure { packet: vec![4, 2, 0, 4], reason: "wrong password".to_owned() }
@@ -339,6 +362,7 @@ impl Gateway {
     }
 
     fn lease(&mut self, session: SessionId, request: &AddressRequest) -> Result<Lease, AddressFailure> {
+        self.address_requests.push(request.clone());
         let address = match request.requested.filter(|address| self.pool.contains(address)) {
             Some(address) => address,
             None => *self.pool.first().ok_or(AddressFailure::Exhausted)?,
@@ -351,6 +375,7 @@ impl Gateway {
             dns: vec![Ipv4Addr::new(10, 1, 0, 53)],
             subnets: self.subnets.clone(),
             pool: "clients".to_owned(),
+            attributes: self.attributes.clone(),
         })
     }
 

@@ -1,0 +1,217 @@
+//! The end of IKE_AUTH: an authenticated client gets its address and first Child SA (RFC 7296 §1.2, §2.19, §2.21.2).
+//!
+//! Enters: an [`Admission`], which nobody has without a proof of authentication; leases and installs of the driver.
+//! Leaves: an [`Established`] session, with a Child SA or told why there is none.
+
+use crate::api::{
+    AddressRequest, ClientKind, DownReason, Event, JobId, JobKind, JobResult, Lease, SessionFacts,
+};
+use crate::child::{self, Child, ChildPlan, ChildRole};
+use crate::counters::IkeCounter;
+use crate::crypto::Role;
+use crate::error::IkeError;
+use crate::established::Established;
+use crate::exchange::authenticated::Authenticated;
+use crate::exchange::closing::Farewell;
+use crate::exchange::config::{self, AddressWish};
+use crate::exchange::ike_auth::{Applicant, Handshake};
+use crate::selectors::{self, SelectorPair};
+use crate::state::State;
+use crate::suite::{ChildKe, select_esp};
+use crate::wire::{Notify, Payload};
+use crate::world::{Cx, Holder};
+
+/// The client is authenticated; what is left is its address and first Child SA.
+pub(crate) struct Admission {
+    pub(crate) hs: Handshake,
+    pub(crate) applicant: Applicant,
+    pub(crate) who: Authenticated,
+    /// What the answer begins with: our IDr, CERT, AUTH.
+    pub(crate) head: Vec<Payload>,
+}
+
+/// An inner address is being leased.
+pub(crate) struct Addressing {
+    pub(crate) admission: Admission,
+    job: JobId,
+}
+
+/// The first Child SA is being installed.
+pub(crate) struct Installing {
+    pub(crate) admission: Admission,
+    lease: Option<Lease>,
+    child: Child,
+    answer: Vec<Payload>,
+    job: JobId,
+}
+
+impl Admission {
+    /// The client is authenticated: ends what it left behind, then finds its address.
+    pub(crate) fn begin(self, cx: &mut Cx<'_>) -> State {
+        // AnyConnect's identity is everybody's, so it does not say which other session is meant; and a session that is
+        // resumed is the driver's to take over.
+        let own_identity = self.applicant.client == ClientKind::Standard && self.who.resume().is_none();
+        if self.applicant.initial_contact && own_identity {
+            cx.end_others(self.hs.id, &self.holder());
+        }
+        let wish = self.applicant.cp.as_ref().map(config::address_wish);
+        let requested = match wish {
+            Some(AddressWish::Any) => None,
+            Some(AddressWish::This(address)) => Some(address),
+            Some(AddressWish::None) => return self.establish_childless(cx, IkeError::NoAddress),
+            None if cx.world.config.allow_without_address => return self.install(cx, None),
+            None => return self.establish_childless(cx, IkeError::CpRequired),
+        };
+        // No address is taken for a Child SA that cannot be.
+        if let Err(error) = select_esp(&cx.world.config.esp, &self.applicant.sa, ChildKe::Impossible) {
+            return self.establish_childless(cx, error.into());
+        }
+        let request = AddressRequest {
+            identity: self.who.identity().clone(),
+            user: self.who.user().to_owned(),
+            requested,
+            method: self.who.method().to_owned(),
+            client: self.client(),
+            attributes: self.applicant.cp.as_ref().map(config::raw_attributes).unwrap_or_default(),
+            resume: self.who.resume(),
+        };
+        let job = cx.job(self.hs.id, JobKind::Address(request));
+        State::Addressing(Box::new(Addressing { admission: self, job }))
+    }
+
+    fn client(&self) -> ClientKind {
+        if self.hs.announced.anyconnect { ClientKind::AnyConnect } else { self.applicant.client }
+    }
+
+    fn holder(&self) -> Holder {
+        Holder { identity: self.who.identity().clone(), user: self.who.user().to_owned() }
+    }
+
+    fn install(self, cx: &mut Cx<'_>, lease: Option<Lease>) -> State {
+        let plan = match self.plan(cx, lease.as_ref()) {
+            Ok(plan) => plan,
+            Err(error) => return self.establish_childless(cx, error),
+        };
+        let ChildPlan { child, install, mut answer } = plan;
+        if let (Some(request), Some(lease)) = (&self.applicant.cp, &lease) {
+            answer.insert(0, Payload::Cp(config::reply(request, lease)));
+        }
+        let job = cx.job(self.hs.id, JobKind::InstallChild(Box::new(install)));
+        State::Installing(Box::new(Installing { admission: self, lease, child, answer, job }))
+    }
+
+    fn plan(&self, cx: &mut Cx<'_>, lease: Option<&Lease>) -> Result<ChildPlan, IkeError> {
+        let Admission { hs, applicant, .. } = self;
+        let choice = select_esp(&cx.world.config.esp, &applicant.sa, ChildKe::Impossible)?;
+        let inner = lease.map_or(hs.sa.path.peer, |lease| lease.address);
+        let subnets = lease.map_or(&[][..], |lease| &lease.subnets);
+        let pair = SelectorPair {
+            local: selectors::narrow(&applicant.ts_r, &selectors::reachable(subnets))
+                .ok_or(IkeError::TsUnacceptable)?,
+            peer: selectors::narrow(&applicant.ts_i, &selectors::host(inner))
+                .ok_or(IkeError::TsUnacceptable)?,
+        };
+        let inbound_spi = cx.reserve_child_spi(hs.id).ok_or(IkeError::Resources("Child SAs"))?;
+        let made = child::Made {
+            session: hs.id,
+            inbound_spi,
+            choice: &choice,
+            selectors: pair,
+            inner,
+            ni: &hs.ni,
+            nr: &hs.nr,
+            shared: None,
+            local_role: Role::Responder,
+            child_role: ChildRole::Active,
+            outbound_selected: true,
+        };
+        child::plan(cx, &hs.sa, made)
+    }
+
+    /// The IKE SA comes up without a Child SA: the client is told why, and may go or ask again (RFC 7296 §2.21.2).
+    fn establish_childless(self, cx: &mut Cx<'_>, error: IkeError) -> State {
+        cx.count(error.counter());
+        cx.release_lease(self.hs.id);
+        let id = self.hs.id;
+        let kind = error.notify();
+        let notify = Payload::Notify(Notify::with_data(kind, error.notify_data()));
+        let state = self.establish(cx, None, None, vec![notify]);
+        if matches!(state, State::Established(_)) {
+            cx.event(Event::ChildRefused { session: id, notify: kind.to_string() });
+        }
+        state
+    }
+
+    fn establish(
+        self,
+        cx: &mut Cx<'_>,
+        lease: Option<Lease>,
+        child: Option<Child>,
+        tail: Vec<Payload>,
+    ) -> State {
+        let (holder, client) = (self.holder(), self.client());
+        let Admission { mut hs, who, mut head, .. } = self;
+        head.extend(tail);
+        if let Err(error) = hs.sa.respond(cx, head) {
+            cx.count(error.counter());
+            return Farewell::begin(cx, hs.id, hs.sa, DownReason::Internal);
+        }
+        cx.leave_half_open(hs.id);
+        cx.set_up(hs.id, holder);
+        cx.count(IkeCounter::HandshakesDone);
+        let path = hs.sa.path;
+        cx.event(Event::SessionUp(Box::new(SessionFacts {
+            session: hs.id,
+            user: who.user().to_owned(),
+            identity: who.identity().clone(),
+            auth_method: who.method().to_owned(),
+            ike_suite: hs.sa.keys.suite.to_string(),
+            spis: hs.sa.spis,
+            nat_detected: hs.sa.nat.detected(),
+            local: path.local,
+            local_port: path.local_port,
+            peer: path.peer,
+            peer_port: path.peer_port,
+            lease: lease.clone(),
+            client,
+            vendor_ids: hs.announced.names,
+            fragmentation: hs.sa.fragmentation,
+            local_identity: cx.world.config.identity.clone(),
+            local_auth: hs.local_auth,
+            resumed: who.resume().map(|resume| resume.tag),
+            started_at: hs.started_at,
+            established_at: cx.now,
+        })));
+        State::Established(Box::new(Established::new(cx, hs.id, who, hs.sa, lease, child)))
+    }
+}
+
+impl Addressing {
+    pub(crate) fn on_job(self: Box<Self>, cx: &mut Cx<'_>, job: JobId, result: JobResult) -> State {
+        if job != self.job {
+            return State::Addressing(self);
+        }
+        let admission = self.admission;
+        match result {
+            JobResult::Address(Ok(lease)) => admission.install(cx, Some(lease)),
+            JobResult::Address(Err(_)) => admission.establish_childless(cx, IkeError::NoAddress),
+            _ => admission.establish_childless(cx, IkeError::Unavailable("address")),
+        }
+    }
+}
+
+impl Installing {
+    pub(crate) fn on_job(self: Box<Self>, cx: &mut Cx<'_>, job: JobId, result: JobResult) -> State {
+        if job != self.job {
+            return State::Installing(self);
+        }
+        let Installing { admission, lease, child, answer, .. } = *self;
+        match result {
+            JobResult::Installed(Ok(())) => admission.establish(cx, lease, Some(child), answer),
+            JobResult::Installed(Err(_)) => {
+                admission.establish_childless(cx, IkeError::Resources("data-plane tables"))
+            }
+            _ => admission.establish_childless(cx, IkeError::Unavailable("data plane")),
+        }
+    }
+}
