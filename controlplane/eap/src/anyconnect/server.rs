@@ -1,7 +1,7 @@
 //! The gateway's side of one AnyConnect-EAP conversation.
 //!
 //! Enters: the client's packets, verdicts. Leaves: requests, questions, the outcome. There is no EAP-Identity round: the
-//! first request is the method's own hello. What belongs to which state is said in [`state`](super::state).
+//! first request is the method's own hello. What belongs to which state is said in `state.rs`.
 
 use std::sync::Arc;
 

@@ -76,7 +76,7 @@ impl Tried {
     }
 }
 
-/// A server that shows its first form.
+/// A server that has sent its second request: a form, or the wish for a certificate.
 fn at_form(config: ServerConfig) -> Tried {
     let mut server = Tried(AnyConnectServer::start(config.into(), setup()).0);
     let init = ClientMessage::Init(Init { client: client(), ..Init::default() });

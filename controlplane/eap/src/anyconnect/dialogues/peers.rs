@@ -41,6 +41,35 @@ fn the_peer_trusts_no_success_before_complete() {
 }
 
 #[test]
+fn a_success_instead_of_complete_is_ignored() {
+    let document =
+        "<config-auth type='auth-request'><auth id='main'><authentication-complete/></auth></config-auth>";
+    let mut peer = introduced();
+    let request = Tlvs::of_document(document.as_bytes()).encode_request(2).unwrap();
+    assert!(matches!(peer.handle(PeerInput::Packet(&request)), PeerStep::Response(_)));
+    let success = PeerInput::Packet(&[3, 2, 0, 4]);
+    assert!(matches!(peer.handle(success), PeerStep::Discard(DiscardReason::OutOfOrder)));
+    assert!(matches!(
+        peer.handle(PeerInput::Packet(&[4, 2, 0, 4])),
+        PeerStep::Failure(PeerFailure::Refused(None))
+    ));
+}
+
+#[test]
+fn a_gateway_that_asks_without_end_is_left() {
+    let mut peer = introduced();
+    let document =
+        "<config-auth type='auth-request'><auth id='main'><authentication-complete/></auth></config-auth>";
+    for identifier in 2..=peer::MAX_REQUESTS {
+        let request = Tlvs::of_document(document.as_bytes()).encode_request(identifier as u8).unwrap();
+        assert!(matches!(peer.handle(PeerInput::Packet(&request)), PeerStep::Response(_)), "{identifier}");
+    }
+    let request = Tlvs::of_document(document.as_bytes()).encode_request(99).unwrap();
+    let step = peer.handle(PeerInput::Packet(&request));
+    assert!(matches!(step, PeerStep::Failure(PeerFailure::TooManyRequests)));
+}
+
+#[test]
 fn the_peer_refuses_forms_that_would_break_its_documents() {
     let document = "<config-auth type='auth-request'><auth id='main'><form>\
         <input type='hidden' name='a&gt;&lt;b' value='1'/></form></auth></config-auth>";

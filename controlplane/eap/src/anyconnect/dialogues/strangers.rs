@@ -125,6 +125,45 @@ fn what_belongs_to_another_state_changes_nothing() {
 }
 
 #[test]
+fn a_signature_comes_with_its_chain_and_with_nothing_but_an_init() {
+    let chain = pkcs7::write(&[LEAF.to_vec()]).unwrap();
+    let document = |message: &ClientMessage| message.write().unwrap();
+    let init = document(&ClientMessage::Init(Init { client: client(), ..Init::default() }));
+    let (reply, ack) = (document(&reply(RIGHT, None)), document(&ack()));
+    let tlvs = |chain, signature, document| Tlvs { chain, signature, document, unknown: vec![] };
+    let (some_chain, signature) = (Some(chain.as_slice()), Some(&b"good"[..]));
+    let config = || ServerConfig { certificate: CertificateUse::Required, ..config() };
+    for (tlvs, taken) in [
+        (tlvs(some_chain, signature, Some(init.as_bytes())), true),
+        (tlvs(some_chain, signature, None), true),
+        (tlvs(some_chain, signature, Some(reply.as_bytes())), false),
+        (tlvs(some_chain, signature, Some(ack.as_bytes())), false),
+        (tlvs(some_chain, None, Some(init.as_bytes())), false),
+        (tlvs(None, signature, Some(init.as_bytes())), false),
+        (tlvs(Some(LEAF), signature, Some(init.as_bytes())), false),
+        (tlvs(None, None, None), false),
+    ] {
+        let mut server = at_form(config());
+        let step = server.0.handle(Input::Packet(&tlvs.encode_response(2).unwrap()));
+        match step {
+            Step::VerifyCertificate(question) => assert!(taken && question.chain == [LEAF]),
+            Step::Discard(_) => assert!(!taken, "{tlvs:?}"),
+            _ => panic!("{tlvs:?}"),
+        }
+    }
+}
+
+#[test]
+fn what_fits_into_no_document_ends_the_conversation() {
+    let endless = ServerConfig { title: "x".repeat(70_000), ..config() };
+    let mut server = Tried(AnyConnectServer::start(endless.into(), setup()).0);
+    let step = server.say(1, &ClientMessage::Init(Init::default()));
+    let Step::Failure { packet, reason } = step else { panic!("it was sent") };
+    assert_eq!((packet, reason), (vec![4, 1, 0, 4], FailureReason::MessageTooLong));
+    assert!(matches!(server.say(1, &ack()), Step::Discard(DiscardReason::Finished)));
+}
+
+#[test]
 fn hostile_documents_are_refused_and_the_login_goes_on() {
     let reply = "<config-auth type='auth-reply'><auth><username>ann</username></auth>";
     let table: Vec<(Vec<u8>, DiscardReason)> = vec![
