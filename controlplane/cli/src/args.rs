@@ -71,6 +71,20 @@ pub(crate) enum ConfigCommand {
         #[arg(long)]
         json: bool,
     },
+    /// Make a configuration of an IOS-XE one, and explain line by line what became of it.
+    ImportIos {
+        /// The IOS-XE configuration, as `show running-config` prints it.
+        file: PathBuf,
+        /// The IKEv2 profile to import; by default the first for AnyConnect, else the first.
+        #[arg(long, value_name = "NAME")]
+        profile: Option<String>,
+        /// Print one JSON object: ok, toml, lines, blanks, problems.
+        #[arg(long)]
+        json: bool,
+        /// Write the configuration to this file, which must not be there yet.
+        #[arg(short, long, value_name = "FILE")]
+        output: Option<PathBuf>,
+    },
     /// Print a commented configuration file.
     Example,
     /// Print the reference of all keys (Markdown).

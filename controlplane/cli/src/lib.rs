@@ -6,6 +6,7 @@ mod client;
 mod config_command;
 mod debug;
 pub mod exit;
+mod ios;
 mod launch;
 mod run;
 mod show;
@@ -65,6 +66,9 @@ fn execute(args: impl Iterator<Item = OsString>, build: Build, out: &mut dyn Wri
     match arguments.command {
         Command::Run(run) => run::run(&run, build),
         Command::Config(ConfigCommand::Check { file, json }) => config_command::check(&file, json, out),
+        Command::Config(ConfigCommand::ImportIos { file, profile, json, output }) => {
+            ios::command(&file, profile.as_deref(), json, output.as_deref(), out)
+        }
         Command::Config(ConfigCommand::Example) => {
             out.write_all(causeway_shared::config::example().as_bytes())?;
             Ok(Exit::Ok)

@@ -38,7 +38,8 @@ pub(crate) fn hash(out: &mut dyn Write) -> Result<Exit, Failure> {
     Ok(Exit::Ok)
 }
 
-fn nt_hash(password: &str) -> Zeroizing<String> {
+/// The NT hash of a password in hexadecimal.
+pub(crate) fn nt_hash(password: &str) -> Zeroizing<String> {
     let utf16: Zeroizing<Vec<u8>> =
         Zeroizing::new(password.encode_utf16().flat_map(u16::to_le_bytes).collect());
     let digest = Zeroizing::new(<[u8; 16]>::from(Md4::digest(utf16.as_slice())));
