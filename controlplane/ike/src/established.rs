@@ -1,8 +1,9 @@
 //! An authenticated session: its IKE SAs, Child SAs, lease, and the exchanges that run in it (RFC 7296 §1.3, §1.4, §2.8).
 //!
 //! Enters: messages under its keys, job results, timers, commands. Leaves: answers, requests of ours one at a time.
-//! The exchanges themselves are in `exchange/`; here are what they share and the order in which they run. One file, though
-//! long: the order of timers, tasks and jobs is one decision, and is read together.
+//! The exchanges themselves are in `exchange/`; here are what they share and the order in which they run.
+//!
+//! Long because the order of timers, tasks and jobs is one decision, and is read together.
 
 use std::collections::{BTreeMap, VecDeque};
 

@@ -3,7 +3,7 @@
 //! Enters: a seed. Leaves: a [`Report`], or the [`Violation`] of a promise with the story that led there. Three acts: a storm
 //! in which things go wrong; calm weather in which both sides must come to agree; and an end after which nothing may be left.
 //!
-//! One file, because the order of things is what it is about; what the parts do is in the parts.
+//! Long because the order of things is what it is about; what the parts do is in the parts.
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 

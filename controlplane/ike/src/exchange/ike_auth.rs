@@ -3,8 +3,9 @@
 //! Enters: requests under the keys of IKE_SA_INIT, results of the jobs that authentication needs. Leaves: an
 //! [`Admission`] made with a proof of authentication, or a refusal after which nothing is held.
 //!
-//! The states here follow one another; each is consumed by what it waits for. One file, though long, because a login is
-//! read from its first request to its session.
+//! The states here follow one another; each is consumed by what it waits for.
+//!
+//! Long because a login is read from its first request to its session.
 
 use std::net::Ipv4Addr;
 

@@ -1,5 +1,6 @@
 //! The test initiator's exchanges: login by PSK, certificate or EAP; rekeys, deletes, liveness, from either side.
-//! One file, though long: a test's reader finds what the client does in one place.
+//!
+//! Long because a test's reader finds what the client does in one place.
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr};
