@@ -79,10 +79,14 @@ impl StoreHandle {
     /// # Errors
     /// [`StoreError::Busy`] at once when too many requests wait; [`StoreError::Late`] when the outcome is unknown; what `change`
     /// returns; why it could not be made durable.
-    pub fn change<T: Send + 'static>(
+    pub fn change<T, F>(
         &self,
-        mut change: impl FnMut(&mut dyn SessionStore) -> Result<T, StoreError> + Send + 'static,
-    ) -> impl Future<Output = Result<T, StoreError>> + Send + 'static {
+        mut change: F,
+    ) -> impl Future<Output = Result<T, StoreError>> + Send + use<T, F>
+    where
+        T: Send + 'static,
+        F: FnMut(&mut dyn SessionStore) -> Result<T, StoreError> + Send + 'static,
+    {
         self.ask(true, move |store| change(store))
     }
 
@@ -90,18 +94,23 @@ impl StoreHandle {
     ///
     /// # Errors
     /// As [`StoreHandle::change`].
-    pub fn read<T: Send + 'static>(
-        &self,
-        mut read: impl FnMut(&dyn SessionStore) -> Result<T, StoreError> + Send + 'static,
-    ) -> impl Future<Output = Result<T, StoreError>> + Send + 'static {
+    pub fn read<T, F>(&self, mut read: F) -> impl Future<Output = Result<T, StoreError>> + Send + use<T, F>
+    where
+        T: Send + 'static,
+        F: FnMut(&dyn SessionStore) -> Result<T, StoreError> + Send + 'static,
+    {
         self.ask(false, move |store| read(store))
     }
 
-    fn ask<T: Send + 'static>(
+    fn ask<T, F>(
         &self,
         is_change: bool,
-        how: impl FnMut(&mut dyn SessionStore) -> Result<T, StoreError> + Send + 'static,
-    ) -> impl Future<Output = Result<T, StoreError>> + Send + 'static {
+        how: F,
+    ) -> impl Future<Output = Result<T, StoreError>> + Send + use<T, F>
+    where
+        T: Send + 'static,
+        F: FnMut(&mut dyn SessionStore) -> Result<T, StoreError> + Send + 'static,
+    {
         let (answer, answered) = oneshot::channel();
         let call = Call { is_change, how, outcome: None, answer };
         let queued = self.queue.try_send(Box::new(call)).map_err(|error| match error {

@@ -297,6 +297,9 @@ impl SessionStore for MemoryStore {
         generation: u64,
         state: &IkeState,
     ) -> Result<Changed, StoreError> {
+        if self.entry(id).is_some_and(|(_, entry)| entry.record.state.is_inactive()) {
+            return Ok(Changed::Lost);
+        }
         Ok(self.change(id, generation, |entry| entry.ike_state = Some(state.clone())))
     }
 

@@ -247,7 +247,8 @@ pub trait SessionStore: Send {
     /// When the store cannot work.
     fn page(&self, after: Cursor, limit: usize) -> Result<Page, StoreError>;
 
-    /// Keeps the state of a session's IKE SA, in place of what was kept before.
+    /// Keeps the state of a session's IKE SA, in place of what was kept before. An inactive session has none:
+    /// [`Changed::Lost`].
     ///
     /// # Errors
     /// When it is too large, or the store cannot work.

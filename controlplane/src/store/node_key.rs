@@ -1,7 +1,7 @@
 //! The node's key, and what is sealed under it: tokens and IKE state at rest.
 //!
 //! Enters: the key's file, secrets. Leaves: sealed secrets (AES-256-GCM, RFC 5116) that open only under the same key, for the
-//! same session and the same purpose. Every session has a key of its own, derived with HMAC-SHA-256, so that the number
+//! same session and the same purpose, and only while what they are bound to is unaltered. Every session has a key of its own, derived with HMAC-SHA-256, so that the number
 //! of random nonces under one key stays small (NIST SP 800-38D §8.3).
 
 use std::fs::{File, OpenOptions};
@@ -106,8 +106,14 @@ impl NodeKey {
         self.derived(b"causeway store 1 check", &[])
     }
 
-    /// `secret`, to be opened for the same session and purpose only.
-    pub(super) fn seal(&self, purpose: Purpose, id: &DurableId, secret: &[u8]) -> Result<Vec<u8>, SealError> {
+    /// `secret`, to be opened for the same session and purpose only, and only beside the same `bound` octets.
+    pub(super) fn seal(
+        &self,
+        purpose: Purpose,
+        id: &DurableId,
+        bound: &[u8],
+        secret: &[u8],
+    ) -> Result<Vec<u8>, SealError> {
         let mut nonce = [0; NONCE_LEN];
         aws_lc_rs::rand::fill(&mut nonce).map_err(|_| SealError)?;
         let mut sealed = Vec::with_capacity(NONCE_LEN + secret.len() + AES_256_GCM.tag_len());
@@ -116,7 +122,7 @@ impl NodeKey {
         let place = sealed.get_mut(NONCE_LEN..).unwrap_or_default();
         let tag = self
             .session_key(purpose, id)?
-            .seal_in_place_separate_tag(Nonce::assume_unique_for_key(nonce), Aad::from(id.as_bytes()), place)
+            .seal_in_place_separate_tag(Nonce::assume_unique_for_key(nonce), Aad::from(bound), place)
             .map_err(|_| SealError);
         match tag {
             Ok(tag) => sealed.extend_from_slice(tag.as_ref()),
@@ -133,17 +139,14 @@ impl NodeKey {
         &self,
         purpose: Purpose,
         id: &DurableId,
+        bound: &[u8],
         sealed: &[u8],
     ) -> Result<Zeroizing<Vec<u8>>, SealError> {
         let (nonce, sealed) = sealed.split_first_chunk::<NONCE_LEN>().ok_or(SealError)?;
         let mut place = Zeroizing::new(sealed.to_vec());
         let length = self
             .session_key(purpose, id)?
-            .open_in_place(
-                Nonce::assume_unique_for_key(*nonce),
-                Aad::from(id.as_bytes()),
-                place.as_mut_slice(),
-            )
+            .open_in_place(Nonce::assume_unique_for_key(*nonce), Aad::from(bound), place.as_mut_slice())
             .map_err(|_| SealError)?
             .len();
         place.truncate(length);
@@ -190,19 +193,23 @@ mod tests {
     #[test]
     fn a_secret_opens_only_for_its_session_purpose_and_key_and_only_unaltered() {
         let key = NodeKey::new(&[7; 32]);
-        let sealed = key.seal(Purpose::Tokens, &id(b'a'), b"secret").unwrap();
+        let sealed = key.seal(Purpose::Tokens, &id(b'a'), b"user", b"secret").unwrap();
         assert!(!sealed.windows(6).any(|window| window == b"secret"));
-        assert_eq!(key.open(Purpose::Tokens, &id(b'a'), &sealed).unwrap().as_slice(), b"secret");
-        assert_ne!(sealed, key.seal(Purpose::Tokens, &id(b'a'), b"secret").unwrap());
+        assert_eq!(key.open(Purpose::Tokens, &id(b'a'), b"user", &sealed).unwrap().as_slice(), b"secret");
+        assert_ne!(sealed, key.seal(Purpose::Tokens, &id(b'a'), b"user", b"secret").unwrap());
 
-        assert!(key.open(Purpose::Tokens, &id(b'b'), &sealed).is_err());
-        assert!(key.open(Purpose::IkeState, &id(b'a'), &sealed).is_err());
-        assert!(NodeKey::new(&[8; 32]).open(Purpose::Tokens, &id(b'a'), &sealed).is_err());
+        assert!(key.open(Purpose::Tokens, &id(b'b'), b"user", &sealed).is_err());
+        assert!(key.open(Purpose::IkeState, &id(b'a'), b"user", &sealed).is_err());
+        assert!(key.open(Purpose::Tokens, &id(b'a'), b"root", &sealed).is_err());
+        assert!(NodeKey::new(&[8; 32]).open(Purpose::Tokens, &id(b'a'), b"user", &sealed).is_err());
         for place in 0..sealed.len() {
             let mut altered = sealed.clone();
             altered[place] ^= 1;
-            assert!(key.open(Purpose::Tokens, &id(b'a'), &altered).is_err(), "octet {place}");
-            assert!(key.open(Purpose::Tokens, &id(b'a'), &sealed[..place]).is_err(), "cut at {place}");
+            assert!(key.open(Purpose::Tokens, &id(b'a'), b"user", &altered).is_err(), "octet {place}");
+            assert!(
+                key.open(Purpose::Tokens, &id(b'a'), b"user", &sealed[..place]).is_err(),
+                "cut at {place}"
+            );
         }
     }
 }

@@ -177,6 +177,35 @@ impl SessionRecord {
         check_attributes(&self.attributes)
     }
 
+    /// What its secrets are bound to: who it is and what it may do. If any of that is altered in the store, the secrets do not
+    /// open, so the session cannot be resumed as somebody else's.
+    pub(super) fn bound(&self) -> Vec<u8> {
+        let number = |number: u64| number.to_be_bytes();
+        let v4 = self.inner_v4.map(|address| address.octets());
+        let v6 = self.inner_v6.map(|address| address.octets());
+        let ends_at = self.ends_at.map(|ends_at| number(ends_at.0));
+        let parts: [&[u8]; 12] = [
+            self.id.as_bytes(),
+            self.user.as_bytes(),
+            self.group.as_bytes(),
+            self.profile.as_bytes(),
+            self.pool.as_bytes(),
+            v4.as_ref().map_or(&[], |octets| octets),
+            v6.as_ref().map_or(&[], |octets| octets),
+            self.accounting_id.as_bytes(),
+            &number(self.created_at.0),
+            ends_at.as_ref().map_or(&[], |octets| octets),
+            &self.client,
+            &self.attributes,
+        ];
+        let mut bound = Vec::with_capacity(parts.iter().map(|part| part.len() + 8).sum());
+        for part in parts {
+            bound.extend_from_slice(&number(part.len() as u64));
+            bound.extend_from_slice(part);
+        }
+        bound
+    }
+
     /// Whether it is inactive and its time is over.
     pub fn is_expired(&self, now: WallSecs) -> bool {
         matches!(self.state, StoredState::Inactive { expires_at, .. } if expires_at <= now)

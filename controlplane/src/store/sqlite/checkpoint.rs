@@ -5,7 +5,7 @@
 //! durable as what is in the database.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 
@@ -48,7 +48,7 @@ impl Drop for Checkpointer {
     }
 }
 
-fn checkpoint(path: &PathBuf, connection: &Connection, nudges: &Receiver<()>) {
+fn checkpoint(path: &Path, connection: &Connection, nudges: &Receiver<()>) {
     while nudges.recv().is_ok() {
         if let Err(error) = connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(())) {
             tracing::warn!(database = %path.display(), %error, "the store's log cannot be moved into its database yet");

@@ -14,9 +14,15 @@ const LEAST_SPACE_OCTETS: u64 = 256 * 1024;
 /// What `error` means for the database at `path`.
 pub(super) fn fault(path: &Path, error: &Error) -> StoreError {
     let owned = || path.to_owned();
-    let Error::SqliteFailure(failure, text) = error else {
+    let (failure, text) = match error {
+        Error::SqliteFailure(failure, text) => (failure, text),
         // A value that is not what the schema promises: only damage puts it there.
-        return StoreError::Corrupt { path: owned(), detail: error.to_string() };
+        Error::FromSqlConversionFailure(..)
+        | Error::IntegralValueOutOfRange(..)
+        | Error::InvalidColumnType(..)
+        | Error::QueryReturnedNoRows
+        | Error::Utf8Error(..) => return damaged(path, &error.to_string()),
+        _ => return StoreError::Io { path: owned(), detail: error.to_string() },
     };
     let detail = text.clone().unwrap_or_else(|| failure.to_string());
     match failure.code {

@@ -48,13 +48,13 @@ pub struct SqliteStore {
 /// What a change must know of its session.
 struct Held {
     place: i64,
-    state: StoredState,
-    sealed: Option<Vec<u8>>,
+    record: SessionRecord,
+    sealed: Vec<u8>,
 }
 
 /// Whether a session is the caller's.
 enum Holding {
-    Yes(Held),
+    Yes(Box<Held>),
     No(Changed),
 }
 
@@ -137,18 +137,21 @@ impl SqliteStore {
         Ok(())
     }
 
+    fn find(&self, id: &DurableId) -> Result<Option<Held>, StoreError> {
+        self.one(select!(", sealed", "WHERE id = ?1"), [&id.as_bytes()[..]], |row| {
+            let (place, record) = schema::record(row)?;
+            Ok(Held { place, record, sealed: row.get(MORE_COLUMN)? })
+        })
+    }
+
     fn hold(&self, id: &DurableId, generation: Option<u64>) -> Result<Holding, StoreError> {
         self.in_transaction()?;
-        let found = self.one(select!(", tokens", "WHERE id = ?1"), [&id.as_bytes()[..]], |row| {
-            let (place, record) = schema::record(row)?;
-            Ok((place, record.generation, record.state, row.get(MORE_COLUMN)?))
-        })?;
-        Ok(match found {
+        Ok(match self.find(id)? {
             None => Holding::No(Changed::Unknown),
-            Some((_, found, _, _)) if generation.is_some_and(|generation| generation != found) => {
+            Some(held) if generation.is_some_and(|generation| generation != held.record.generation) => {
                 Holding::No(Changed::Lost)
             }
-            Some((place, _, state, sealed)) => Holding::Yes(Held { place, state, sealed }),
+            Some(held) => Holding::Yes(Box::new(held)),
         })
     }
 
@@ -157,12 +160,12 @@ impl SqliteStore {
         &mut self,
         id: &DurableId,
         generation: u64,
-        how: impl FnOnce(&mut SqliteStore, Held) -> Result<(), StoreError>,
+        how: impl FnOnce(&mut SqliteStore, &Held) -> Result<(), StoreError>,
     ) -> Result<Changed, StoreError> {
         match self.hold(id, Some(generation))? {
             Holding::No(why) => Ok(why),
             Holding::Yes(held) => {
-                how(self, held)?;
+                how(self, &held)?;
                 self.changes = self.changes.saturating_add(1);
                 Ok(Changed::Done)
             }
@@ -175,13 +178,18 @@ impl SqliteStore {
             "UPDATE session SET state = ?2, since = ?3, expires_at = ?4 WHERE place = ?1",
             [held.place, column, since, expires_at],
         )?;
-        self.recount(Some(held.state), Some(state));
+        self.recount(Some(held.record.state), Some(state));
         Ok(())
     }
 
-    fn set_tokens(&self, id: &DurableId, place: i64, tokens: &Tokens) -> Result<(), StoreError> {
-        let sealed = self.seal(Purpose::Tokens, id, &tokens.encode())?;
-        self.execute("UPDATE session SET tokens = ?2 WHERE place = ?1", params![place, sealed]).map(|_| ())
+    fn set_tokens(
+        &self,
+        place: i64,
+        record: &SessionRecord,
+        tokens: Option<&Tokens>,
+    ) -> Result<(), StoreError> {
+        let sealed = self.seal_tokens(record, tokens)?;
+        self.execute("UPDATE session SET sealed = ?2 WHERE place = ?1", params![place, sealed]).map(|_| ())
     }
 
     fn forget_ike_state(&self, place: i64) -> Result<(), StoreError> {
@@ -199,18 +207,24 @@ impl SqliteStore {
         }
     }
 
-    fn seal(&self, purpose: Purpose, id: &DurableId, secret: &[u8]) -> Result<Vec<u8>, StoreError> {
-        self.key.seal(purpose, id, secret).map_err(|_| StoreError::Io {
-            path: self.path.clone(),
-            detail: "the system has no randomness to seal secrets with".to_owned(),
-        })
+    fn seal_tokens(&self, record: &SessionRecord, tokens: Option<&Tokens>) -> Result<Vec<u8>, StoreError> {
+        let octets = tokens.map(Tokens::encode).unwrap_or_default();
+        self.key.seal(Purpose::Tokens, &record.id, &record.bound(), &octets).map_err(|_| self.no_randomness())
     }
 
-    fn unseal_tokens(&self, id: &DurableId, sealed: Option<&[u8]>) -> Result<Option<Tokens>, StoreError> {
-        let Some(sealed) = sealed else { return Ok(None) };
-        let opened = self.key.open(Purpose::Tokens, id, sealed).ok();
-        let tokens = opened.and_then(|octets| Tokens::decode(&octets));
-        tokens.map(Some).ok_or_else(|| self.unsealable())
+    fn unseal_tokens(&self, held: &Held) -> Result<Option<Tokens>, StoreError> {
+        let Held { record, sealed, .. } = held;
+        let opened = self.key.open(Purpose::Tokens, &record.id, &record.bound(), sealed);
+        let octets = opened.map_err(|_| self.unsealable())?;
+        if octets.is_empty() {
+            return Ok(None);
+        }
+        Tokens::decode(&octets).map(Some).ok_or_else(|| self.unsealable())
+    }
+
+    fn no_randomness(&self) -> StoreError {
+        let detail = "the system has no randomness to seal secrets with".to_owned();
+        StoreError::Io { path: self.path.clone(), detail }
     }
 
     fn unsealable(&self) -> StoreError {
@@ -285,10 +299,7 @@ impl SessionStore for SqliteStore {
     fn put_new(&mut self, record: &SessionRecord, tokens: Option<&Tokens>) -> Result<(), StoreError> {
         record.check()?;
         self.in_transaction()?;
-        let sealed = match tokens {
-            Some(tokens) => Some(self.seal(Purpose::Tokens, &record.id, &tokens.encode())?),
-            None => None,
-        };
+        let sealed = self.seal_tokens(record, tokens)?;
         let (state, since, expires_at) = state_columns(record.state);
         let totals = record.totals;
         let inserted = self.connection.prepare_cached(INSERT).and_then(|mut statement| {
@@ -315,6 +326,7 @@ impl SessionStore for SqliteStore {
                 record.accounting_id,
                 record.client,
                 record.attributes,
+                tokens.is_some(),
                 sealed,
             ])
         });
@@ -332,29 +344,22 @@ impl SessionStore for SqliteStore {
     }
 
     fn get(&self, id: &DurableId) -> Result<Option<(SessionRecord, Option<Tokens>)>, StoreError> {
-        let found = self.one(select!(", tokens", "WHERE id = ?1"), [&id.as_bytes()[..]], |row| {
-            Ok((schema::record(row)?.1, row.get::<_, Option<Vec<u8>>>(MORE_COLUMN)?))
-        })?;
-        let Some((record, sealed)) = found else { return Ok(None) };
-        let tokens = self.unseal_tokens(id, sealed.as_deref())?;
-        Ok(Some((record, tokens)))
+        let Some(held) = self.find(id)? else { return Ok(None) };
+        let tokens = self.unseal_tokens(&held)?;
+        Ok(Some((held.record, tokens)))
     }
 
     fn claim(&mut self, claim: &Claim) -> Result<Claimed, StoreError> {
         self.in_transaction()?;
-        let id = &claim.id;
-        let found = self.one(select!(", tokens", "WHERE id = ?1"), [&id.as_bytes()[..]], |row| {
-            let (place, record) = schema::record(row)?;
-            Ok((place, record, row.get::<_, Option<Vec<u8>>>(MORE_COLUMN)?))
-        })?;
-        let Some((place, mut record, sealed)) = found else { return Ok(Claimed::Unknown) };
-        if record.generation != claim.generation {
+        let Some(held) = self.find(&claim.id)? else { return Ok(Claimed::Unknown) };
+        if held.record.generation != claim.generation {
             return Ok(Claimed::Lost);
         }
-        if record.is_expired(claim.now) {
+        if held.record.is_expired(claim.now) {
             return Ok(Claimed::Expired);
         }
-        let mut tokens = self.unseal_tokens(id, sealed.as_deref())?;
+        let mut tokens = self.unseal_tokens(&held)?;
+        let Held { place, mut record, .. } = held;
         let from = record.state;
         record.claimed(claim);
         let (state, since, expires_at) = state_columns(record.state);
@@ -377,7 +382,7 @@ impl SessionStore for SqliteStore {
         }
         if let (Some(before), Some(rotation)) = (&tokens, &claim.rotation) {
             let rotated = before.rotated(rotation);
-            self.set_tokens(id, place, &rotated)?;
+            self.set_tokens(place, &record, Some(&rotated))?;
             tokens = Some(rotated);
         }
         self.forget_ike_state(place)?;
@@ -387,7 +392,7 @@ impl SessionStore for SqliteStore {
     }
 
     fn activate(&mut self, id: &DurableId, generation: u64) -> Result<Changed, StoreError> {
-        self.change(id, generation, |store, held| store.set_state(&held, StoredState::Active))
+        self.change(id, generation, |store, held| store.set_state(held, StoredState::Active))
     }
 
     fn park(
@@ -399,7 +404,7 @@ impl SessionStore for SqliteStore {
         totals: Totals,
     ) -> Result<Changed, StoreError> {
         self.change(id, generation, |store, held| {
-            store.set_state(&held, StoredState::Inactive { since, expires_at })?;
+            store.set_state(held, StoredState::Inactive { since, expires_at })?;
             store.write_totals(held.place, totals)?;
             store.forget_ike_state(held.place)
         })
@@ -407,7 +412,7 @@ impl SessionStore for SqliteStore {
 
     fn park_all(&mut self, now: WallSecs, timeout_secs: u64) -> Result<ParkedAll, StoreError> {
         self.in_transaction()?;
-        let removed = self.execute("DELETE FROM session WHERE state < 2 AND tokens IS NULL", [])?;
+        let removed = self.execute("DELETE FROM session WHERE state < 2 AND NOT resumable", [])?;
         self.execute("DELETE FROM ike_state", [])?;
         let parked = self.execute(
             "UPDATE session SET state = 2, since = ?1, expires_at = min(?2, ifnull(ends_at, ?2)) WHERE state < 2",
@@ -423,8 +428,8 @@ impl SessionStore for SqliteStore {
         generation: u64,
         rotation: &Rotation,
     ) -> Result<Changed, StoreError> {
-        self.change(id, generation, |store, held| match store.unseal_tokens(id, held.sealed.as_deref())? {
-            Some(tokens) => store.set_tokens(id, held.place, &tokens.rotated(rotation)),
+        self.change(id, generation, |store, held| match store.unseal_tokens(held)? {
+            Some(tokens) => store.set_tokens(held.place, &held.record, Some(&tokens.rotated(rotation))),
             None => Ok(()),
         })
     }
@@ -435,8 +440,10 @@ impl SessionStore for SqliteStore {
         generation: u64,
         token_generation: u64,
     ) -> Result<Changed, StoreError> {
-        self.change(id, generation, |store, held| match store.unseal_tokens(id, held.sealed.as_deref())? {
-            Some(tokens) => store.set_tokens(id, held.place, &tokens.confirmed(token_generation)),
+        self.change(id, generation, |store, held| match store.unseal_tokens(held)? {
+            Some(tokens) => {
+                store.set_tokens(held.place, &held.record, Some(&tokens.confirmed(token_generation)))
+            }
             None => Ok(()),
         })
     }
@@ -453,8 +460,12 @@ impl SessionStore for SqliteStore {
     ) -> Result<Changed, StoreError> {
         check_attributes(attributes)?;
         self.change(id, generation, |store, held| {
+            let tokens = store.unseal_tokens(held)?;
+            let mut record = held.record.clone();
+            record.attributes = attributes.to_vec();
             let params = params![held.place, attributes];
-            store.execute("UPDATE session SET attributes = ?2 WHERE place = ?1", params).map(|_| ())
+            store.execute("UPDATE session SET attributes = ?2 WHERE place = ?1", params)?;
+            store.set_tokens(held.place, &record, tokens.as_ref())
         })
     }
 
@@ -462,7 +473,7 @@ impl SessionStore for SqliteStore {
         match self.hold(id, generation)? {
             Holding::No(why) => Ok(why),
             Holding::Yes(held) => {
-                self.delete(held.place, held.state)?;
+                self.delete(held.place, held.record.state)?;
                 Ok(Changed::Done)
             }
         }
@@ -517,19 +528,26 @@ impl SessionStore for SqliteStore {
         generation: u64,
         state: &IkeState,
     ) -> Result<Changed, StoreError> {
-        self.change(id, generation, |store, held| {
-            let sealed = store.seal(Purpose::IkeState, id, state.as_bytes())?;
-            let sql = "INSERT INTO ike_state (place, sealed) VALUES (?1, ?2) \
-                 ON CONFLICT (place) DO UPDATE SET sealed = excluded.sealed";
-            store.execute(sql, params![held.place, sealed]).map(|_| ())
-        })
+        let held = match self.hold(id, Some(generation))? {
+            Holding::No(why) => return Ok(why),
+            Holding::Yes(held) if held.record.state.is_inactive() => return Ok(Changed::Lost),
+            Holding::Yes(held) => held,
+        };
+        let sealed = self.key.seal(Purpose::IkeState, id, id.as_bytes(), state.as_bytes());
+        let sealed = sealed.map_err(|_| self.no_randomness())?;
+        let sql = "INSERT INTO ike_state (place, sealed) VALUES (?1, ?2) \
+             ON CONFLICT (place) DO UPDATE SET sealed = excluded.sealed";
+        self.execute(sql, params![held.place, sealed])?;
+        self.changes = self.changes.saturating_add(1);
+        Ok(Changed::Done)
     }
 
     fn ike_state(&self, id: &DurableId) -> Result<Option<IkeState>, StoreError> {
-        let sql = "SELECT sealed FROM ike_state JOIN session USING (place) WHERE id = ?1";
+        let sql = "SELECT ike_state.sealed FROM ike_state JOIN session USING (place) WHERE id = ?1";
         let sealed = self.one(sql, [&id.as_bytes()[..]], |row| row.get::<_, Vec<u8>>(0))?;
         let Some(sealed) = sealed else { return Ok(None) };
-        let opened = self.key.open(Purpose::IkeState, id, &sealed).map_err(|_| self.unsealable())?;
+        let opened =
+            self.key.open(Purpose::IkeState, id, id.as_bytes(), &sealed).map_err(|_| self.unsealable())?;
         IkeState::new(opened.to_vec()).map(Some)
     }
 

@@ -46,6 +46,7 @@ pub(super) fn open(path: &Path) -> Result<Opened, StoreError> {
         return Ok(Opened { connection, key, mark: WallSecs(0), lock });
     }
     check_version(path, &connection)?;
+    check_tables(path, &connection)?;
     check_pages(path, &connection)?;
     let (mark, check): (i64, Vec<u8>) = connection
         .query_row("SELECT mark, key_check FROM node", [], |row| Ok((row.get(0)?, row.get(1)?)))
@@ -166,6 +167,24 @@ fn check_version(path: &Path, connection: &Connection) -> Result<(), StoreError>
         return Err(StoreError::Version { path: path.to_owned(), found, wanted: VERSION });
     }
     Ok(())
+}
+
+/// Compares the tables with what they should be: damage there would show up in the middle of work only.
+fn check_tables(path: &Path, connection: &Connection) -> Result<(), StoreError> {
+    let tables = |connection: &Connection| -> rusqlite::Result<Vec<(String, Option<String>)>> {
+        let mut statement = connection.prepare("SELECT name, sql FROM sqlite_schema ORDER BY name")?;
+        statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
+    };
+    let compare = || {
+        let model = Connection::open_in_memory()?;
+        model.execute_batch(TABLES)?;
+        Ok(tables(connection)? == tables(&model)?)
+    };
+    match compare() {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(damaged(path, "its tables are not as they were made")),
+        Err(error) => Err(fault(path, &error)),
+    }
 }
 
 /// Reads every page and checks that they fit together.

@@ -20,7 +20,8 @@ pub(super) const ACTIVE: i64 = 0;
 pub(super) const RESUMING: i64 = 1;
 pub(super) const INACTIVE: i64 = 2;
 
-/// The tables. `node` has one row.
+/// The tables. `node` has one row. `sealed` holds the tokens and binds the rest of the row ([`SessionRecord::bound`]); without
+/// tokens it holds nothing, but binds just so.
 pub(super) const TABLES: &str = "
 CREATE TABLE session (
   place INTEGER PRIMARY KEY,
@@ -46,7 +47,8 @@ CREATE TABLE session (
   accounting_id TEXT NOT NULL,
   client BLOB NOT NULL,
   attributes BLOB NOT NULL,
-  tokens BLOB
+  resumable INTEGER NOT NULL,
+  sealed BLOB NOT NULL
 ) STRICT;
 CREATE UNIQUE INDEX session_id ON session(id);
 CREATE UNIQUE INDEX session_inner_v4 ON session(inner_v4) WHERE inner_v4 IS NOT NULL;
@@ -87,8 +89,8 @@ pub(super) const MORE_COLUMN: usize = 23;
 /// A new row.
 pub(super) const INSERT: &str = "INSERT INTO session (id, generation, serial, state, since, expires_at, inner_v4, \
      inner_v6, created_at, ends_at, resumptions, in_packets, in_bytes, out_packets, out_bytes, user, policy_group, \
-     profile, pool, accounting_id, client, attributes, tokens) \
-     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23)";
+     profile, pool, accounting_id, client, attributes, resumable, sealed) \
+     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24)";
 
 /// A row's place and record. An error means damage.
 pub(super) fn record(row: &Row<'_>) -> rusqlite::Result<(i64, SessionRecord)> {

@@ -52,13 +52,11 @@ pub fn commit<T>(
     change: impl FnOnce(&mut dyn SessionStore) -> Result<T, StoreError>,
 ) -> Result<T, StoreError> {
     store.begin()?;
-    match change(store) {
-        Ok(done) => store.commit(WallSecs(1000)).map(|()| done),
-        Err(error) => {
-            store.rollback();
-            Err(error)
-        }
+    let done = change(store).and_then(|done| store.commit(WallSecs(1000)).map(|()| done));
+    if done.is_err() {
+        store.rollback();
     }
+    done
 }
 
 /// The id with number `n`.
@@ -92,7 +90,7 @@ pub fn session(n: u32) -> SessionRecord {
         profile: "default".to_owned(),
         pool: "inside".to_owned(),
         inner_v4: Some(Ipv4Addr::from_bits(0x0a00_0000 + n)),
-        inner_v6: (n % 2 == 0).then(|| (0xfd00_u128 << 112 | u128::from(n)).into()),
+        inner_v6: n.is_multiple_of(2).then(|| (0xfd00_u128 << 112 | u128::from(n)).into()),
         attributes: br#"{"banner":"welcome"}"#.to_vec(),
         client: br#"{"device":"laptop"}"#.to_vec(),
         accounting_id: format!("{n:08x}"),
@@ -103,8 +101,11 @@ pub fn session(n: u32) -> SessionRecord {
     }
 }
 
+/// A session with its encoded tokens and its IKE state.
+pub type Dumped = (SessionRecord, Option<Vec<u8>>, Option<Vec<u8>>);
+
 /// Everything of all sessions, in a form that can be compared.
-pub fn dump(store: &dyn SessionStore) -> Vec<(SessionRecord, Option<Vec<u8>>, Option<Vec<u8>>)> {
+pub fn dump(store: &dyn SessionStore) -> Vec<Dumped> {
     let mut cursor = Some(crate::store::Cursor::START);
     let mut all = Vec::new();
     while let Some(after) = cursor {

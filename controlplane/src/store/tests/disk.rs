@@ -1,0 +1,280 @@
+//! What only the store on disk can meet: restarts, damage, other versions, other processes, a full disk.
+
+use std::fs::{self, OpenOptions, Permissions};
+use std::os::unix::fs::{FileExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use rusqlite::Connection;
+
+use super::support::{Scratch, commit, dump, id, session, token, tokens};
+use crate::store::sqlite::SqliteStore;
+use crate::store::{
+    Changed, Counts, IkeState, SessionStore, StoreError, StoredState, Tokens, Totals, WallSecs,
+};
+
+fn open(path: &Path) -> Result<SqliteStore, StoreError> {
+    SqliteStore::open(path)
+}
+
+fn refused(path: &Path) -> StoreError {
+    match open(path) {
+        Err(error) => error,
+        Ok(_) => panic!("{} was opened", path.display()),
+    }
+}
+
+/// A store with `sessions` sessions, every third inactive, closed again.
+fn filled(path: &Path, sessions: u32) {
+    let mut store = open(path).unwrap();
+    commit(&mut store, |store| {
+        for n in 1..=sessions {
+            store.put_new(&session(n), Some(&tokens(n)))?;
+            let state = IkeState::new(format!("keys of {n}").into_bytes())?;
+            assert_eq!(store.put_ike_state(&id(n), 1, &state)?, Changed::Done);
+            if n.is_multiple_of(3) {
+                let parked = store.park(&id(n), 1, WallSecs(10), WallSecs(100), Totals::default())?;
+                assert_eq!(parked, Changed::Done);
+            }
+        }
+        Ok(())
+    })
+    .unwrap();
+}
+
+fn beside(path: &Path, suffix: &str) -> PathBuf {
+    PathBuf::from(format!("{}{suffix}", path.display()))
+}
+
+#[test]
+fn everything_is_there_after_a_restart() {
+    let scratch = Scratch::new("restart");
+    filled(&scratch.database(), 9);
+    let store = open(&scratch.database()).unwrap();
+    assert_eq!(store.counts(), Counts { active: 6, resuming: 0, inactive: 3 });
+    assert_eq!(store.mark(), WallSecs(1000));
+    let all = dump(&store);
+    assert_eq!(all.len(), 9);
+    for (record, found, ike_state) in all {
+        let n = u32::try_from(record.serial).unwrap();
+        assert_eq!(found.unwrap(), *tokens(n).encode());
+        let kept = (record.state == StoredState::Active).then(|| format!("keys of {n}").into_bytes());
+        assert_eq!(ike_state, kept);
+    }
+}
+
+#[test]
+fn the_files_are_their_owners_only_and_hold_no_secret_in_clear() {
+    let scratch = Scratch::new("private");
+    let path = scratch.database();
+    fs::write(&path, b"").unwrap();
+    fs::set_permissions(&path, Permissions::from_mode(0o644)).unwrap();
+    let mut store = open(&path).unwrap();
+    let secret = "a token that must not be read";
+    let state = IkeState::new(b"a key that must not be read".to_vec()).unwrap();
+    commit(&mut store, |store| {
+        store.put_new(&session(1), Some(&Tokens::new(token(secret))))?;
+        store.put_ike_state(&id(1), 1, &state)
+    })
+    .map(|_| ())
+    .unwrap();
+    let mut names = Vec::new();
+    for entry in fs::read_dir(scratch.path()).unwrap() {
+        let file = entry.unwrap().path();
+        let mode = fs::metadata(&file).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{}", file.display());
+        let octets = fs::read(&file).unwrap();
+        let found = octets.windows(16).any(|window| window == &b"must not be read"[..]);
+        assert!(!found, "{}", file.display());
+        names.push(file.file_name().unwrap().to_string_lossy().into_owned());
+    }
+    names.sort();
+    assert_eq!(names, ["db", "db-shm", "db-wal", "db.key", "db.lock"].map(|end| format!("sessions.{end}")));
+}
+
+#[test]
+fn only_one_process_holds_a_store() {
+    let scratch = Scratch::new("held");
+    let first = open(&scratch.database()).unwrap();
+    assert!(matches!(refused(&scratch.database()), StoreError::InUse { .. }));
+    drop(first);
+    open(&scratch.database()).unwrap();
+}
+
+#[test]
+fn another_version_and_another_programs_database_are_refused_untouched() {
+    let scratch = Scratch::new("version");
+    let path = scratch.database();
+    filled(&path, 3);
+    Connection::open(&path).unwrap().pragma_update(None, "user_version", 2).unwrap();
+    let error = refused(&path);
+    assert_eq!(error, StoreError::Version { path: path.clone(), found: 2, wanted: 1 });
+    Connection::open(&path).unwrap().pragma_update(None, "user_version", 1).unwrap();
+    assert_eq!(open(&path).unwrap().counts().active, 2);
+
+    let other = scratch.path().join("other.db");
+    Connection::open(&other).unwrap().execute_batch("CREATE TABLE t (x); INSERT INTO t VALUES (1)").unwrap();
+    assert!(matches!(refused(&other), StoreError::Foreign { .. }));
+    let kept: i64 =
+        Connection::open(&other).unwrap().query_row("SELECT x FROM t", [], |row| row.get(0)).unwrap();
+    assert_eq!(kept, 1);
+}
+
+#[test]
+fn the_store_opens_only_with_its_own_key() {
+    let scratch = Scratch::new("key");
+    let path = scratch.database();
+    let key = beside(&path, ".key");
+    filled(&path, 3);
+    let octets = fs::read(&key).unwrap();
+    let wrongs: [&dyn Fn(); 4] = [
+        &|| fs::remove_file(&key).unwrap(),
+        &|| fs::write(&key, [9; 32]).unwrap(),
+        &|| fs::write(&key, &octets[1..]).unwrap(),
+        &|| fs::set_permissions(&key, Permissions::from_mode(0o640)).unwrap(),
+    ];
+    for wrong in wrongs {
+        wrong();
+        let error = refused(&path);
+        assert!(matches!(&error, StoreError::NodeKey { path, .. } if *path == key), "{error}");
+        let _ = fs::remove_file(&key);
+        fs::write(&key, &octets).unwrap();
+        fs::set_permissions(&key, Permissions::from_mode(0o600)).unwrap();
+    }
+    assert_eq!(dump(&open(&path).unwrap()).len(), 3);
+}
+
+#[test]
+fn a_damaged_file_is_refused_until_an_operator_has_it_moved_aside() {
+    let scratch = Scratch::new("damaged");
+    let path = scratch.database();
+    filled(&path, 200);
+    let length = fs::metadata(&path).unwrap().len();
+    let file = OpenOptions::new().write(true).open(&path).unwrap();
+    file.write_all_at(&[0xa5; 4096], length / 4096 / 2 * 4096).unwrap();
+    let damaged = fs::read(&path).unwrap();
+    for _ in 0..2 {
+        let error = refused(&path);
+        assert!(matches!(error, StoreError::Corrupt { .. }), "{error}");
+        let text = error.to_string();
+        assert!(text.contains(".move-aside") && text.contains("backup"), "{text}");
+    }
+    assert!(fs::read(&path).unwrap() == damaged, "the damaged file was changed");
+
+    fs::write(beside(&path, ".move-aside"), b"").unwrap();
+    let mut store = open(&path).unwrap();
+    assert_eq!(store.counts(), Counts::default());
+    commit(&mut store, |store| store.put_new(&session(1), Some(&tokens(1)))).unwrap();
+    drop(store);
+    let kept: Vec<PathBuf> = fs::read_dir(scratch.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.to_string_lossy().contains(".damaged-"))
+        .collect();
+    assert_eq!(kept.len(), 1, "{kept:?}");
+    assert!(fs::read(&kept[0]).unwrap() == damaged, "the damaged file was not kept as it was");
+    assert_eq!(open(&path).unwrap().counts().active, 1, "the order was followed once only");
+}
+
+/// Flips one bit after the other, all over the file: the store refuses it, or every session that it lets resume is as it was.
+#[test]
+fn no_flipped_bit_makes_a_session_another_ones() {
+    let scratch = Scratch::new("flipped");
+    let path = scratch.database();
+    filled(&path, 40);
+    let whole = fs::read(&path).unwrap();
+    let before = dump(&open(&path).unwrap());
+    let (mut at_open, mut unsealable, mut harmless) = (0, 0, 0);
+    // A prime, so that flips fall everywhere in pages.
+    for (round, place) in (0..whole.len()).step_by(467).enumerate() {
+        let mut flipped = whole.clone();
+        flipped[place] ^= 1 << (round % 8);
+        for suffix in ["-wal", "-shm"] {
+            let _ = fs::remove_file(beside(&path, suffix));
+        }
+        fs::write(&path, &flipped).unwrap();
+        let Ok(store) = open(&path) else {
+            at_open += 1;
+            continue;
+        };
+        let mut altered = false;
+        for (record, expected, ike_state) in &before {
+            match store.get(&record.id) {
+                Ok(Some((found, found_tokens))) => {
+                    assert_eq!(found.bound(), record.bound(), "octet {place}");
+                    let same = found_tokens.map(|tokens| tokens.encode().to_vec()) == *expected;
+                    assert!(same, "octet {place}");
+                }
+                Ok(None) => altered = true,
+                Err(error) => {
+                    assert!(
+                        matches!(error, StoreError::Unsealable { .. } | StoreError::Corrupt { .. }),
+                        "octet {place}: {error}"
+                    );
+                    altered = true;
+                }
+            }
+            if let Ok(Some(found)) = store.ike_state(&record.id) {
+                assert_eq!(Some(found.as_bytes()), ike_state.as_deref(), "octet {place}");
+            }
+        }
+        match altered {
+            true => unsealable += 1,
+            false => harmless += 1,
+        }
+    }
+    // Free space and display figures are harmless; most of the rest must have been noticed.
+    assert!(at_open > 0 && unsealable > 0, "{at_open} at open, {unsealable} later, {harmless} never");
+}
+
+/// A small file system of its own.
+struct SmallDisk(PathBuf);
+
+impl SmallDisk {
+    fn mount(at: &Path, octets: u64) -> SmallDisk {
+        let size = format!("size={octets},mode=700");
+        let mounted =
+            Command::new("mount").args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(at).output().unwrap();
+        let said = String::from_utf8_lossy(&mounted.stderr).into_owned();
+        assert!(mounted.status.success(), "this test mounts a small tmpfs and so needs root: {said}");
+        SmallDisk(at.to_owned())
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("--lazy").arg(&self.0).status();
+    }
+}
+
+#[test]
+fn a_full_disk_stops_changes_and_nothing_else_and_loses_nothing() {
+    let scratch = Scratch::new("full");
+    let disk = SmallDisk::mount(scratch.path(), 4 * 1024 * 1024);
+    let path = scratch.database();
+    let ballast = scratch.path().join("ballast");
+    fs::write(&ballast, vec![1; 1024 * 1024]).unwrap();
+    let mut store = open(&path).unwrap();
+    let mut stored = 0;
+    let error = loop {
+        match commit(&mut store, |store| store.put_new(&session(stored + 1), Some(&tokens(stored + 1)))) {
+            Ok(()) => stored += 1,
+            Err(error) => break error,
+        }
+        assert!(stored < 100_000, "the disk does not fill up");
+    };
+    assert_eq!(error, StoreError::Full { path: path.clone() });
+    assert!(error.to_string().contains("free some"), "{error}");
+    assert!(stored > 10, "only {stored} sessions fitted in");
+    assert_eq!((dump(&store).len(), store.counts().active), (stored as usize, u64::from(stored)));
+    let again = commit(&mut store, |store| store.remove(&id(1), None));
+    assert_eq!(again, Err(StoreError::Full { path: path.clone() }));
+
+    fs::remove_file(&ballast).unwrap();
+    commit(&mut store, |store| store.put_new(&session(stored + 1), Some(&tokens(stored + 1)))).unwrap();
+    drop(store);
+    let store = open(&path).unwrap();
+    assert_eq!(dump(&store).len() as u64, u64::from(stored) + 1);
+    drop(store);
+    drop(disk);
+}
