@@ -6,10 +6,11 @@
 use std::collections::HashMap;
 
 use crate::api::{
-    DataPlaneEvent, Datagram, DownReason, Event, IkeFacts, Input, JobId, JobResult, Operator, Output,
-    Outputs, SessionId, WakeReason,
+    DataPlaneEvent, Datagram, DownReason, Event, IkeFacts, IkeSpis, Input, JobId, JobResult, Operator,
+    Output, Outputs, SessionId, WakeReason,
 };
 use crate::counters::{IkeCounter, IkeCounters};
+use crate::crypto::{IkeKeys, Role};
 use crate::env::Env;
 use crate::established::Task;
 use crate::exchange::ike_sa_init;
@@ -130,6 +131,28 @@ impl Endpoint {
     /// The name of a session's state, as in `docs/ike.md`.
     pub fn state_of(&self, session: SessionId) -> Option<String> {
         self.sessions.get(&session).map(|session| session.state.name().to_string())
+    }
+
+    /// Shows the keys of the IKE SA with this SPI of ours to `look`, for operators who debug. `None` if there is none.
+    pub fn look_at_keys<R>(
+        &mut self,
+        local_spi: u64,
+        look: impl FnOnce(IkeSpis, Role, &IkeKeys) -> R,
+    ) -> Option<R> {
+        let session = self.world.ike_spis.get(&local_spi)?;
+        let sa = self.sessions.get_mut(session)?.state.sa_mut(local_spi)?;
+        Some(look(sa.spis, sa.role, &sa.keys))
+    }
+
+    /// The session of the IKE SA with this SPI of ours.
+    pub fn session_of(&self, local_spi: u64) -> Option<SessionId> {
+        self.world.ike_spis.get(&local_spi).copied()
+    }
+
+    /// Our SPIs of a session's IKE SAs, in use or not. Looks through all sessions: for operators only.
+    pub fn local_spis(&self, session: SessionId) -> Vec<u64> {
+        let own = |(spi, owner): (&u64, &SessionId)| (*owner == session).then_some(*spi);
+        self.world.ike_spis.iter().filter_map(own).collect()
     }
 
     /// How much is held in each table, for tests and simulations that look for leaks.

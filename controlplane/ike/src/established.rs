@@ -203,6 +203,8 @@ impl Established {
             peer: path.peer,
             peer_port: path.peer_port,
             nat_detected: self.sa.nat.detected(),
+            peer_behind_nat: self.sa.nat.peer_behind,
+            local_behind_nat: self.sa.nat.local_behind,
             fragmentation: self.sa.fragmentation,
             local_next_id: ids.local_next,
             local_outstanding_id: ids.local_outstanding,

@@ -294,7 +294,7 @@ impl State {
         }
     }
 
-    fn sa_mut(&mut self, local_spi: u64) -> Option<&mut IkeSa> {
+    pub(crate) fn sa_mut(&mut self, local_spi: u64) -> Option<&mut IkeSa> {
         let sa = match self {
             State::KeyExchange(_) | State::Ended(_) => return None,
             State::AwaitAuth(state) => &mut state.hs.sa,

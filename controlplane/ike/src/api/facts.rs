@@ -205,6 +205,10 @@ pub struct IkeFacts {
     pub peer_port: u16,
     /// Whether a NAT was detected on either side.
     pub nat_detected: bool,
+    /// Whether it is the peer who is behind one.
+    pub peer_behind_nat: bool,
+    /// Whether it is we.
+    pub local_behind_nat: bool,
     /// How long messages are cut.
     pub fragmentation: Fragmentation,
     /// Message ID of our next request.
