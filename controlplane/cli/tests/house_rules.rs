@@ -21,7 +21,8 @@ const EDGES: &[(&str, &[&str])] = &[
     ("causeway-eap", &[]),
     ("causeway-controlplane", &["causeway-shared", "causeway-shm", "causeway-ike", "causeway-eap"]),
     ("causeway-sim", &["causeway-shared", "causeway-ike", "causeway-eap", "causeway-controlplane"]),
-    ("causeway-cli", &["causeway-shared"]),
+    ("causeway-client", &["causeway-ike", "causeway-eap"]),
+    ("causeway-cli", &["causeway-client", "causeway-shared"]),
 ];
 
 /// What tests may name beyond that.

@@ -1,0 +1,735 @@
+//! The process around the protocol: one session through logins, suspends, resumes and its end.
+//!
+//! Enters: configuration, datagrams, packets of the device, commands, signals. Leaves: the same the other way, events, the
+//! state file. Long waits belong to nobody: one loop waits for everything. While a user types an answer at the terminal the
+//! loop stands still, which costs no more than retransmissions.
+//!
+//! [`link`] is one connection's socket, [`device`] the TUN device, [`control_server`] the commands, [`answers`] the user.
+
+mod answers;
+mod control_server;
+mod device;
+mod journal;
+mod link;
+mod report;
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::os::unix::fs::DirBuilderExt as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+use causeway_ike::crypto::SystemRandom;
+use causeway_ike::time::Instant;
+use causeway_ike::wire::NotifyType;
+use tokio::net::UdpSocket;
+use tokio::sync::{mpsc, oneshot};
+use zeroize::Zeroizing;
+
+use crate::attributes::Granted;
+use crate::config::{Config, ConfigError, Method};
+use crate::control::{ConnectionState, Reply, Request};
+use crate::initiator::{Connection, DownReason, Fault, Initiator, InitiatorConfig, Output, Proof};
+use crate::method::{AnyConnect, EapMethod, Mschapv2, device as device_facts};
+use crate::state_file::{Kept, StateFile};
+use answers::{Answering, printable};
+use control_server::{Asked, ControlServer};
+use device::Device;
+use journal::{Journal, Kind, Source};
+use link::{Arrived, GatewayAddress, Link, MAX_DATAGRAM};
+
+pub use answers::Ask;
+
+/// Most commands that wait for a connection.
+const MAX_WAITERS: usize = 16;
+/// Longest goodbye.
+const GOODBYE: Duration = Duration::from_secs(5);
+
+/// What the command line adds to the configuration.
+#[derive(Default)]
+pub struct Options {
+    /// No device, whatever the configuration says.
+    pub no_tun: bool,
+    /// The user, whatever the configuration says.
+    pub user: Option<String>,
+}
+
+/// Why the client ended without being asked to.
+#[derive(Debug, thiserror::Error)]
+pub enum AgentError {
+    /// The configuration cannot be used.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The system refused something.
+    #[error("{what}: {error}")]
+    System {
+        /// What was tried.
+        what: &'static str,
+        /// Why not.
+        error: std::io::Error,
+    },
+    /// The device or its routes cannot be made.
+    #[error("{0}")]
+    Device(String),
+    /// There is no user to log in.
+    #[error("no user: set login.user, or answer when asked")]
+    NoUser,
+    /// The login did not work.
+    #[error("no connection: {0}")]
+    Login(Fault),
+    /// The gateway's address cannot be found.
+    #[error("{0} cannot be resolved to an IPv4 address")]
+    Unresolved(String),
+    /// The gateway ended the session.
+    #[error("the gateway ended the session")]
+    EndedByGateway,
+    /// The connection was lost and cannot be resumed.
+    #[error("the connection is lost: {0}")]
+    Lost(String),
+}
+
+/// Runs a client until it is told to end: by a command, by a signal, or by the gateway.
+///
+/// # Errors
+/// [`AgentError`] when it ends for another reason.
+pub fn run(config: Config, options: Options, ask: Arc<dyn Ask>) -> Result<(), AgentError> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| AgentError::System { what: "the runtime", error })?;
+    runtime.block_on(async {
+        let (mut agent, requests, _server) = Agent::prepare(config, options, ask)?;
+        agent.begin().await?;
+        agent.live(requests).await
+    })
+}
+
+struct Agent {
+    config: Config,
+    protocol: Arc<InitiatorConfig>,
+    user: String,
+    ask: Arc<dyn Ask>,
+    journal: Journal,
+    file: StateFile,
+    clock: std::time::Instant,
+    phase: Phase,
+    device: Option<Device>,
+    kept: Option<Kept>,
+    granted: Granted,
+    resumed: bool,
+    tally: report::Tally,
+    waiters: Vec<oneshot::Sender<Reply>>,
+    /// Since when the session is without connection.
+    lost_since: Option<std::time::Instant>,
+}
+
+enum Phase {
+    /// On the way to a connection.
+    Opening {
+        link: Box<Link>,
+        how: How,
+    },
+    /// Connected.
+    Up {
+        link: Box<Link>,
+    },
+    /// Silent. The socket stays open and unread, so that not even an ICMP error says that we are there.
+    Suspended {
+        _silent: Option<UdpSocket>,
+    },
+    /// Until the next attempt to resume.
+    Waiting {
+        until: tokio::time::Instant,
+    },
+    /// The DELETE is out.
+    Leaving {
+        link: Box<Link>,
+        until: tokio::time::Instant,
+    },
+    Ended(Result<(), AgentError>),
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum How {
+    Login,
+    Resume,
+}
+
+enum Happened {
+    Datagram(std::io::Result<(usize, SocketAddr)>),
+    Packet(std::io::Result<usize>),
+    Timer,
+    Asked(Asked),
+    Stop,
+}
+
+impl Agent {
+    fn prepare(
+        config: Config,
+        options: Options,
+        ask: Arc<dyn Ask>,
+    ) -> Result<(Agent, mpsc::Receiver<Asked>, ControlServer), AgentError> {
+        let system = |what| move |error| AgentError::System { what, error };
+        let protocol = Arc::new(config.initiator()?);
+        config.credential()?;
+        std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&config.directory)
+            .map_err(system("the directory"))?;
+        let (server, requests) =
+            ControlServer::start(&config.control_socket()).map_err(system("the control socket"))?;
+        let journal = Journal::open(&config.event_log(), ask.clone()).map_err(system("the event log"))?;
+        let user = options
+            .user
+            .or_else(|| config.login.user.clone())
+            .or_else(|| ask.ask("Username:", false).map(|user| user.as_str().to_owned()))
+            .filter(|user| !user.is_empty())
+            .ok_or(AgentError::NoUser)?;
+        let file = StateFile::new(config.state_file(), &config.gateway.address, &user);
+        let device = match config.tunnel.enabled && !options.no_tun {
+            true => Some(Device::open(&config.tunnel).map_err(AgentError::Device)?),
+            false => None,
+        };
+        let kept = file.load().filter(|_| config.reconnect.enabled);
+        let agent = Agent {
+            protocol,
+            user,
+            ask,
+            journal,
+            file,
+            clock: std::time::Instant::now(),
+            phase: Phase::Ended(Ok(())),
+            device,
+            kept,
+            granted: Granted::default(),
+            resumed: false,
+            tally: report::Tally::default(),
+            waiters: Vec::new(),
+            lost_since: None,
+            config,
+        };
+        Ok((agent, requests, server))
+    }
+
+    async fn begin(&mut self) -> Result<(), AgentError> {
+        self.journal.tell_user(&format!("Contacting {}.", self.config.display_name()));
+        match self.kept.is_some() {
+            true => {
+                self.lost_since = Some(std::time::Instant::now());
+                self.resume().await;
+            }
+            false => self.log_in().await,
+        }
+        Ok(())
+    }
+
+    async fn live(&mut self, mut requests: mpsc::Receiver<Asked>) -> Result<(), AgentError> {
+        use tokio::signal::unix::{SignalKind, signal};
+        let system = |error| AgentError::System { what: "signals", error };
+        let mut terminate = signal(SignalKind::terminate()).map_err(system)?;
+        let mut interrupt = signal(SignalKind::interrupt()).map_err(system)?;
+        let mut datagram = vec![0; MAX_DATAGRAM];
+        let mut packet = vec![0; MAX_DATAGRAM];
+        loop {
+            self.drain().await;
+            if let Phase::Ended(outcome) = &mut self.phase {
+                let outcome = std::mem::replace(outcome, Ok(()));
+                self.end(&outcome).await;
+                return outcome;
+            }
+            let happened = tokio::select! {
+                received = receive(self.link(), &mut datagram) => Happened::Datagram(received),
+                read = read_packet(self.device.as_ref(), &mut packet) => Happened::Packet(read),
+                () = sleep_until(self.deadline()) => Happened::Timer,
+                Some(asked) = requests.recv() => Happened::Asked(asked),
+                _ = terminate.recv() => Happened::Stop,
+                _ = interrupt.recv() => Happened::Stop,
+            };
+            match happened {
+                Happened::Datagram(Ok((octets, from))) => {
+                    self.take(datagram.get(..octets).unwrap_or_default(), from).await;
+                }
+                // A broken route shows up as silence, and liveness deals with that.
+                Happened::Datagram(Err(_)) => tokio::task::yield_now().await,
+                Happened::Packet(Ok(octets)) => {
+                    if let Phase::Up { link } = &mut self.phase {
+                        link.send_packet(packet.get(..octets).unwrap_or_default()).await;
+                    }
+                }
+                Happened::Packet(Err(error)) => {
+                    self.finish(Err(AgentError::Device(format!("the device is gone: {error}"))));
+                }
+                Happened::Timer => self.on_timer().await,
+                Happened::Asked((request, back)) => self.on_request(request, back).await,
+                Happened::Stop => self.leave(),
+            }
+        }
+    }
+
+    async fn take(&mut self, datagram: &[u8], from: SocketAddr) {
+        let now = self.now();
+        let Some(link) = self.link_mut() else { return };
+        if let Arrived::Packet(inner) = link.take(now, datagram, from)
+            && let Some(device) = &self.device
+        {
+            device.deliver(&inner).await;
+        }
+    }
+
+    async fn on_timer(&mut self) {
+        let now = self.now();
+        match &mut self.phase {
+            Phase::Opening { link, .. } | Phase::Up { link } => link.initiator.on_timer(now),
+            Phase::Leaving { until, .. } if tokio::time::Instant::now() >= *until => self.finish(Ok(())),
+            Phase::Leaving { link, .. } => link.initiator.on_timer(now),
+            Phase::Waiting { until } if tokio::time::Instant::now() >= *until => self.resume().await,
+            _ => {}
+        }
+    }
+
+    async fn on_request(&mut self, request: Request, back: oneshot::Sender<Reply>) {
+        let now = self.now();
+        let reply = match (request, &mut self.phase) {
+            (Request::Status, _) => self.done(),
+            (Request::Suspend, Phase::Up { .. }) => {
+                self.suspend();
+                self.done()
+            }
+            (Request::Resume, Phase::Suspended { .. }) => {
+                self.wait_for_connection(back);
+                self.wake_up().await;
+                return;
+            }
+            (Request::Resume, Phase::Opening { .. } | Phase::Waiting { .. }) => {
+                self.wait_for_connection(back);
+                return;
+            }
+            (Request::Rekey, Phase::Up { link }) => {
+                link.initiator.rekey_children(now);
+                self.done()
+            }
+            (Request::Disconnect, _) => {
+                self.leave();
+                self.done()
+            }
+            (Request::Suspend | Request::Rekey, _) => Reply::Refused("the client is not connected".into()),
+            (Request::Resume, _) => Reply::Refused("the client is not suspended".into()),
+        };
+        // Whoever asked may have gone.
+        let _ = back.send(reply);
+    }
+
+    /// Performs what the initiator wants.
+    async fn drain(&mut self) {
+        while let Some(output) = self.link_mut().and_then(|link| link.initiator.next_output()) {
+            match output {
+                Output::Send(outgoing) => {
+                    if let Some(link) = self.link() {
+                        link.send(&outgoing).await;
+                    }
+                }
+                Output::Up(granted) => self.on_up(*granted).await,
+                Output::ChildUp(child) => {
+                    self.tally.children = self.tally.children.saturating_add(1);
+                    if let Some(link) = self.link_mut()
+                        && !link.tunnels.add(&child)
+                    {
+                        self.journal.event(Kind::Error, Source::Agent, "A Child SA's keys do not fit.");
+                    }
+                }
+                Output::ChildDown(spi) => {
+                    if let Some(link) = self.link_mut() {
+                        link.tunnels.remove(spi);
+                    }
+                }
+                Output::IkeRekeyed => {
+                    self.journal.event(Kind::Information, Source::Agent, "The IKE SA was rekeyed.");
+                }
+                Output::DpdAnswered => self.tally.dpd_answered = self.tally.dpd_answered.saturating_add(1),
+                Output::Failed(fault) => self.on_failed(fault).await,
+                Output::Down(reason) => self.on_down(reason).await,
+            }
+        }
+    }
+
+    async fn on_up(&mut self, granted: Granted) {
+        let phase = std::mem::replace(&mut self.phase, Phase::Ended(Ok(())));
+        let (link, how) = match phase {
+            Phase::Opening { link, how } => (link, how),
+            other => {
+                self.phase = other;
+                return;
+            }
+        };
+        self.resumed = how == How::Resume;
+        match how {
+            How::Login => self.tally.logins = self.tally.logins.saturating_add(1),
+            How::Resume => self.tally.resumes = self.tally.resumes.saturating_add(1),
+        }
+        self.keep(&granted, how);
+        if let Some(banner) = &granted.banner {
+            self.journal.tell_user(&printable(banner));
+        }
+        let (gateway, address) = (link.gateway.address, granted.address);
+        self.granted = granted;
+        self.phase = Phase::Up { link };
+        self.lost_since = None;
+        self.tally.children = 0;
+        if let Err(problem) = self.configure_device(address, gateway).await {
+            self.finish(Err(AgentError::Device(problem)));
+            return;
+        }
+        self.journal.event(
+            Kind::Information,
+            Source::Agent,
+            "The IPsec connection to the secure gateway has been established.",
+        );
+        self.journal.tell_user(&format!("Connected to {}.", self.config.display_name()));
+        let reply = self.done();
+        self.answer_waiters(&reply);
+    }
+
+    /// The new token is on the disk before anything is said under the new IKE SA, which is what burns the old one.
+    fn keep(&mut self, granted: &Granted, how: How) {
+        let fresh = granted.reconnect.clone().filter(|_| self.config.reconnect.enabled).zip(granted.address);
+        self.kept = match fresh {
+            Some((reconnect, address)) => {
+                Some(Kept { reconnect, address, cleanup_interval_secs: granted.cleanup_interval_secs })
+            }
+            // A gateway that does not repeat them goes on with the old ones.
+            None => self.kept.take().filter(|_| how == How::Resume),
+        };
+        let written = match &self.kept {
+            Some(kept) => self.file.save(kept),
+            None => self.file.forget(),
+        };
+        if let Err(error) = written {
+            let text = format!("The session cannot be kept for a restart of the client: {error}");
+            self.journal.event(Kind::Warning, Source::Agent, &text);
+        }
+    }
+
+    async fn configure_device(&mut self, address: Option<Ipv4Addr>, gateway: Ipv4Addr) -> Result<(), String> {
+        match (&mut self.device, address) {
+            (Some(device), Some(address)) => {
+                device.configure(&self.config.tunnel, address, &self.granted.subnets, gateway).await
+            }
+            _ => Ok(()),
+        }
+    }
+
+    async fn on_failed(&mut self, fault: Fault) {
+        let how = match &self.phase {
+            Phase::Opening { how, .. } => *how,
+            _ => How::Login,
+        };
+        self.journal.event(Kind::Error, Source::Agent, &format!("No connection: {fault}"));
+        let final_refusal = matches!(
+            fault,
+            Fault::Refused(NotifyType::AuthenticationFailed | NotifyType::InternalAddressFailure)
+        );
+        match how {
+            How::Login => self.finish(Err(AgentError::Login(fault))),
+            How::Resume if final_refusal => {
+                self.tally.resumes_refused = self.tally.resumes_refused.saturating_add(1);
+                self.forget();
+                self.journal.tell_user("The session cannot be resumed; logging in again.");
+                self.log_in().await;
+            }
+            How::Resume => self.try_later(&fault.to_string()),
+        }
+    }
+
+    async fn on_down(&mut self, reason: DownReason) {
+        match (&self.phase, reason) {
+            (Phase::Leaving { .. }, _) | (_, DownReason::ByUs) => self.finish(Ok(())),
+            (_, DownReason::ByGateway) => {
+                self.forget();
+                self.finish(Err(AgentError::EndedByGateway));
+            }
+            (_, reason) if self.kept.is_some() => {
+                let text = format!("Session level reconnect:\n{reason}\nOriginates from session level");
+                self.journal.event(Kind::Warning, Source::Agent, &text);
+                self.lost_since = Some(std::time::Instant::now());
+                self.reconnecting();
+                self.resume().await;
+            }
+            (_, reason) => self.finish(Err(AgentError::Lost(reason.to_string()))),
+        }
+    }
+
+    fn suspend(&mut self) {
+        let phase = std::mem::replace(&mut self.phase, Phase::Suspended { _silent: None });
+        if let Phase::Up { link } = phase {
+            self.tally.esp_before(link.tunnels.counters);
+            self.phase = Phase::Suspended { _silent: Some(link.socket) };
+        }
+        self.journal.event(Kind::Information, Source::Agent, "Client Agent preparing for system suspend.");
+    }
+
+    async fn wake_up(&mut self) {
+        self.journal.event(Kind::Information, Source::Agent, "Client Agent continuing from system suspend.");
+        self.journal.event(
+            Kind::Warning,
+            Source::Agent,
+            "Session level reconnect reason code 9:\nSystem resume from suspend mode (Sleep, Stand-by, Hibernate, \
+             etc).\nOriginates from session level",
+        );
+        self.lost_since = Some(std::time::Instant::now());
+        self.reconnecting();
+        match self.kept.is_some() {
+            true => self.resume().await,
+            false => self.log_in().await,
+        }
+    }
+
+    fn reconnecting(&mut self) {
+        self.journal.tell_user(&format!("Reconnecting to {}...", self.config.display_name()));
+    }
+
+    /// Resumes the kept session over a new socket.
+    async fn resume(&mut self) {
+        let Some(kept) = self.kept.clone() else {
+            self.log_in().await;
+            return;
+        };
+        let id = &kept.reconnect.session_id;
+        let text = format!("Using IKE ID '{id}' for reconnect");
+        self.journal.event(Kind::Information, Source::Agent, &text);
+        let identity = self.config.resume_identity(id);
+        let token = Proof::Token(kept.reconnect.token.clone());
+        if let Err(error) = self.open(identity, token, How::Resume).await {
+            self.try_later(&error.to_string());
+        }
+    }
+
+    async fn log_in(&mut self) {
+        let outcome = match self.method() {
+            Ok(method) => {
+                let identity = self.config.login_identity(&self.user);
+                self.open(identity, Proof::Eap(method), How::Login).await
+            }
+            Err(error) => Err(error),
+        };
+        if let Err(error) = outcome {
+            self.finish(Err(error));
+        }
+    }
+
+    fn method(&self) -> Result<Box<dyn EapMethod>, AgentError> {
+        let password = self.configured_password()?;
+        match self.config.login.method {
+            Method::AnyconnectEap => {
+                let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+                let client = device_facts(&self.protocol.version, &host, &unique_id());
+                let answers = Answering::new(&self.user, password, self.ask.clone());
+                Ok(Box::new(AnyConnect::new(
+                    client,
+                    &self.config.gateway.address,
+                    self.config.login.group.clone(),
+                    Box::new(answers),
+                    self.config.credential()?,
+                )))
+            }
+            Method::EapMschapv2 => {
+                let refused = || AgentError::Login(Fault::Login("there is no password".into()));
+                let password = password.or_else(|| self.ask.ask("Password:", true)).ok_or_else(refused)?;
+                let method = Mschapv2::new(&self.user, &password, &mut SystemRandom)
+                    .ok_or(AgentError::Login(Fault::Crypto))?;
+                Ok(Box::new(method))
+            }
+        }
+    }
+
+    /// The first line of the password file.
+    fn configured_password(&self) -> Result<Option<Zeroizing<String>>, AgentError> {
+        let Some(path) = &self.config.login.password_file else { return Ok(None) };
+        let octets = Zeroizing::new(crate::config::read(path)?);
+        let line = octets.split(|octet| *octet == b'\n').next().unwrap_or_default();
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        match std::str::from_utf8(line) {
+            Ok(text) => Ok(Some(Zeroizing::new(text.to_owned()))),
+            Err(_) => Err(AgentError::Config(ConfigError::Value {
+                key: "login.password_file",
+                reason: "is not UTF-8".into(),
+            })),
+        }
+    }
+
+    async fn open(
+        &mut self,
+        identity: causeway_ike::ident::Identity,
+        proof: Proof,
+        how: How,
+    ) -> Result<(), AgentError> {
+        let gateway = self.resolve().await?;
+        let (socket, local) = link::open_socket(self.config.ike.source, gateway)
+            .await
+            .map_err(|error| AgentError::System { what: "a UDP socket", error })?;
+        let connection = Connection {
+            identity,
+            proof,
+            gateway: (gateway.address, gateway.ike_port),
+            unix_secs: journal::unix_secs(),
+        };
+        let initiator =
+            Initiator::start(self.protocol.clone(), connection, Box::new(SystemRandom), self.now())
+                .map_err(AgentError::Login)?;
+        let link = Link { initiator, tunnels: crate::esp::Tunnels::default(), socket, gateway, local };
+        let before = std::mem::replace(&mut self.phase, Phase::Opening { link: Box::new(link), how });
+        if let Phase::Up { link } = before {
+            self.tally.esp_before(link.tunnels.counters);
+        }
+        Ok(())
+    }
+
+    async fn resolve(&self) -> Result<GatewayAddress, AgentError> {
+        let name = &self.config.gateway.address;
+        let unresolved = || AgentError::Unresolved(name.clone());
+        let (ike_port, natt_port) = (self.config.gateway.ike_port, self.config.gateway.natt_port);
+        let mut found = tokio::net::lookup_host((name.as_str(), ike_port)).await.map_err(|_| unresolved())?;
+        let address = found.find_map(|address| match address {
+            SocketAddr::V4(address) => Some(*address.ip()),
+            SocketAddr::V6(_) => None,
+        });
+        Ok(GatewayAddress { address: address.ok_or_else(unresolved)?, ike_port, natt_port })
+    }
+
+    /// Waits for the next attempt, unless the gateway has forgotten the session by now.
+    fn try_later(&mut self, reason: &str) {
+        let keeps = self.kept.as_ref().and_then(|kept| kept.cleanup_interval_secs).map(u64::from);
+        let timeout = Duration::from_secs(keeps.unwrap_or(self.config.reconnect.timeout_secs));
+        if self.lost_since.is_none_or(|since| since.elapsed() >= timeout) {
+            self.finish(Err(AgentError::Lost(reason.to_owned())));
+            return;
+        }
+        let wait = Duration::from_secs(self.config.reconnect.retry_secs.max(1));
+        self.phase = Phase::Waiting { until: tokio::time::Instant::now() + wait };
+    }
+
+    /// Says goodbye, if there is somebody to say it to.
+    fn leave(&mut self) {
+        let now = self.now();
+        let phase = std::mem::replace(&mut self.phase, Phase::Ended(Ok(())));
+        // Asked a second time it ends at once.
+        if let Phase::Up { mut link } = phase {
+            self.journal.tell_user("Disconnecting.");
+            link.initiator.disconnect(now);
+            self.phase = Phase::Leaving { link, until: tokio::time::Instant::now() + GOODBYE };
+        }
+        self.forget();
+    }
+
+    fn forget(&mut self) {
+        self.kept = None;
+        if let Err(error) = self.file.forget() {
+            let text = format!("The session's file cannot be removed: {error}");
+            self.journal.event(Kind::Warning, Source::Agent, &text);
+        }
+    }
+
+    fn finish(&mut self, outcome: Result<(), AgentError>) {
+        self.phase = Phase::Ended(outcome);
+    }
+
+    async fn end(&mut self, outcome: &Result<(), AgentError>) {
+        let text = match outcome {
+            Ok(()) => format!("Disconnected from {}.", self.config.display_name()),
+            Err(error) => error.to_string(),
+        };
+        self.answer_waiters(&Reply::Refused(text.clone()));
+        if let Some(device) = &mut self.device {
+            device.forget_way_around().await;
+        }
+        self.journal.event(
+            Kind::Information,
+            Source::Ui,
+            &format!("Message type information sent to the user:\n{text}"),
+        );
+    }
+
+    fn wait_for_connection(&mut self, back: oneshot::Sender<Reply>) {
+        if self.waiters.len() < MAX_WAITERS {
+            self.waiters.push(back);
+        } else {
+            let _ = back.send(Reply::Refused("too many commands are waiting".into()));
+        }
+    }
+
+    fn answer_waiters(&mut self, reply: &Reply) {
+        for waiter in self.waiters.drain(..) {
+            let _ = waiter.send(reply.clone());
+        }
+    }
+
+    fn done(&self) -> Reply {
+        Reply::Done(Box::new(self.status()))
+    }
+
+    fn state(&self) -> ConnectionState {
+        match &self.phase {
+            Phase::Opening { how: How::Login, .. } => ConnectionState::Connecting,
+            Phase::Opening { how: How::Resume, .. } | Phase::Waiting { .. } => ConnectionState::Reconnecting,
+            Phase::Up { .. } => ConnectionState::Connected,
+            Phase::Suspended { .. } => ConnectionState::Suspended,
+            Phase::Leaving { .. } | Phase::Ended(_) => ConnectionState::Disconnecting,
+        }
+    }
+
+    fn link(&self) -> Option<&Link> {
+        match &self.phase {
+            Phase::Opening { link, .. } | Phase::Up { link } | Phase::Leaving { link, .. } => Some(link),
+            _ => None,
+        }
+    }
+
+    fn link_mut(&mut self) -> Option<&mut Link> {
+        match &mut self.phase {
+            Phase::Opening { link, .. } | Phase::Up { link } | Phase::Leaving { link, .. } => Some(link),
+            _ => None,
+        }
+    }
+
+    fn deadline(&self) -> Option<tokio::time::Instant> {
+        let initiator = self.link().and_then(|link| link.initiator.next_wakeup());
+        let initiator = initiator.map(|at| self.clock + Duration::from_millis(at.as_millis()));
+        let own = match &self.phase {
+            Phase::Waiting { until } | Phase::Leaving { until, .. } => Some(*until),
+            _ => None,
+        };
+        [initiator.map(tokio::time::Instant::from_std), own].into_iter().flatten().min()
+    }
+
+    fn now(&self) -> Instant {
+        Instant::from_millis(u64::try_from(self.clock.elapsed().as_millis()).unwrap_or(u64::MAX))
+    }
+}
+
+async fn receive(link: Option<&Link>, buffer: &mut [u8]) -> std::io::Result<(usize, SocketAddr)> {
+    match link {
+        Some(link) => link.socket.recv_from(buffer).await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn read_packet(device: Option<&Device>, buffer: &mut [u8]) -> std::io::Result<usize> {
+    match device {
+        Some(device) => device.receive(buffer).await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn sleep_until(deadline: Option<tokio::time::Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Names this machine without naming its owner: a hash of systemd's machine id, as its manual asks for.
+fn unique_id() -> String {
+    let id = crate::config::read(std::path::Path::new("/etc/machine-id")).unwrap_or_default();
+    let seed = [b"causeway client\0", id.trim_ascii()].concat();
+    let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &seed);
+    hash.as_ref().iter().map(|octet| format!("{octet:02x}")).collect()
+}

@@ -1,0 +1,367 @@
+//! A connection that is up: liveness, deletes, rekeys from either side, one request at a time (RFC 7296 §1.4, §2.3, §2.8).
+//!
+//! Enters: authenticated messages, the time, our wishes. Leaves: requests and answers, Child SAs, the end.
+
+use std::collections::VecDeque;
+
+use causeway_ike::time::Instant;
+use causeway_ike::wire::{
+    Delete, ExchangeType, Header, IkeSpi, Message, Nonce, NotifyType, Payload, ProtocolId,
+};
+
+use super::ike_sa::{IkeSa, Opened};
+use super::rekey::{self, ChildFacts, ChildRekey};
+use super::retry::{Retry, Turn};
+use super::{DownReason, Fault, Output, Shared, State, to_natt};
+
+/// Most IKE SAs at a time: the newest, and replaced ones that the gateway has not deleted yet.
+const MAX_IKE_SAS: usize = 4;
+/// Most Child SAs at a time.
+const MAX_CHILDREN: usize = 16;
+/// Most wishes that wait for the outstanding request.
+const MAX_WISHES: usize = 32;
+/// When a rekey that the gateway refused is tried again, seconds.
+const REKEY_AGAIN_SECS: u64 = 30;
+
+/// A connection that is up.
+pub(super) struct Established {
+    /// Newest last; never empty.
+    sas: Vec<IkeSa>,
+    /// Newest last.
+    children: Vec<ChildFacts>,
+    pending: Option<Pending>,
+    wishes: VecDeque<Wish>,
+    /// Rekeys of the gateway that crossed ours: the old inbound SPI, and the lowest nonce of its exchange.
+    rivals: Vec<(u32, Nonce)>,
+    next_dpd: Option<Instant>,
+    rekey_at: Option<Instant>,
+}
+
+/// The request that has no answer.
+struct Pending {
+    sa: IkeSpi,
+    message_id: u32,
+    about: About,
+    retry: Retry,
+}
+
+enum About {
+    Liveness,
+    Rekey(Box<ChildRekey>),
+    DeleteChild(u32),
+    DeleteIke,
+}
+
+/// What will be asked when no request is outstanding.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Wish {
+    Liveness,
+    RekeyChild(u32),
+    DeleteChild(u32),
+    DeleteIke,
+}
+
+impl Established {
+    pub(super) fn new(shared: &Shared, sa: IkeSa, child: ChildFacts, now: Instant) -> Established {
+        let mut established = Established {
+            sas: vec![sa],
+            children: vec![child],
+            pending: None,
+            wishes: VecDeque::new(),
+            rivals: Vec::new(),
+            next_dpd: None,
+            rekey_at: None,
+        };
+        established.arm_dpd(shared, now);
+        established.arm_rekey(shared, now);
+        established
+    }
+
+    pub(super) fn next_wakeup(&self) -> Option<Instant> {
+        let retry = self.pending.as_ref().map(|pending| pending.retry.due());
+        [retry, self.next_dpd, self.rekey_at].into_iter().flatten().min()
+    }
+
+    pub(super) fn ike_spis(&self) -> Option<(u64, u64)> {
+        self.sas.last().map(IkeSa::spis)
+    }
+
+    pub(super) fn on_timer(mut self: Box<Self>, shared: &mut Shared, now: Instant) -> Result<State, Fault> {
+        if let Some(pending) = &mut self.pending {
+            match pending.retry.turn(now) {
+                Turn::NotYet => {}
+                Turn::Again(sent) => shared.send(&sent),
+                Turn::GiveUp => {
+                    let ours = matches!(pending.about, About::DeleteIke);
+                    let reason = if ours { DownReason::ByUs } else { DownReason::PeerDead };
+                    shared.push(Output::Down(reason));
+                    return Ok(State::Closed);
+                }
+            }
+        }
+        if self.next_dpd.is_some_and(|due| now >= due) {
+            self.arm_dpd(shared, now);
+            self.wish(Wish::Liveness);
+        }
+        if self.rekey_at.is_some_and(|due| now >= due) {
+            self.wish_rekeys();
+            self.rekey_at = Some(now.plus_secs(REKEY_AGAIN_SECS));
+        }
+        self.ask_next(shared, now)?;
+        Ok(State::Established(self))
+    }
+
+    pub(super) fn disconnect(mut self: Box<Self>, shared: &mut Shared, now: Instant) -> Result<State, Fault> {
+        self.wishes.clear();
+        self.wish(Wish::DeleteIke);
+        self.ask_next(shared, now)?;
+        Ok(State::Established(self))
+    }
+
+    pub(super) fn rekey_children(
+        mut self: Box<Self>,
+        shared: &mut Shared,
+        now: Instant,
+    ) -> Result<State, Fault> {
+        self.wish_rekeys();
+        self.ask_next(shared, now)?;
+        Ok(State::Established(self))
+    }
+
+    pub(super) fn receive(
+        mut self: Box<Self>,
+        shared: &mut Shared,
+        now: Instant,
+        datagram: &[u8],
+    ) -> Result<State, Fault> {
+        let Ok(header) = Header::parse(datagram) else { return Ok(State::Established(self)) };
+        let local = if header.from_initiator { header.responder_spi } else { header.initiator_spi };
+        let Some(at) = self.sas.iter().position(|sa| sa.local_spi() == local) else {
+            return Ok(State::Established(self));
+        };
+        let opened = self.sas.get_mut(at).map_or(Opened::Nothing, |sa| sa.open(datagram));
+        let open = match opened {
+            Opened::Nothing => true,
+            Opened::Again(datagrams) => {
+                shared.send(&to_natt(datagrams));
+                true
+            }
+            Opened::Answer(message) => {
+                let id = message.header.message_id;
+                match self.pending.take_if(|pending| pending.sa == local && pending.message_id == id) {
+                    Some(pending) => self.on_answer(shared, now, at, pending.about, &message)?,
+                    None => true,
+                }
+            }
+            Opened::Request(message) => self.on_request(shared, now, at, &message)?,
+        };
+        if !open {
+            return Ok(State::Closed);
+        }
+        self.ask_next(shared, now)?;
+        Ok(State::Established(self))
+    }
+
+    /// Says whether the connection goes on.
+    fn on_answer(
+        &mut self,
+        shared: &mut Shared,
+        now: Instant,
+        at: usize,
+        about: About,
+        message: &Message,
+    ) -> Result<bool, Fault> {
+        match about {
+            About::Liveness => shared.push(Output::DpdAnswered),
+            About::DeleteChild(spi) => self.drop_child(shared, spi),
+            About::DeleteIke => {
+                shared.push(Output::Down(DownReason::ByUs));
+                return Ok(false);
+            }
+            About::Rekey(rekey) => self.on_rekeyed(shared, now, at, &rekey, message)?,
+        }
+        Ok(true)
+    }
+
+    fn on_rekeyed(
+        &mut self,
+        shared: &mut Shared,
+        now: Instant,
+        at: usize,
+        rekey: &ChildRekey,
+        message: &Message,
+    ) -> Result<(), Fault> {
+        let rival = self.rivals.iter().position(|(old, _)| *old == rekey.old.inbound_spi);
+        let rival = rival.map(|at| self.rivals.swap_remove(at).1);
+        if let Some(error) = message.error_notify() {
+            if error.kind == NotifyType::ChildSaNotFound {
+                self.drop_child(shared, rekey.old.inbound_spi);
+            }
+            self.rekey_at = Some(now.plus_secs(REKEY_AGAIN_SECS));
+            return Ok(());
+        }
+        let Some(sa) = self.sas.get(at) else { return Ok(()) };
+        let (facts, child, lowest) = rekey.take(shared, &sa.keys, message)?;
+        self.children.push(facts);
+        shared.push(Output::ChildUp(Box::new(child)));
+        self.arm_rekey(shared, now);
+        // The exchange with the lowest of all nonces made the superfluous SA (RFC 7296 §2.8.1).
+        let lost = rival.is_some_and(|rival| lowest < rival);
+        let superfluous = if lost { facts } else { rekey.old };
+        self.wish(Wish::DeleteChild(superfluous.inbound_spi));
+        Ok(())
+    }
+
+    /// Says whether the connection goes on.
+    fn on_request(
+        &mut self,
+        shared: &mut Shared,
+        now: Instant,
+        at: usize,
+        message: &Message,
+    ) -> Result<bool, Fault> {
+        let header = message.header;
+        let mut payloads = Vec::new();
+        let mut goes_on = true;
+        match header.exchange {
+            ExchangeType::CreateChildSa => payloads = self.create(shared, now, at, message)?,
+            ExchangeType::Informational => (payloads, goes_on) = self.deletes(shared, at, message),
+            _ => {}
+        }
+        let Some(sa) = self.sas.get_mut(at) else { return Ok(goes_on) };
+        let datagrams = sa.answer(&header, payloads, &mut *shared.random)?;
+        shared.send(&to_natt(datagrams));
+        if !goes_on {
+            shared.push(Output::Down(DownReason::ByGateway));
+        }
+        Ok(goes_on)
+    }
+
+    fn create(
+        &mut self,
+        shared: &mut Shared,
+        now: Instant,
+        at: usize,
+        message: &Message,
+    ) -> Result<Vec<Payload>, Fault> {
+        let Some(sa) = self.sas.get(at) else { return Ok(Vec::new()) };
+        let for_ike =
+            message.sa().is_some_and(|sa| sa.proposals.iter().any(|p| p.protocol == ProtocolId::Ike));
+        if for_ike {
+            let (payloads, new) = rekey::answer_ike(shared, sa, message)?;
+            if let Some(new) = new {
+                self.sas.push(new);
+                // The oldest that the gateway forgot to delete.
+                if self.sas.len() > MAX_IKE_SAS {
+                    self.sas.remove(0);
+                }
+                shared.push(Output::IkeRekeyed);
+            }
+            return Ok(payloads);
+        }
+        if self.children.len() >= MAX_CHILDREN {
+            return Ok(vec![Payload::Notify(causeway_ike::wire::Notify::new(NotifyType::NoAdditionalSas))]);
+        }
+        let answered = rekey::answer_child(shared, &sa.keys, message)?;
+        if let Some(made) = answered.made {
+            let old = self.children.iter().find(|child| Some(child.outbound_spi) == made.replaces);
+            if let (Some(old), Some(Pending { about: About::Rekey(ours), .. })) = (old, &self.pending)
+                && ours.old == *old
+            {
+                self.rivals.push((old.inbound_spi, made.lowest_nonce));
+            }
+            self.children.push(made.facts);
+            shared.push(Output::ChildUp(Box::new(made.child)));
+            self.arm_rekey(shared, now);
+        }
+        Ok(answered.payloads)
+    }
+
+    /// The answer's payloads, and whether the connection goes on.
+    fn deletes(&mut self, shared: &mut Shared, at: usize, message: &Message) -> (Vec<Payload>, bool) {
+        let mut gone = Vec::new();
+        for payload in &message.payloads {
+            match payload {
+                // A replaced IKE SA stays to repeat its last answer until newer ones push it out.
+                Payload::Delete(Delete::Ike) if at + 1 < self.sas.len() => {}
+                Payload::Delete(Delete::Ike) => return (Vec::new(), false),
+                Payload::Delete(Delete::Esp(spis)) => gone.extend(spis.iter().copied()),
+                _ => {}
+            }
+        }
+        let theirs = self.children.iter().filter(|child| gone.contains(&child.outbound_spi));
+        let ours: Vec<u32> = theirs.map(|child| child.inbound_spi).collect();
+        for spi in &ours {
+            self.drop_child(shared, *spi);
+        }
+        let answer = if ours.is_empty() { Vec::new() } else { vec![Payload::Delete(Delete::Esp(ours))] };
+        (answer, true)
+    }
+
+    fn drop_child(&mut self, shared: &mut Shared, inbound_spi: u32) {
+        let before = self.children.len();
+        self.children.retain(|child| child.inbound_spi != inbound_spi);
+        if self.children.len() < before {
+            shared.push(Output::ChildDown(inbound_spi));
+        }
+    }
+
+    fn wish(&mut self, wish: Wish) {
+        if !self.wishes.contains(&wish) && self.wishes.len() < MAX_WISHES {
+            self.wishes.push_back(wish);
+        }
+    }
+
+    fn wish_rekeys(&mut self) {
+        for child in self.children.clone() {
+            self.wish(Wish::RekeyChild(child.inbound_spi));
+        }
+    }
+
+    /// Sends the next request if none is outstanding.
+    fn ask_next(&mut self, shared: &mut Shared, now: Instant) -> Result<(), Fault> {
+        while self.pending.is_none() {
+            let Some(wish) = self.wishes.pop_front() else { return Ok(()) };
+            let (exchange, payloads, about) = match wish {
+                Wish::Liveness => (ExchangeType::Informational, Vec::new(), About::Liveness),
+                Wish::RekeyChild(spi) => {
+                    let Some(old) = self.child(spi) else { continue };
+                    let (payloads, rekey) = rekey::ask(shared, old)?;
+                    (ExchangeType::CreateChildSa, payloads, About::Rekey(Box::new(rekey)))
+                }
+                Wish::DeleteChild(spi) => {
+                    if self.child(spi).is_none() {
+                        continue;
+                    }
+                    let delete = vec![Payload::Delete(Delete::Esp(vec![spi]))];
+                    (ExchangeType::Informational, delete, About::DeleteChild(spi))
+                }
+                Wish::DeleteIke => {
+                    let delete = vec![Payload::Delete(Delete::Ike)];
+                    (ExchangeType::Informational, delete, About::DeleteIke)
+                }
+            };
+            let Some(sa) = self.sas.last_mut() else { return Ok(()) };
+            let (message_id, datagrams) = sa.request(exchange, payloads, &mut *shared.random)?;
+            let sa = sa.local_spi();
+            let sent = to_natt(datagrams);
+            shared.send(&sent);
+            self.pending = Some(Pending { sa, message_id, about, retry: Retry::new(sent, now) });
+        }
+        Ok(())
+    }
+
+    fn child(&self, inbound_spi: u32) -> Option<ChildFacts> {
+        self.children.iter().copied().find(|child| child.inbound_spi == inbound_spi)
+    }
+
+    fn arm_dpd(&mut self, shared: &Shared, now: Instant) {
+        let secs = shared.config.dpd_interval_secs;
+        self.next_dpd = (secs > 0).then(|| now.plus_secs(secs));
+    }
+
+    fn arm_rekey(&mut self, shared: &Shared, now: Instant) {
+        let secs = shared.config.child_lifetime_secs;
+        self.rekey_at = (secs > 0).then(|| now.plus_secs(secs));
+    }
+}

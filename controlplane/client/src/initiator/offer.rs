@@ -1,0 +1,42 @@
+//! SA payloads that we offer, and what we take from a gateway's offer (RFC 7296 §2.7, §3.3).
+
+use causeway_ike::suite::{EspPolicy, EspProposal, EspSuite, Group, IkeProposal};
+use causeway_ike::wire::Sa;
+
+pub(super) fn ike(proposals: &[IkeProposal]) -> Sa {
+    Sa { proposals: (1..=u8::MAX).zip(proposals).map(|(number, p)| p.to_wire(number, &[])).collect() }
+}
+
+pub(super) fn esp(proposals: &[EspProposal], spi: u32) -> Sa {
+    Sa { proposals: (1..=u8::MAX).zip(proposals).map(|(number, p)| p.to_wire(number, spi)).collect() }
+}
+
+/// Every proposal with this group alone, or without one: as IKE_AUTH and a rekey without fresh key exchange need it.
+pub(super) fn with_group(proposals: &[EspProposal], group: Option<Group>) -> Vec<EspProposal> {
+    let groups: Vec<Group> = group.into_iter().collect();
+    proposals.iter().map(|proposal| EspProposal { groups: groups.clone(), ..proposal.clone() }).collect()
+}
+
+/// The group of a fresh key exchange in a rekey of ours: the first that we propose.
+pub(super) fn rekey_group(proposals: &[EspProposal]) -> Option<Group> {
+    proposals.iter().find_map(|proposal| proposal.groups.first().copied())
+}
+
+/// What a gateway that rekeys may choose.
+pub(super) fn policy(proposals: &[EspProposal]) -> EspPolicy {
+    let suites = proposals.iter().flat_map(|proposal| {
+        proposal.ciphers.iter().flat_map(|cipher| {
+            let integs: Vec<_> = match proposal.integs.is_empty() {
+                true => vec![None],
+                false => proposal.integs.iter().copied().map(Some).collect(),
+            };
+            integs.into_iter().map(|integ| EspSuite { cipher: *cipher, integ })
+        })
+    });
+    EspPolicy {
+        suites: suites.collect(),
+        prefer_esn: false,
+        groups: proposals.iter().flat_map(|proposal| proposal.groups.clone()).collect(),
+        require_pfs: !proposals.is_empty() && proposals.iter().all(|proposal| !proposal.groups.is_empty()),
+    }
+}

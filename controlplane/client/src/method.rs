@@ -1,0 +1,175 @@
+//! EAP methods of the client behind one seam: AnyConnect-EAP and MSCHAPv2, with whoever knows the answers.
+//!
+//! Enters: EAP packets of an authenticated gateway, the user's answers. Leaves: responses, at the end the key of the final
+//! AUTH payloads (RFC 7296 §2.16).
+
+use causeway_eap::anyconnect::Password;
+use causeway_eap::anyconnect::message::{ClientInfo, Device, Form, Input, InputKind};
+use causeway_eap::anyconnect::peer::{
+    AnyConnectPeer, ClientCertificate, FormAnswers, PeerConfig as AnyConnectConfig, PeerInput, PeerStep,
+};
+use causeway_eap::{EapPeer as Mschapv2Peer, NtHash, PeerConfig as Mschapv2Config, PeerStep as Mschapv2Step};
+use causeway_ike::cert::Credential;
+use causeway_ike::crypto::{Random, Secret};
+use causeway_ike::wire::{AuthMethod, SignatureHash};
+
+/// The client's side of one EAP conversation.
+pub trait EapMethod: Send {
+    /// Takes the gateway's packet. `signed_octets` is what a certificate of ours must sign (RFC 7296 §2.15).
+    fn respond(&mut self, request: &[u8], signed_octets: &[u8]) -> EapReply;
+}
+
+/// What a packet led to.
+pub enum EapReply {
+    /// Send this.
+    Respond(Vec<u8>),
+    /// Success, with the MSK if the method has one.
+    Success(Option<Secret>),
+    /// It ended without login, for this reason.
+    Failure(String),
+    /// Nothing sensible was said.
+    Confused,
+}
+
+/// Who knows what the gateway asks.
+pub trait Answers: Send {
+    /// Shows what the gateway says: titles, errors, banners.
+    fn show(&mut self, text: &str);
+
+    /// The answer to one question; `None` ends the login. `hidden` answers are not echoed. `attempt` counts the forms
+    /// of this conversation from 1.
+    fn answer(&mut self, question: &Question<'_>) -> Option<Password>;
+}
+
+/// One question.
+pub struct Question<'a> {
+    /// Name in the form: `username`, `password`, `answer`.
+    pub name: &'a str,
+    /// For the user.
+    pub label: &'a str,
+    /// Whether the answer is secret.
+    pub hidden: bool,
+    /// Forms so far in this conversation, 1 for the first.
+    pub form: u32,
+}
+
+/// AnyConnect-EAP.
+pub struct AnyConnect {
+    peer: AnyConnectPeer,
+    answers: Box<dyn Answers>,
+    certificate: Option<Credential>,
+    forms: u32,
+}
+
+impl AnyConnect {
+    /// A conversation with this group wish and perhaps a certificate.
+    pub fn new(
+        client: ClientInfo,
+        dialled: &str,
+        group: Option<String>,
+        answers: Box<dyn Answers>,
+        certificate: Option<Credential>,
+    ) -> AnyConnect {
+        let config = AnyConnectConfig { client, group_access: dialled.to_owned(), group };
+        AnyConnect { peer: AnyConnectPeer::new(config), answers, certificate, forms: 0 }
+    }
+
+    fn fill(&mut self, form: &Form) -> Option<FormAnswers> {
+        self.forms = self.forms.saturating_add(1);
+        for text in [&form.title, &form.banner, &form.message] {
+            if !text.is_empty() {
+                self.answers.show(text);
+            }
+        }
+        if let Some(error) = &form.error {
+            self.answers.show(&error.display());
+        }
+        let mut answers = Vec::new();
+        for Input { kind, name, label, .. } in &form.inputs {
+            let hidden = match kind {
+                InputKind::Hidden => continue,
+                InputKind::Password => true,
+                _ => false,
+            };
+            let question = Question { name, label, hidden, form: self.forms };
+            answers.push((name.clone(), self.answers.answer(&question)?));
+        }
+        Some(FormAnswers { answers, group: None })
+    }
+
+    fn sign(&self, signed_octets: &[u8]) -> Option<ClientCertificate> {
+        let credential = self.certificate.as_ref()?;
+        // Without a list of hashes the credential signs as the older methods do, whose data is the bare signature.
+        let auth = credential.sign(signed_octets, None::<&[SignatureHash]>).ok()?;
+        let bare = auth.method != AuthMethod::DigitalSignature;
+        let chain = credential.cert_payloads().map(|cert| cert.data).collect();
+        bare.then_some(ClientCertificate { chain, signature: auth.data })
+    }
+}
+
+impl EapMethod for AnyConnect {
+    fn respond(&mut self, request: &[u8], signed_octets: &[u8]) -> EapReply {
+        let mut step = self.peer.handle(PeerInput::Packet(request));
+        loop {
+            step = match step {
+                PeerStep::Response(response) => return EapReply::Respond(response),
+                PeerStep::FillForm(form) => match self.fill(&form) {
+                    Some(answers) => self.peer.handle(PeerInput::Answers(answers)),
+                    None => return EapReply::Failure("cancelled".into()),
+                },
+                PeerStep::Sign => self.peer.handle(PeerInput::Certificate(self.sign(signed_octets))),
+                PeerStep::Success(complete) => {
+                    if !complete.banner.is_empty() {
+                        self.answers.show(&complete.banner);
+                    }
+                    return EapReply::Success(None);
+                }
+                PeerStep::Failure(failure) => return EapReply::Failure(failure.to_string()),
+                PeerStep::Discard(_) => return EapReply::Confused,
+            };
+        }
+    }
+}
+
+/// EAP-MSCHAPv2 (RFC 2759).
+pub struct Mschapv2 {
+    peer: Mschapv2Peer,
+}
+
+impl Mschapv2 {
+    /// A conversation as this user; `None` when there is no randomness.
+    pub fn new(user: &str, password: &str, random: &mut dyn Random) -> Option<Mschapv2> {
+        let mut challenge = [0; 16];
+        random.fill(&mut challenge).ok()?;
+        let hash = NtHash::of_password(password);
+        let config = Mschapv2Config { identity: user.to_owned(), user: user.to_owned(), hash };
+        Some(Mschapv2 { peer: Mschapv2Peer::new(config, challenge) })
+    }
+}
+
+impl EapMethod for Mschapv2 {
+    fn respond(&mut self, request: &[u8], _signed_octets: &[u8]) -> EapReply {
+        match self.peer.handle(request) {
+            Mschapv2Step::Response(response) => EapReply::Respond(response),
+            Mschapv2Step::Success(msk) => EapReply::Success(Some(Secret::new(msk.as_bytes().to_vec()))),
+            Mschapv2Step::Failure(reason) => EapReply::Failure(reason.to_string()),
+            Mschapv2Step::Discard(_) => EapReply::Confused,
+        }
+    }
+}
+
+/// What this client tells of its device: no more than the gateway needs to tell devices apart.
+pub fn device(version: &str, computer_name: &str, unique_id: &str) -> ClientInfo {
+    ClientInfo {
+        version: version.to_owned(),
+        device: Device {
+            platform: "linux-64".into(),
+            computer_name: computer_name.to_owned(),
+            device_type: std::env::consts::ARCH.into(),
+            platform_version: String::new(),
+            unique_id: unique_id.to_owned(),
+            unique_id_global: String::new(),
+        },
+        ..ClientInfo::default()
+    }
+}
