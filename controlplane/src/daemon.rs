@@ -5,15 +5,18 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use causeway_ike::Endpoint;
 use causeway_shared::config::{Config, DATAPLANE_SOCKET, Log, Mistakes};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::Directive;
 
-use crate::api::ApiServer;
+use crate::api::{ApiContext, ApiServer};
 use crate::api::socket::{self, SocketError};
+use crate::debug::{self, Board};
 use crate::driver::{self, Core, PublicKeyPool, request_queue};
 use crate::link::Link;
 use crate::link::rings::{RingLink, RingOptions};
@@ -175,10 +178,12 @@ pub async fn serve<L: Link>(
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let jobs = PublicKeyPool::new(threads, keyring)?;
     let slots = Slots::new(config.dataplane.sa_capacity)?;
-    let core = Core::new(link, endpoint, jobs, setup::services(config)?, slots, version.to_owned());
+    let board = Arc::new(Board::default());
+    let core = Core::new(link, endpoint, jobs, setup::services(config)?, slots, version.to_owned())
+        .watched_by(Arc::clone(&board));
     let (handle, requests) = request_queue();
     let listener = socket::bind(&config.management.socket)?;
-    let api = ApiServer::start(listener, handle)
+    let api = ApiServer::start(listener, ApiContext { driver: handle, board })
         .map_err(|source| DaemonError::System { doing: "start the API's thread", source })?;
     tracing::info!(version, "control plane started");
     driver::run(core, requests, stop).await;
@@ -213,8 +218,12 @@ fn stop_on_signals() -> Result<watch::Receiver<bool>, DaemonError> {
 }
 
 fn start_log(log: &Log) -> Result<(), DaemonError> {
+    let unusable = |source| DaemonError::LogFilter { filter: log.filter.clone(), source };
+    let debug_lines: Directive = format!("{}=info", debug::TARGET).parse().map_err(unusable)?;
     let filter = EnvFilter::try_new(&log.filter)
-        .map_err(|source| DaemonError::LogFilter { filter: log.filter.clone(), source })?;
+        .map_err(unusable)?
+        // Conditions are the filter of these lines.
+        .add_directive(debug_lines);
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_target(false);
     // An error means that somebody (a test) has started a log already.
     let _ = match log.json {

@@ -5,6 +5,7 @@ pub mod api;
 pub mod clock;
 pub mod counters;
 pub mod daemon;
+pub mod debug;
 pub mod driver;
 pub mod link;
 pub mod pool;

@@ -4,6 +4,8 @@
 //! sizes, bodies and times are bounded, so that a client can neither stall IKE nor eat the memory.
 
 mod bulk;
+mod debug;
+mod peer;
 pub mod problem;
 pub mod routes;
 pub mod socket;
@@ -12,13 +14,15 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
+use axum::{Extension, Router};
+use axum::extract::FromRef;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, watch};
 
+use crate::debug::Board;
 use crate::driver::DriverHandle;
 
 /// Connections at once; more wait in the kernel's queue.
@@ -32,6 +36,27 @@ pub const MAX_HEADERS: usize = 64;
 /// How long requests under way may still take when the daemon stops.
 pub const DRAIN_DEADLINE: Duration = Duration::from_secs(1);
 
+/// What the handlers work with.
+#[derive(Clone)]
+pub struct ApiContext {
+    /// The driver.
+    pub driver: DriverHandle,
+    /// What is logged in detail.
+    pub board: Arc<Board>,
+}
+
+impl FromRef<ApiContext> for DriverHandle {
+    fn from_ref(context: &ApiContext) -> DriverHandle {
+        context.driver.clone()
+    }
+}
+
+impl FromRef<ApiContext> for Arc<Board> {
+    fn from_ref(context: &ApiContext) -> Arc<Board> {
+        Arc::clone(&context.board)
+    }
+}
+
 /// The running API; it ends with [`ApiServer::stop`] or when dropped.
 pub struct ApiServer {
     stop: watch::Sender<bool>,
@@ -43,14 +68,14 @@ impl ApiServer {
     ///
     /// # Errors
     /// When the thread or its runtime cannot be made.
-    pub fn start(listener: std::os::unix::net::UnixListener, driver: DriverHandle) -> io::Result<ApiServer> {
+    pub fn start(listener: std::os::unix::net::UnixListener, context: ApiContext) -> io::Result<ApiServer> {
         listener.set_nonblocking(true)?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let (stop, stopped) = watch::channel(false);
         let thread = std::thread::Builder::new().name("api".into()).spawn(move || {
             runtime.block_on(async move {
                 match UnixListener::from_std(listener) {
-                    Ok(listener) => serve(listener, routes::router(driver), stopped).await,
+                    Ok(listener) => serve(listener, routes::router(context), stopped).await,
                     Err(error) => tracing::error!(%error, "the API cannot listen"),
                 }
             });
@@ -113,6 +138,7 @@ async fn serve(listener: UnixListener, router: Router, mut stopped: watch::Recei
 }
 
 async fn connection(stream: UnixStream, router: Router, mut stopped: watch::Receiver<bool>) {
+    let router = router.layer(Extension(peer::Peer::of(&stream)));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_DEADLINE)

@@ -22,6 +22,8 @@ pub enum ApiError {
     NotAllowed(String),
     /// A table is full; the remedy.
     Full(String),
+    /// The debug condition is not set (any more).
+    NoSuchCondition(String),
     /// The query string is not usable.
     BadQuery(String),
     /// The body is not usable; the status says in which way.
@@ -57,6 +59,12 @@ impl ApiError {
             ApiError::NotAllowed(detail) => {
                 ("not-allowed", "Not allowed", StatusCode::FORBIDDEN, detail.clone())
             }
+            ApiError::NoSuchCondition(id) => (
+                "no-such-condition",
+                "No such condition",
+                StatusCode::NOT_FOUND,
+                format!("There is no condition `{id}`, or no more; `GET /v1/debug/conditions` lists them."),
+            ),
             ApiError::Full(detail) => ("full", "No room", StatusCode::CONFLICT, detail.clone()),
             ApiError::BadQuery(detail) => {
                 ("bad-query", "Query not understood", StatusCode::BAD_REQUEST, detail.clone())

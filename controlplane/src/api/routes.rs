@@ -12,12 +12,12 @@ use axum::extract::{DefaultBodyLimit, Path, Query, Request, State};
 use axum::http::{StatusCode, Uri};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post};
 use causeway_shared::api::{Counters, Health, ReconnectStats, Session, SessionList};
 use serde::Deserialize;
 
-use super::bulk;
 use super::problem::ApiError;
+use super::{ApiContext, bulk, debug};
 use crate::driver::{DriverHandle, InactiveQuery, Rekey, Request as Ask};
 use crate::sessions::Record;
 
@@ -31,19 +31,22 @@ pub const MAX_BODY_BYTES: usize = 16 * 1024;
 pub const HANDLER_DEADLINE: Duration = Duration::from_secs(10);
 
 /// The router.
-pub fn router(driver: DriverHandle) -> Router {
+pub fn router(context: ApiContext) -> Router {
     Router::new()
         .route("/v1/sessions", get(list_sessions).delete(bulk::delete_sessions))
         .route("/v1/sessions/{id}", get(get_session).delete(delete_session))
         .route("/v1/sessions/{id}/rekey", post(rekey_session))
         .route("/v1/stats/reconnect", get(reconnect_stats))
+        .route("/v1/debug/conditions", get(debug::state).post(debug::add).delete(debug::reset))
+        .route("/v1/debug/conditions/{id}", delete(debug::remove))
+        .route("/v1/debug/topics", post(debug::set_topics))
         .route("/v1/counters", get(counters))
         .route("/v1/health", get(health))
         .method_not_allowed_fallback(async || ApiError::MethodNotAllowed)
         .fallback(async |uri: Uri| ApiError::NoSuchPath(uri.path().to_owned()))
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
         .layer(middleware::from_fn(within_deadline))
-        .with_state(driver)
+        .with_state(context)
 }
 
 /// Query of `GET /v1/sessions`.

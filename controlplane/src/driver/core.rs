@@ -2,14 +2,15 @@
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::time::Duration;
 
 use causeway_eap::ServerRandom;
 use causeway_ike::Endpoint;
 use causeway_ike::api::{
-    AddressFailure, AddressRequest, ChildInstall, DataPlaneEvent, EapOutcome, EapStep, Event, GatewayAuth,
-    Input, InstallFailure, Job, JobId, JobKind, JobResult, Operator, Output, Outputs, PskAnswer, Secret,
-    SessionId,
+    AddressFailure, AddressRequest, ChildInstall, DataPlaneEvent, Datagram, EapOutcome, EapStep, Event,
+    GatewayAuth, Input, InstallFailure, Job, JobId, JobKind, JobResult, Operator, Output, Outputs, PskAnswer,
+    Secret, SessionId,
 };
 use causeway_shared::config::Esp;
 
@@ -20,6 +21,7 @@ use super::request::Rekey;
 use crate::aaa::{Conversations, Directory, EapAnswer};
 use crate::clock;
 use crate::counters::{DriverCounts, bump};
+use crate::debug::{Board, Watcher};
 use crate::link::ledger::{Outcome, Refused};
 use crate::link::{Link, LinkInput};
 use crate::pool::{AddressPools, LeaseError};
@@ -51,6 +53,7 @@ pub struct Core<L> {
     pub(super) sessions: Registry,
     pub(super) counts: DriverCounts,
     pub(super) version: String,
+    watcher: Watcher,
     out: Outputs,
     /// Answers of jobs that were done at once; they are given when the outputs are performed.
     answered: VecDeque<(JobId, JobResult)>,
@@ -77,6 +80,7 @@ impl<L: Link> Core<L> {
             sessions: Registry::default(),
             counts: DriverCounts::default(),
             version,
+            watcher: Watcher::new(Arc::default()),
             out: Outputs::new(),
             answered: VecDeque::new(),
             shutting_down: false,
@@ -84,12 +88,32 @@ impl<L: Link> Core<L> {
         }
     }
 
+    /// Logs in detail what `board` asks for.
+    #[must_use]
+    pub fn watched_by(mut self, board: Arc<Board>) -> Core<L> {
+        self.watcher = Watcher::new(board);
+        self
+    }
+
     pub(super) fn link_input(&mut self, input: LinkInput) {
         match input {
-            LinkInput::Datagram(datagram) => self.handle(Input::Datagram(datagram)),
+            LinkInput::Datagram(datagram) => self.datagram(datagram),
             LinkInput::DataPlane(event) => self.handle(Input::DataPlane(event)),
             LinkInput::Outcome(outcome) => self.outcome(outcome),
         }
+    }
+
+    fn datagram(&mut self, datagram: Datagram) {
+        let now = clock::now();
+        let watched = self.watcher.is_armed(now, self.sessions.parties())
+            && self.watcher.arrived(now, &mut self.endpoint, &datagram);
+        if !watched {
+            return self.handle(Input::Datagram(datagram));
+        }
+        let before = self.endpoint.counters().clone();
+        self.handle(Input::Datagram(datagram));
+        let grown = self.endpoint.counters().iter().filter(|(counter, total)| *total > before.get(*counter));
+        self.watcher.handled(now, grown.map(|(counter, _)| counter));
     }
 
     pub(super) fn job_ended(&mut self, done: Done) {
@@ -177,6 +201,9 @@ impl<L: Link> Core<L> {
     /// One panic in one session's code ends that session only (architecture §9 rule 6).
     fn guarded(&mut self, input: Input) {
         let now = clock::now();
+        if let Input::JobDone { job, result } = &input {
+            self.watcher.job_ended(now, job.0, result);
+        }
         let mut env = DriverEnv { now, slots: &mut self.slots, link: &self.link };
         let (endpoint, out) = (&mut self.endpoint, &mut self.out);
         // Sound to go on with: the endpoint ends the session that it was working on, whose state the panic consumed.
@@ -195,8 +222,19 @@ impl<L: Link> Core<L> {
 
     fn perform(&mut self, output: Output) {
         match output {
-            Output::Transmit(datagram) => self.link.transmit(datagram),
-            Output::Job(job) => self.job(job),
+            Output::Transmit(datagram) => {
+                let now = clock::now();
+                if self.watcher.is_armed(now, self.sessions.parties()) {
+                    self.watcher.leaves(now, &mut self.endpoint, &datagram);
+                }
+                self.link.transmit(datagram);
+            }
+            Output::Job(job) => {
+                if self.watcher.is_armed(clock::now(), self.sessions.parties()) {
+                    self.watcher.job(clock::now(), &job);
+                }
+                self.job(job);
+            }
             Output::Child(command) => self.link.change(command),
             Output::ReleaseAddress { session, lease } => {
                 if let Err(error) = self.services.pools.release(session.0, lease.address) {
@@ -205,7 +243,12 @@ impl<L: Link> Core<L> {
                 }
             }
             Output::EapAbandoned { session } => self.services.conversations.abandon(session.0),
-            Output::Event(event) => self.event(&event),
+            Output::Event(event) => {
+                if self.watcher.is_armed(clock::now(), self.sessions.parties()) {
+                    self.watcher.event(clock::now(), &event);
+                }
+                self.event(&event);
+            }
         }
     }
 

@@ -14,6 +14,8 @@ use causeway_ike::api::{ChildFacts, Event, SessionFacts};
 
 use record::Child;
 
+use crate::debug::Party;
+
 /// Every session that is up.
 #[derive(Default)]
 pub struct Registry {
@@ -97,6 +99,16 @@ impl Registry {
     /// Whether none is up.
     pub fn is_empty(&self) -> bool {
         self.records.is_empty()
+    }
+
+    /// The sessions that are up, as conditions of debugging see them.
+    pub fn parties(&self) -> impl Iterator<Item = Party<'_>> {
+        self.records.values().map(|record| Party {
+            session: record.id(),
+            user: record.user(),
+            peer: record.peer(),
+            peer_port: record.peer_port(),
+        })
     }
 
     /// The sessions now. Costs a copy of the list (not of the sessions) after a change, nothing otherwise.

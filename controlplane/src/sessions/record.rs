@@ -64,6 +64,11 @@ impl Record {
         self.facts.peer
     }
 
+    /// The peer's outer port.
+    pub fn peer_port(&self) -> u16 {
+        self.facts.peer_port
+    }
+
     /// The inner address, if it has one.
     pub fn inner_address(&self) -> Option<Ipv4Addr> {
         self.facts.lease.as_ref().map(|lease| lease.address)
