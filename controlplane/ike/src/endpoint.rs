@@ -6,9 +6,10 @@
 use std::collections::HashMap;
 
 use crate::api::{
-    DataPlaneEvent, Datagram, DownReason, Event, IkeFacts, IkeSpis, Input, JobId, JobResult, Operator,
-    Output, Outputs, SessionId, WakeReason,
+    DataPlaneEvent, Datagram, DownReason, Event, Fragmentation, IkeFacts, IkeSpis, Input, JobId, JobResult,
+    Operator, Output, Outputs, SessionId, WakeReason,
 };
+use crate::cisco::{Pushed, is_cisco_fragment};
 use crate::counters::{IkeCounter, IkeCounters};
 use crate::crypto::{IkeKeys, Role};
 use crate::env::Env;
@@ -189,6 +190,9 @@ impl Endpoint {
         // The I flag says which of the two SPIs is ours.
         let local_spi = if header.from_initiator { header.responder_spi } else { header.initiator_spi };
         match self.world.ike_spis.get(&local_spi.0).copied() {
+            Some(session) if is_cisco_fragment(&datagram.bytes) => {
+                self.on_fragment(call, session, local_spi.0, datagram);
+            }
             Some(session) => {
                 self.with_session(call, session, |session, cx| session.on_datagram(cx, local_spi.0, datagram))
             }
@@ -197,6 +201,23 @@ impl Endpoint {
                 if !header.is_response {
                     self.answer_stranger(call, datagram, &header, NotifyType::InvalidIkeSpi);
                 }
+            }
+        }
+    }
+
+    /// A piece of a message, if the session has agreed to such.
+    fn on_fragment(&mut self, call: &mut Call<'_>, session: SessionId, local_spi: u64, datagram: &Datagram) {
+        let agreed = |session: &mut Session| session.state.fragmentation(local_spi) == Fragmentation::Cisco;
+        let pushed = match self.sessions.get_mut(&session).is_some_and(agreed) {
+            true => self.world.fragments.push(call.now, local_spi, datagram),
+            false => Pushed::Dropped,
+        };
+        match pushed {
+            Pushed::Held => {}
+            Pushed::Dropped => self.world.counters.bump(IkeCounter::DropFragment),
+            Pushed::Whole(bytes) => {
+                let whole = Datagram { bytes, ..*datagram };
+                self.with_session(call, session, |session, cx| session.on_datagram(cx, local_spi, &whole));
             }
         }
     }

@@ -7,6 +7,7 @@
 use std::net::Ipv4Addr;
 
 use crate::api::{Datagram, Fragmentation, IkeSpis};
+use crate::cisco;
 use crate::counters::IkeCounter;
 use crate::crypto::{CryptoError, IkeKeys, Random, Role, SkOpener, SkSealer};
 use crate::env::Env;
@@ -70,6 +71,8 @@ pub(crate) struct IkeSa {
     pub(crate) fragmentation: Fragmentation,
     opener: SkOpener,
     sealer: SkSealer,
+    /// Of the last message that was cut in Cisco's way.
+    fragment_id: u16,
     inbound: Inbound,
     outbound: Outbound,
 }
@@ -192,6 +195,7 @@ impl IkeSa {
             fragmentation,
             opener,
             sealer,
+            fragment_id: 0,
             inbound: Inbound {
                 next_id: first_request_id,
                 working_on: None,
@@ -430,16 +434,21 @@ impl IkeSa {
 
     fn seal(&mut self, cx: &mut Cx<'_>, message: &Message, path: Path) -> Result<Vec<Vec<u8>>, IkeError> {
         let mut random = EnvRandom(cx.env);
-        let sealed = if self.fragmentation == Fragmentation::Ietf {
-            let marker = if path.local_port == NAT_T_PORT { NON_ESP_MARKER } else { 0 };
-            let room = usize::from(cx.world.config.fragment_size)
-                .saturating_sub(IPV4_AND_UDP_HEADERS + marker)
-                .max(MIN_DATAGRAM);
-            message.seal_fragments(&mut self.sealer, &mut random, room)
-        } else {
-            message.seal(&mut self.sealer, &mut random).map(|whole| vec![whole])
-        };
-        sealed.map_err(|_| IkeError::Bug("a message could not be sealed"))
+        let marker = if path.local_port == NAT_T_PORT { NON_ESP_MARKER } else { 0 };
+        let room = usize::from(cx.world.config.fragment_size)
+            .saturating_sub(IPV4_AND_UDP_HEADERS + marker)
+            .max(MIN_DATAGRAM);
+        let failed = IkeError::Bug("a message could not be sealed");
+        if self.fragmentation == Fragmentation::Ietf {
+            let sealed = message.seal_fragments(&mut self.sealer, &mut random, room);
+            return sealed.map_err(|_| failed);
+        }
+        let whole = message.seal(&mut self.sealer, &mut random).map_err(|_| failed)?;
+        if self.fragmentation == Fragmentation::None || whole.len() <= room {
+            return Ok(vec![whole]);
+        }
+        self.fragment_id = self.fragment_id.wrapping_add(1);
+        cisco::cut(&whole, self.fragment_id, room).ok_or(failed)
     }
 }
 

@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use crate::api::{DownReason, JobId, JobResult, SessionId, WakeReason};
+use crate::api::{DownReason, Fragmentation, JobId, JobResult, SessionId, WakeReason};
 use crate::error::IkeError;
 use crate::established::Established;
 use crate::exchange::{
@@ -292,6 +292,11 @@ impl State {
                 state
             }
         }
+    }
+
+    /// How messages of the IKE SA with this SPI are cut.
+    pub(crate) fn fragmentation(&mut self, local_spi: u64) -> Fragmentation {
+        self.sa_mut(local_spi).map(|sa| sa.fragmentation).unwrap_or_default()
     }
 
     pub(crate) fn sa_mut(&mut self, local_spi: u64) -> Option<&mut IkeSa> {

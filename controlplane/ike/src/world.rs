@@ -10,6 +10,7 @@ use crate::api::{
     ChildCommand, Datagram, DownReason, Event, Job, JobId, JobKind, Lease, Output, Outputs, SessionId,
     WakeReason,
 };
+use crate::cisco::CiscoFragments;
 use crate::cookie::{CookieJar, CookieSubject};
 use crate::counters::{IkeCounter, IkeCounters};
 use crate::env::Env;
@@ -34,6 +35,7 @@ pub(crate) struct World {
     pub(crate) counters: IkeCounters,
     pub(crate) cookies: Option<CookieJar>,
     pub(crate) half_open: HalfOpen,
+    pub(crate) fragments: CiscoFragments,
     /// Our SPI of each IKE SA.
     pub(crate) ike_spis: HashMap<u64, SessionId>,
     /// Inbound SPI of each Child SA.
@@ -123,6 +125,7 @@ impl World {
             counters: IkeCounters::default(),
             cookies: None,
             half_open: HalfOpen::default(),
+            fragments: CiscoFragments::default(),
             ike_spis: HashMap::new(),
             child_spis: HashMap::new(),
             first_requests: HashMap::new(),

@@ -14,6 +14,7 @@ use super::leaf::Leaf;
 use super::*;
 use crate::crypto::testing::unhex;
 use crate::ident::Identity;
+use crate::suite::Prf;
 use crate::wire::{Auth, AuthMethod, Cert, CertEncoding, SignatureHash};
 
 const SIGNED: &[u8] = include_bytes!("../../testdata/certs/signed.bin");
@@ -480,4 +481,27 @@ fn pem_of(der: &[u8]) -> String {
     }
     text.push_str("\n-----END CERTIFICATE-----\n");
     text
+}
+
+/// Method 1 with the PRF's hash is the same PKCS#1 signature that method 14 makes with that hash; RSA PKCS#1 v1.5 is
+/// deterministic.
+#[test]
+fn method_1_takes_the_hash_that_it_is_told() {
+    for (name, credential) in credentials().into_iter().filter(|(name, _)| name.starts_with("rsa")) {
+        let mut seen = std::collections::BTreeSet::new();
+        for (prf, hash) in [
+            (Prf::HmacSha2_256, SignatureHash::Sha2_256),
+            (Prf::HmacSha2_384, SignatureHash::Sha2_384),
+            (Prf::HmacSha2_512, SignatureHash::Sha2_512),
+        ] {
+            let old = credential.sign_with(b"octets", None, RsaHash::of_prf(prf)).unwrap();
+            let new = credential.sign_with(b"octets", Some(&[hash]), RsaHash::Sha1).unwrap();
+            assert_eq!((old.method, new.method), (AuthMethod::RsaSignature, AuthMethod::DigitalSignature));
+            assert!(new.data.ends_with(&old.data), "{name} {hash:?}");
+            assert_eq!((key_name(&old), key_name(&new)), ("rsa", "rsa"));
+            seen.insert(old.data);
+        }
+        seen.insert(credential.sign(b"octets", None).unwrap().data);
+        assert_eq!(seen.len(), 4, "SHA-1 without being told");
+    }
 }

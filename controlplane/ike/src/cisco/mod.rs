@@ -2,7 +2,12 @@
 //!
 //! Enters: vendor id payloads and identities of a client. Leaves: what it is, and what we announce to it in turn.
 
+mod fragment;
 mod vendor;
 
+pub(crate) use fragment::{CiscoFragments, Pushed, cut, is_cisco_fragment};
+pub use fragment::{
+    MAX_CISCO_FRAGMENTS, MAX_CISCO_MESSAGE, MAX_SETS_PER_SOURCE, MAX_WAITING_OCTETS, SET_LIFETIME_MS,
+};
 pub use vendor::{ANYCONNECT_IDENTITY, VendorId};
 pub(crate) use vendor::{Announced, announcement, is_anyconnect};

@@ -317,6 +317,42 @@ mod tests {
         }
     }
 
+    /// The MACs of AnyConnect logins, computed apart from this code: Msg1 is 00 to ff, Nr 00 to 1f, SK_pi 64 times 5a.
+    #[test]
+    fn auth_of_anyconnect() {
+        let suite = IkeSuite {
+            cipher: crate::suite::Cipher::AesGcm16_256,
+            integ: None,
+            prf: Prf::HmacSha2_512,
+            group: crate::suite::Group::Ecp256,
+        };
+        let secret = |octets: &[u8]| Secret::new(octets.to_vec());
+        let [sk_d, sk_ai, sk_ar, sk_ei, sk_er, sk_pr] = [(); 6].map(|()| secret(&[]));
+        let sk_pi = secret(&[0x5a; 64]);
+        let keys = IkeKeys { suite, sk_d, sk_ai, sk_ar, sk_ei, sk_er, sk_pi, sk_pr };
+        let message: Vec<u8> = (0..=255).collect();
+        let nonce = Nonce::new((0..32).collect()).unwrap();
+        for (id_body, key, maced_id, auth) in [
+            (
+                "0b000000724955484b63634452695574465441547771",
+                &[b'A'; 64],
+                "b4a9a7c5e0b00105bb7adb9a72f290c73f420f2a3749c451f0214be09ace3cb662ad4fb01cab1651581d6385208940156b7ffb5c5f9d448598376b0a6fd70d4a",
+                "e48464fae7576d06c888defc463644ebe60e1f8035d9d9f20774171ba88c51f86c80efd9f3f7771ea600abdcf08c34368fd2fd93e5f1e58c441d583096c074ec",
+            ),
+            (
+                "c90000002a24416e79436f6e6e656374436c69656e74242a",
+                &[0x5a; 64],
+                "49b31b986c567b17350455d4a5ffdc5175f3351e9a2dff4b0ac0f99ba61b57a649b778d2f74e61d5ad283c4196bd2426777bbb733e1ae4df2c19d9297905a826",
+                "5d0d6542cbb4598969019bb3bd42b0c814bb5aa05992f45e3be21b352ec95e2c704dee7be9ed20c7d473a9981d5cc71a6b033dc8959215b094e5971a2d8533d5",
+            ),
+        ] {
+            let id_body = crate::crypto::testing::unhex(id_body);
+            let signed = keys.signed_octets(Role::Initiator, &message, &nonce, &id_body);
+            assert_eq!(hex(&signed[256 + 32..]), maced_id);
+            assert_eq!(hex(shared_key_auth(Prf::HmacSha2_512, key, &signed).as_bytes()), auth);
+        }
+    }
+
     /// A message sealed by another implementation is opened, and ours with the same IV is the same.
     #[test]
     fn sealed_messages() {

@@ -6,13 +6,14 @@ use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr};
 
 use crate::cert::{CertUse, Credential, SIGNATURE_HASHES, TrustStore};
+use crate::cisco::VendorId;
 use crate::crypto::{
     ExchangeValues, IkeKeys, KePrivate, Random, Role, SharedSecret, nat_detection_hash, shared_key_auth,
     verify_shared_key_auth,
 };
 use crate::ident::Identity;
 use crate::suite::{
-    ChildKe, EspChoice, EspPolicy, EspProposal, EspSuite, Group, IkeProposal, accept_esp_answer,
+    ChildKe, EspChoice, EspPolicy, EspProposal, EspSuite, Group, IkeProposal, Prf, accept_esp_answer,
     accept_ike_answer, select_esp, select_ike,
 };
 use crate::wire::{
@@ -31,6 +32,8 @@ pub enum AuthWith {
     Certificate(Box<Credential>),
     /// EAP; the gateway has a certificate.
     Eap(Box<dyn EapPeer + Send>),
+    /// The token of an earlier session, whose id is the identity; the gateway has a certificate.
+    Resume(Vec<u8>),
 }
 
 /// The client's side of an EAP method.
@@ -40,6 +43,16 @@ pub trait EapPeer {
 
     /// The MSK, once the method has one.
     fn msk(&self) -> Option<Vec<u8>>;
+
+    /// Whether the method makes a key at all; if not, SK_pi and SK_pr take its place (RFC 7296 §2.16).
+    fn makes_key(&self) -> bool {
+        true
+    }
+
+    /// What an AUTH payload of ours would sign, and the PRF; told before the first request.
+    fn bind(&mut self, signed_octets: &[u8], prf: Prf) {
+        let _ = (signed_octets, prf);
+    }
 }
 
 /// What the initiator wants.
@@ -66,6 +79,20 @@ pub struct InitiatorConfig {
     pub force_nat: bool,
     /// Sends fragments of at most this many octets of IKE.
     pub fragment: Option<usize>,
+    /// Announces RFC 7383 when `fragment` is set; else only Cisco's way, if it is among the vendor ids.
+    pub ietf_fragments: bool,
+    /// Vendor ids of IKE_SA_INIT.
+    pub vendor_ids: Vec<VendorId>,
+    /// Sends a CFG_REQUEST in the clear with IKE_SA_INIT, as Cisco's clients do.
+    pub clear_cp: bool,
+    /// Sends SIGNATURE_HASH_ALGORITHMS.
+    pub announce_hashes: bool,
+    /// Says that EAP alone would do (RFC 5998).
+    pub eap_only: bool,
+    /// More attributes of the CFG_REQUEST.
+    pub attributes: Vec<(u16, Vec<u8>)>,
+    /// The reserved octets of IDi, which the MAC covers.
+    pub id_reserved: [u8; 3],
     /// Asks for an inner address.
     pub ask_address: bool,
     /// Sends INITIAL_CONTACT.
@@ -95,6 +122,13 @@ impl InitiatorConfig {
             gateway: (Ipv4Addr::new(192, 0, 2, 1), 500),
             force_nat: false,
             fragment: None,
+            ietf_fragments: true,
+            vendor_ids: Vec::new(),
+            clear_cp: false,
+            announce_hashes: true,
+            eap_only: false,
+            attributes: Vec::new(),
+            id_reserved: [0; 3],
             ask_address: true,
             initial_contact: false,
             selectors: (any.clone(), any),
@@ -204,6 +238,7 @@ pub struct Initiator {
     children: Vec<ClientChild>,
     address: Option<Ipv4Addr>,
     config_reply: Option<Configuration>,
+    gateway_vendor_ids: Vec<Vec<u8>>,
     /// Rekeys of the gateway that crossed one of ours: what is rekeyed, and the lowest nonce of its exchange.
     rivals: Vec<(Rekeyed, Nonce)>,
     notable: VecDeque<Notable>,
@@ -261,6 +296,7 @@ impl Initiator {
             children: Vec::new(),
             address: None,
             config_reply: None,
+            gateway_vendor_ids: Vec::new(),
             rivals: Vec::new(),
             notable: VecDeque::new(),
         })
@@ -284,6 +320,11 @@ impl Initiator {
     /// The CFG_REPLY it was given.
     pub fn config_reply(&self) -> Option<&Configuration> {
         self.config_reply.as_ref()
+    }
+
+    /// The vendor ids of the gateway.
+    pub fn gateway_vendor_ids(&self) -> &[Vec<u8>] {
+        &self.gateway_vendor_ids
     }
 
     /// Whether a request of ours has no answer.
@@ -316,10 +357,18 @@ impl Initiator {
         let notify = |kind, data| Payload::Notify(Notify::with_data(kind, data));
         payloads.push(notify(NotifyType::NatDetectionSourceIp, source));
         payloads.push(notify(NotifyType::NatDetectionDestinationIp, hash(self.config.gateway)));
-        if self.config.fragment.is_some() {
+        if self.config.fragment.is_some() && self.config.ietf_fragments {
             payloads.push(Payload::Notify(Notify::new(NotifyType::FragmentationSupported)));
         }
-        payloads.push(Payload::Notify(Notify::signature_hashes(&SIGNATURE_HASHES)));
+        if self.config.announce_hashes {
+            payloads.push(Payload::Notify(Notify::signature_hashes(&SIGNATURE_HASHES)));
+        }
+        payloads.extend(self.config.vendor_ids.iter().map(|id| Payload::Vendor(id.octets().to_vec())));
+        if self.config.clear_cp {
+            let attributes =
+                vec![CfgAttribute { kind: CfgAttributeType::from_number(0x0340), value: vec![0, 0] }];
+            payloads.push(Payload::Cp(Configuration { kind: CfgType::Request, attributes }));
+        }
         let header = Header::new(self.spi, IkeSpi::ZERO, ExchangeType::IkeSaInit, true, false, 0);
         self.init_request = Message::new(header, payloads).emit_clear().map_err(|_| TestError::Wire)?;
         Ok(self.outgoing(vec![self.init_request.clone()]))
@@ -392,14 +441,24 @@ impl Initiator {
             responder_spi: responder,
         };
         let keys = IkeKeys::initial(choice.suite, &shared, &values).map_err(|_| TestError::Crypto)?;
-        let fragment =
-            self.config.fragment.filter(|_| message.notify(NotifyType::FragmentationSupported).is_some());
+        let cisco_id = Payload::Vendor(VendorId::Fragmentation.octets().to_vec());
+        let ietf = message.notify(NotifyType::FragmentationSupported).is_some();
+        let cisco = message.payloads.contains(&cisco_id) && !ietf;
+        let fragment = self.config.fragment.filter(|_| ietf || cisco);
+        self.gateway_vendor_ids = message
+            .payloads
+            .iter()
+            .filter_map(|payload| match payload {
+                Payload::Vendor(body) => Some(body.clone()),
+                _ => None,
+            })
+            .collect();
         self.nat = self.detect_nat(&message);
         self.peer_hashes =
             message.notify(NotifyType::SignatureHashAlgorithms).map(|notify| notify.hash_list().collect());
         self.nr = Some(nr.clone());
         self.init_response = datagram.to_vec();
-        self.sas.push(ClientSa::new(self.spi, responder, Role::Initiator, keys, 1, fragment)?);
+        self.sas.push(ClientSa::new(self.spi, responder, Role::Initiator, keys, 1, (fragment, cisco))?);
         self.first_auth()
     }
 
@@ -415,12 +474,15 @@ impl Initiator {
     }
 
     fn first_auth(&mut self) -> Result<Vec<Outgoing>, TestError> {
-        let id_i = Identification::new(self.config.identity.clone());
+        let id_i = self.own_id();
         let mut payloads = vec![Payload::IdI(id_i.clone())];
         let octets = self.own_octets(&id_i)?;
         let prf = self.first_sa()?.keys.suite.prf;
+        if let AuthWith::Eap(peer) = &mut self.config.auth {
+            peer.bind(&octets, prf);
+        }
         let auth = match &self.config.auth {
-            AuthWith::Psk(key) => Some(Auth {
+            AuthWith::Psk(key) | AuthWith::Resume(key) => Some(Auth {
                 method: AuthMethod::SharedKey,
                 data: shared_key_auth(prf, key, &octets).as_bytes().to_vec(),
             }),
@@ -433,6 +495,9 @@ impl Initiator {
         };
         payloads.extend(self.config.remote.clone().map(|id| Payload::IdR(Identification::new(id))));
         payloads.extend(auth.map(Payload::Auth));
+        if self.config.eap_only {
+            payloads.push(Payload::Notify(Notify::new(NotifyType::EapOnlyAuthentication)));
+        }
         if self.config.initial_contact {
             payloads.push(Payload::Notify(Notify::new(NotifyType::InitialContact)));
         }
@@ -443,7 +508,11 @@ impl Initiator {
                 CfgAttributeType::InternalIp4Dns,
                 CfgAttributeType::InternalIp6Address,
             ];
-            let attributes = kinds.into_iter().map(CfgAttribute::empty).collect();
+            let more = self.config.attributes.iter().map(|(kind, value)| {
+                let kind = CfgAttributeType::from_number(*kind);
+                CfgAttribute { kind, value: value.clone() }
+            });
+            let attributes = kinds.into_iter().map(CfgAttribute::empty).chain(more).collect();
             payloads.push(Payload::Cp(Configuration { kind: CfgType::Request, attributes }));
         }
         let spi = self.new_spi()?;
@@ -499,8 +568,11 @@ impl Initiator {
         let packet = eap.ok_or(TestError::Answer("no EAP"))?;
         let AuthWith::Eap(peer) = &mut self.config.auth else { return Err(TestError::State("no EAP")) };
         if packet.first() == Some(&3) {
-            let msk = peer.msk().ok_or(TestError::Answer("EAP-Success without MSK"))?;
-            let octets = self.own_octets(&Identification::new(self.config.identity.clone()))?;
+            let msk = match peer.makes_key() {
+                true => peer.msk().ok_or(TestError::Answer("EAP-Success without MSK"))?,
+                false => self.first_sa()?.keys.sk_p(Role::Initiator).as_bytes().to_vec(),
+            };
+            let octets = self.own_octets(&self.own_id())?;
             let prf = self.first_sa()?.keys.suite.prf;
             let data = shared_key_auth(prf, &msk, &octets).as_bytes().to_vec();
             let auth = Payload::Auth(Auth { method: AuthMethod::SharedKey, data });
@@ -561,11 +633,20 @@ impl Initiator {
         }
         let key = match &self.config.auth {
             AuthWith::Psk(key) => key.clone(),
+            AuthWith::Eap(peer) if !peer.makes_key() => {
+                self.first_sa()?.keys.sk_p(Role::Responder).as_bytes().to_vec()
+            }
             AuthWith::Eap(peer) => peer.msk().ok_or(TestError::Gateway("no MSK"))?,
-            AuthWith::Certificate(_) => return Err(TestError::Gateway("PSK instead of a certificate")),
+            AuthWith::Resume(_) | AuthWith::Certificate(_) => {
+                return Err(TestError::Gateway("PSK instead of a certificate"));
+            }
         };
         let good = verify_shared_key_auth(prf, &key, &octets, &auth.data);
         good.then_some(()).ok_or(TestError::Gateway("wrong MAC"))
+    }
+
+    fn own_id(&self) -> Identification {
+        Identification { reserved: self.config.id_reserved, identity: self.config.identity.clone() }
     }
 
     fn own_octets(&self, id_i: &Identification) -> Result<Vec<u8>, TestError> {
@@ -718,7 +799,7 @@ impl Initiator {
         };
         let keys =
             IkeKeys::rekeyed(&old.keys, choice.suite, &shared, &values).map_err(|_| TestError::Crypto)?;
-        let new = ClientSa::new(spi, responder, Role::Initiator, keys, 0, old.fragment)?;
+        let new = ClientSa::new(spi, responder, Role::Initiator, keys, 0, (old.fragment, old.cisco))?;
         let lowest = ni.min(nr).clone();
         self.notable.push_back(Notable::IkeRekeyed);
         if self.lost(Rekeyed::Ike, &lowest) {
@@ -851,7 +932,7 @@ impl Initiator {
         };
         let keys =
             IkeKeys::rekeyed(&old.keys, choice.suite, &shared, &values).map_err(|_| TestError::Crypto)?;
-        let new = ClientSa::new(initiator, spi, Role::Responder, keys, 0, old.fragment)?;
+        let new = ClientSa::new(initiator, spi, Role::Responder, keys, 0, (old.fragment, old.cisco))?;
         if matches!(&self.pending, Some(Pending { about: About::Ike { .. }, .. })) {
             self.rivals.push((Rekeyed::Ike, ni.min(&nr).clone()));
         }

@@ -1,6 +1,11 @@
 //! One IKE SA of the test initiator: sealing, opening, message IDs, the last answer.
 
+use std::net::Ipv4Addr;
+
+use crate::api::Datagram;
+use crate::cisco::{CiscoFragments, Pushed, cut, is_cisco_fragment};
 use crate::crypto::{IkeKeys, Random, Role, SkOpener, SkSealer};
+use crate::time::Instant;
 use crate::wire::{ExchangeType, Header, IkeSpi, Incoming, Message, Payload, Reassembly};
 
 use super::TestError;
@@ -19,6 +24,10 @@ pub(super) struct ClientSa {
     answers: Option<Reassembly>,
     /// Fragments of at most this many octets.
     pub(super) fragment: Option<usize>,
+    /// Cuts and puts together in Cisco's way.
+    pub(super) cisco: bool,
+    pieces: CiscoFragments,
+    fragment_id: u16,
 }
 
 /// What an opened datagram is.
@@ -37,7 +46,7 @@ impl ClientSa {
         role: Role,
         keys: IkeKeys,
         first_id: u32,
-        fragment: Option<usize>,
+        (fragment, cisco): (Option<usize>, bool),
     ) -> Result<ClientSa, TestError> {
         let (sealer, opener) = keys.ends(role).map_err(|_| TestError::Crypto)?;
         Ok(ClientSa {
@@ -53,6 +62,9 @@ impl ClientSa {
             requests: None,
             answers: None,
             fragment,
+            cisco,
+            pieces: CiscoFragments::default(),
+            fragment_id: 0,
         })
     }
 
@@ -99,6 +111,14 @@ impl ClientSa {
         let header =
             Header::new(self.initiator_spi, self.responder_spi, exchange, from_initiator, is_response, id);
         let message = Message::new(header, payloads);
+        if let Some(room) = self.fragment.filter(|_| self.cisco) {
+            let whole = message.seal(&mut self.sealer, random).map_err(|_| TestError::Crypto)?;
+            self.fragment_id = self.fragment_id.wrapping_add(1);
+            return match whole.len() > room {
+                true => cut(&whole, self.fragment_id, room).ok_or(TestError::Crypto),
+                false => Ok(vec![whole]),
+            };
+        }
         match self.fragment {
             Some(size) => message.seal_fragments(&mut self.sealer, random, size),
             None => message.seal(&mut self.sealer, random).map(|whole| vec![whole]),
@@ -107,6 +127,16 @@ impl ClientSa {
     }
 
     pub(super) fn open(&mut self, datagram: &[u8]) -> Result<Opened, TestError> {
+        if is_cisco_fragment(datagram) {
+            let here = Ipv4Addr::UNSPECIFIED;
+            let bytes = datagram.to_vec();
+            let piece = Datagram { local: here, local_port: 0, peer: here, peer_port: 0, bytes };
+            return match self.pieces.push(Instant::from_millis(0), self.local_spi().0, &piece) {
+                Pushed::Whole(whole) => self.open(&whole),
+                Pushed::Held => Ok(Opened::Nothing),
+                Pushed::Dropped => Err(TestError::Wire),
+            };
+        }
         let incoming = Incoming::parse(datagram).map_err(|_| TestError::Wire)?;
         let header = *incoming.header();
         let reassembly = if header.is_response { &mut self.answers } else { &mut self.requests };

@@ -104,6 +104,7 @@ pub(super) struct Gateway {
     pub(super) attributes: Vec<(u16, Vec<u8>)>,
     pub(super) address_requests: Vec<AddressRequest>,
     pub(super) eap_starts: Vec<EapStep>,
+    pub(super) eap_makes_no_key: bool,
     pub(super) pool: BTreeSet<Ipv4Addr>,
     pub(super) leased: BTreeMap<Ipv4Addr, SessionId>,
     pub(super) subnets: Vec<Subnet>,
@@ -200,6 +201,7 @@ impl Gateway {
             attributes: Vec::new(),
             address_requests: Vec::new(),
             eap_starts: Vec::new(),
+            eap_makes_no_key: false,
             pool: (1..=50).map(|last| Ipv4Addr::new(10, 9, 0, last)).collect(),
             leased: BTreeMap::new(),
             subnets: vec![Subnet { address: Ipv4Addr::new(10, 1, 0, 0), prefix_len: 16 }],
@@ -339,6 +341,7 @@ impl Gateway {
     fn eap_step(&mut self, session: SessionId, step: EapStep) -> EapOutcome {
         match step {
             EapStep::Start { .. } => {
+                self.eap_starts.push(step);
                 assert!(self.eap.insert(session));
                 EapOutcome::Request { packet: vec![1, 1, 0, 5, 1] }
             }
@@ -352,7 +355,7 @@ impl Gateway {
                         packet: vec![3, 2, 0, 4],
                         user: "alice".to_owned(),
                         method: "eap-test",
-                        msk: Some(Secret::new(MSK.to_vec())),
+                        msk: (!self.eap_makes_no_key).then(|| Secret::new(MSK.to_vec())),
                     }
                 } else {
                     EapOutcome::Failure { packet: vec![4, 2, 0, 4], reason: "wrong password".to_owned() }

@@ -1,5 +1,6 @@
 //! The responder against the test initiator: logins, refusals, rekeys, collisions, ends; nothing left afterwards.
 
+mod anyconnect;
 mod collision;
 mod faults;
 mod harness;
@@ -7,5 +8,6 @@ mod lifecycle;
 mod login;
 mod refusal;
 mod rekey;
+mod resume;
 mod robustness;
 mod states;
