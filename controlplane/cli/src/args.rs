@@ -32,6 +32,9 @@ pub(crate) enum Command {
     Debug(crypto::Debug),
     /// Give a session new keys now.
     Rekey(Rekey),
+    /// Profiles for clients of other makers.
+    #[command(subcommand)]
+    Profile(ProfileCommand),
     /// Help with local users.
     #[command(subcommand)]
     User(UserCommand),
@@ -192,6 +195,28 @@ pub(crate) enum Sa {
     Ike,
     /// The Child SAs.
     Child,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ProfileCommand {
+    /// Print the AnyConnect profile (XML) of this gateway, or check one.
+    Anyconnect {
+        /// Configuration file; the default one if a profile is made. With --check the two are compared.
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+        /// Name of the gateway that users see; by default its DNS name.
+        #[arg(long, value_name = "NAME", conflicts_with = "check")]
+        name: Option<String>,
+        /// Write the profile to this file, which must not be there yet.
+        #[arg(short, long, value_name = "FILE", conflicts_with = "check")]
+        output: Option<PathBuf>,
+        /// Say what in this profile keeps clients from coming back to their sessions; exit code 0 if nothing does.
+        #[arg(long, value_name = "PROFILE")]
+        check: Option<PathBuf>,
+        /// Print one JSON object: file, ok, findings, also.
+        #[arg(long, requires = "check")]
+        json: bool,
+    },
 }
 
 #[derive(Debug, Subcommand)]

@@ -8,6 +8,7 @@ mod debug;
 pub mod exit;
 mod ios;
 mod launch;
+mod profile;
 mod run;
 mod show;
 mod user;
@@ -18,7 +19,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches};
 
-use args::{Arguments, Command, ConfigCommand, UserCommand};
+use args::{Arguments, Command, ConfigCommand, ProfileCommand, UserCommand};
 use exit::{Exit, Failure};
 
 /// What was built, stamped by the root package's build script.
@@ -81,6 +82,13 @@ fn execute(args: impl Iterator<Item = OsString>, build: Build, out: &mut dyn Wri
         Command::Clear(clear) => show::clear(&clear, out),
         Command::Debug(debug) => debug::debug(&debug, out),
         Command::Rekey(rekey) => show::rekey(&rekey, out),
+        Command::Profile(ProfileCommand::Anyconnect { config, name, output, check, json }) => match check {
+            Some(file) => profile::check(&file, config.as_deref(), json, out),
+            None => {
+                let config = config.unwrap_or_else(|| causeway_shared::config::DEFAULT_PATH.into());
+                profile::generate(&config, name.as_deref(), output.as_deref(), out)
+            }
+        },
         Command::User(UserCommand::Hash) => user::hash(out),
         Command::Version => {
             writeln!(out, "{}", build.line())?;
