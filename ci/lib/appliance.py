@@ -33,7 +33,7 @@ class UnixConnection(http.client.HTTPConnection):
 class Appliance:
     """One `causeway run`. `extra` holds TOML per section that replaces or adds keys, e.g. {"ike": {"cookie_threshold": 0}}."""
 
-    def __init__(self, world, pki, binaries, certificate="gateway", users=None, extra=None):
+    def __init__(self, world, pki, binaries, certificate="gateway", users=None, psks=None, extra=None):
         self.world, self.binaries = world, binaries
         self.run_directory = os.path.join(world.directory, "causeway")
         os.makedirs(self.run_directory, exist_ok=True)
@@ -62,7 +62,7 @@ class Appliance:
             "pool": [{"name": "staff", "range": POOL_NET, "dns": ["10.99.10.53"], "subnets": [LAN_NET, POOL_NET]}],
             "user": [{"name": name, "password_nt_hash": nt_hash(password)}
                      for name, password in (users or {USER: PASSWORD}).items()],
-            "auth.psk": [{"identity": "*", "secret": PSK}],
+            "auth.psk": [{"identity": "*", "secret": PSK}] if psks is None else psks,
         }
         with open(self.config_path, "w", encoding="utf-8") as file:
             os.chmod(self.config_path, 0o600)
@@ -131,6 +131,10 @@ class Appliance:
     def show(self, *args):
         """What the operator's command prints."""
         return run([os.path.join(self.binaries, "causeway"), "show", *args, "--socket", self.socket]).stdout
+
+    def clear(self, *args):
+        """`causeway clear …`."""
+        return run([os.path.join(self.binaries, "causeway"), "clear", *args, "--socket", self.socket]).stdout
 
     def only_session(self):
         """The one active session there must be."""

@@ -21,7 +21,8 @@ class Client:
 
     def __init__(self, world, namespace, pki, auth="eap-mschapv2", user=USER, password=PASSWORD, psk=PSK,
                  certificate="client", ike=DEFAULT_IKE, esp="aes256gcm16", remote_ts=LAN_NET, dpd="30s",
-                 connection="", child="", signature_authentication=True, fragment_size=1280):
+                 connection="", child="", signature_authentication=True, fragment_size=1280,
+                 gateway_auth=None):
         self.world, self.namespace = world, namespace
         self.run_directory = os.path.join(world.directory, f"swan-{namespace}")
         self.log_path = os.path.join(self.run_directory, "charon.log")
@@ -40,6 +41,8 @@ class Client:
             local = f"auth = pubkey\ncerts = {certificate}.pem"
         if auth == "psk":
             remote = "auth = psk"
+        if gateway_auth:
+            remote = f"auth = {gateway_auth}"
         self._write("strongswan.conf", self._strongswan_conf())
         self._write("swanctl/swanctl.conf", f"""connections {{
   home {{
@@ -53,7 +56,7 @@ class Client:
     {connection}
     local {{
       {local}
-      id = {user}
+      id = "{user}"
     }}
     remote {{
       {remote}
@@ -76,7 +79,7 @@ secrets {{
   }}
   ike-1 {{
     id-1 = {GATEWAY_NAME}
-    id-2 = {user}
+    id-2 = "{user}"
     secret = "{psk}"
   }}
 }}

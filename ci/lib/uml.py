@@ -1,4 +1,5 @@
 """A User-Mode Linux guest on the outside network: a peer with a Linux kernel's own ESP (ESN, protocol 50)."""
+import json
 import os
 import shlex
 import shutil
@@ -6,6 +7,7 @@ import subprocess
 
 from shell import Failure, read, run, tail, wait_until
 from swan import Client
+from traffic import PINGER
 
 GUEST_ADDRESS = "10.99.1.30"
 
@@ -20,6 +22,7 @@ class Guest:
         # The guest hides some folders of the host, so what it needs lies in its exchange folder.
         init = os.path.join(self.directory, "init.sh")
         shutil.copy(os.path.join(os.path.dirname(__file__), "uml-init.sh"), init)
+        shutil.copy(PINGER, self.directory)
         shim = os.path.join(self.directory, "xstate.so")
         run(["gcc", "-shared", "-fPIC", "-O1", "-o", shim, os.path.join(os.path.dirname(__file__), "uml-xstate.c")])
         tap = "t-uml"
@@ -32,6 +35,11 @@ class Guest:
             f"cw.ip={GUEST_ADDRESS}/24"], "uml-console.log", env={"LD_PRELOAD": shim})
         wait_until(f"the guest booted (console: {world.directory}/uml-console.log)", 90,
                    lambda: os.path.exists(os.path.join(self.directory, "ready")))
+
+    def ping(self, target, sizes, count=2):
+        """Echo requests of several sizes from the guest; returns {size: replies}."""
+        done = self.run(f"/usr/bin/python3 {self.directory}/pinger.py {target} {count} 0.02 5 {' '.join(map(str, sizes))}")
+        return json.loads(done.stdout)
 
     def run(self, command, check=True, timeout=60):
         """Runs a shell command in the guest; returns a completed process."""

@@ -3,6 +3,7 @@ import re
 
 from e2e import scenario
 from shell import Failure, expect, expect_equal, say
+from traffic import expect_ping
 from world import LAN_HOST
 
 HARMLESS_DROPS = {"unknown_ether_type", "not_our_mac", "not_for_us", "policy_denied", "no_session"}
@@ -22,10 +23,10 @@ def check_suite(world, appliance, guest, client, suite, esn, udp):
     kernel = guest.run("ip xfrm state").stdout
     expect_equal("espinudp" in kernel, udp, f"{name}: the kernel's encapsulation\n{kernel}")
     expect_equal(bool(re.search(r"flag .*esn", kernel)), esn, f"{name}: the kernel's ESN\n{kernel}")
-    for size in (0, 1, 13, 56, 1300):
-        answer = guest.run(f"ping -n -q -c 2 -i 0.05 -W 2 -s {size} {LAN_HOST}", check=False)
-        expect(" 2 received" in answer.stdout, f"{name}: pings of {size} octets from the kernel: {answer.stdout}; drops {appliance.drops()}")
-    world.exec("lan", "ping", "-n", "-q", "-c", "3", "-i", "0.05", "-W", "2", "-s", "900", session["inner_address"])
+    answers = guest.ping(LAN_HOST, sizes=(0, 1, 13, 56, 1300))
+    expect(all(received == 2 for received in answers.values()),
+           f"{name}: two pings of each size from the kernel, answered: {answers}; drops {appliance.drops()}")
+    expect_ping(world, "lan", target=session["inner_address"], size=900, count=3)
     grown = {key: value - drops.get(key, 0) for key, value in appliance.drops().items()
              if key not in HARMLESS_DROPS and value != drops.get(key, 0)}
     expect(not grown, f"{name}: packets were dropped: {grown}")
