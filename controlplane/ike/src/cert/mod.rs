@@ -2,6 +2,7 @@
 
 mod algorithm;
 mod credential;
+mod detached;
 mod error;
 mod leaf;
 mod public_key;
@@ -9,6 +10,7 @@ mod trust;
 
 pub use algorithm::RsaHash;
 pub use credential::{Credential, RsaPadding, SIGNATURE_HASHES};
+pub use detached::ProvenHolder;
 pub use error::{AuthenticationError, CertError, CredentialError, SignError, SignatureError};
 use public_key::PublicKey;
 pub(crate) use public_key::key_name;

@@ -92,7 +92,7 @@ impl PublicKey {
         if valid { Ok(()) } else { Err(SignatureError::Wrong) }
     }
 
-    fn check(
+    pub(super) fn check(
         &self,
         algorithm: &'static dyn VerificationAlgorithm,
         signed_octets: &[u8],

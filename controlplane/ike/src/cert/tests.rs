@@ -505,3 +505,31 @@ fn method_1_takes_the_hash_that_it_is_told() {
         assert_eq!(seen.len(), 4, "SHA-1 without being told");
     }
 }
+
+/// Certificate and bare signature of AnyConnect-EAP: RSA with the PRF's hash and no other, ECDSA by its curve.
+#[test]
+fn holders_of_certificates_prove_themselves_without_auth_payload() {
+    let prfs = [Prf::HmacSha2_256, Prf::HmacSha2_384, Prf::HmacSha2_512];
+    let mut proven = 0;
+    for (name, credential) in credentials() {
+        let chain: Vec<Vec<u8>> = credential.cert_payloads().map(|cert| cert.data).collect();
+        for prf in prfs {
+            let Ok(auth) = credential.sign_with(SIGNED, None, RsaHash::of_prf(prf)) else { continue };
+            let verify = |chain: &[Vec<u8>], signature: &[u8], octets: &[u8], prf| {
+                openssl_ca().authenticate_holder(chain, signature, octets, prf, NOW)
+            };
+            let holder = verify(&chain, &auth.data, SIGNED, prf).unwrap();
+            assert!(matches!(holder.subject(), Identity::Dn(_)));
+            assert!(holder.common_name().is_some() || holder.alternative_names().len() > 1, "{name}");
+            let wrong = Err(AuthenticationError::Signature(SignatureError::Wrong));
+            assert_eq!(verify(&chain, &auth.data, &SIGNED[1..], prf), wrong);
+            assert_eq!(verify(&chain, &[], SIGNED, prf), wrong);
+            assert!(matches!(verify(&[], &auth.data, SIGNED, prf), Err(AuthenticationError::Certificate(_))));
+            for other in prfs.into_iter().filter(|other| *other != prf && name.starts_with("rsa")) {
+                assert_eq!(verify(&chain, &auth.data, SIGNED, other), wrong, "{name}");
+            }
+            proven += 1;
+        }
+    }
+    assert!(proven >= 15, "{proven}");
+}

@@ -9,7 +9,7 @@ use webpki::aws_lc_rs as algorithms;
 use webpki::{EndEntityCert, ExtendedKeyUsageValidator, KeyPurposeId, KeyPurposeIdIter};
 
 use super::leaf::{Leaf, ca_hash};
-use super::{AuthenticationError, CertError, CredentialError, SignatureError};
+use super::{AuthenticationError, CertError, CredentialError, PublicKey, SignatureError};
 use crate::ident::Identity;
 use crate::wire::{Auth, CA_HASH_LEN, Cert, CertEncoding, CertReq};
 
@@ -159,6 +159,15 @@ impl TrustStore {
 }
 
 impl VerifiedCertificate {
+    pub(super) fn key(&self) -> &PublicKey {
+        &self.0.key
+    }
+
+    /// DER of its subject.
+    pub(super) fn subject(&self) -> &[u8] {
+        &self.0.subject
+    }
+
     /// Whether the certificate names this identity.
     pub fn names(&self, identity: &Identity) -> bool {
         self.0.names(identity)
