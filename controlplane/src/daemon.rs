@@ -14,6 +14,7 @@ use tokio::sync::watch;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::Directive;
 
+use crate::api::view::ViewPolicy;
 use crate::api::{ApiContext, ApiServer};
 use crate::api::socket::{self, SocketError};
 use crate::debug::{self, Board};
@@ -183,7 +184,8 @@ pub async fn serve<L: Link>(
         .watched_by(Arc::clone(&board));
     let (handle, requests) = request_queue();
     let listener = socket::bind(&config.management.socket)?;
-    let api = ApiServer::start(listener, ApiContext { driver: handle, board })
+    let context = ApiContext { driver: handle, board, policy: Arc::new(ViewPolicy::new(config)) };
+    let api = ApiServer::start(listener, context)
         .map_err(|source| DaemonError::System { doing: "start the API's thread", source })?;
     tracing::info!(version, "control plane started");
     driver::run(core, requests, stop).await;

@@ -9,6 +9,7 @@ mod peer;
 pub mod problem;
 pub mod routes;
 pub mod socket;
+pub mod view;
 
 use std::io;
 use std::sync::Arc;
@@ -22,6 +23,7 @@ use hyper_util::service::TowerToHyperService;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, watch};
 
+use self::view::ViewPolicy;
 use crate::debug::Board;
 use crate::driver::DriverHandle;
 
@@ -43,11 +45,19 @@ pub struct ApiContext {
     pub driver: DriverHandle,
     /// What is logged in detail.
     pub board: Arc<Board>,
+    /// What the configuration says about every session.
+    pub policy: Arc<ViewPolicy>,
 }
 
 impl FromRef<ApiContext> for DriverHandle {
     fn from_ref(context: &ApiContext) -> DriverHandle {
         context.driver.clone()
+    }
+}
+
+impl FromRef<ApiContext> for Arc<ViewPolicy> {
+    fn from_ref(context: &ApiContext) -> Arc<ViewPolicy> {
+        Arc::clone(&context.policy)
     }
 }
 

@@ -3,6 +3,7 @@
 //! Enters: HTTP requests. Leaves: JSON bodies of `causeway_shared::api`, or problems. Lists are filtered, paged and
 //! rendered here, on the API's own thread; the driver only hands out a snapshot and figures.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
@@ -13,10 +14,12 @@ use axum::http::{StatusCode, Uri};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
+use causeway_ike::api::IkeFacts;
 use causeway_shared::api::{Counters, Health, ReconnectStats, Session, SessionList};
 use serde::Deserialize;
 
 use super::problem::ApiError;
+use super::view::{self, ViewPolicy};
 use super::{ApiContext, bulk, debug};
 use crate::driver::{DriverHandle, InactiveQuery, Rekey, Request as Ask};
 use crate::sessions::Record;
@@ -73,6 +76,7 @@ pub(super) enum ListState {
 
 async fn list_sessions(
     State(driver): State<DriverHandle>,
+    State(policy): State<Arc<ViewPolicy>>,
     query: Result<Query<ListQuery>, QueryRejection>,
 ) -> Result<Response, ApiError> {
     let Query(query) = query.map_err(|rejection| ApiError::BadQuery(rejection.body_text()))?;
@@ -86,8 +90,7 @@ async fn list_sessions(
     }
     let after = query.page_token.as_deref().map(parse_page_token).transpose()?;
     let snapshot = driver.ask(Ask::Snapshot).await?;
-    let matches =
-        |record: &&std::sync::Arc<Record>| query.user.as_deref().is_none_or(|user| record.user() == user);
+    let matches = |record: &&Arc<Record>| query.user.as_deref().is_none_or(|user| record.user() == user);
     let total = match query.user {
         None => snapshot.records().len(),
         Some(_) => snapshot.records().iter().filter(matches).count(),
@@ -96,18 +99,19 @@ async fn list_sessions(
     let more = page.len() > limit;
     page.truncate(limit);
     let next_page_token = page.last().filter(|_| more).map(|record| record.id().to_string());
-    let sessions = with_traffic(&driver, &page).await?;
+    let sessions = with_traffic(&driver, &policy, &page).await?;
     Ok(Json(SessionList { sessions, total: total as u64, next_page_token }).into_response())
 }
 
 async fn get_session(
     State(driver): State<DriverHandle>,
+    State(policy): State<Arc<ViewPolicy>>,
     Path(id): Path<String>,
 ) -> Result<Json<Session>, ApiError> {
     let missing = || ApiError::NoSuchSession(id.clone());
     let number = id.parse().map_err(|_| missing())?;
     let record = driver.ask(Ask::Snapshot).await?.get(number).ok_or_else(missing)?;
-    with_traffic(&driver, &[record]).await?.pop().map(Json).ok_or_else(missing)
+    with_traffic(&driver, &policy, &[record]).await?.pop().map(Json).ok_or_else(missing)
 }
 
 /// Query of `DELETE /v1/sessions/{id}`.
@@ -178,19 +182,25 @@ async fn health(State(driver): State<DriverHandle>) -> Result<Json<Health>, ApiE
     Ok(Json(driver.ask(Ask::Health).await?))
 }
 
-/// Renders records with the figures of their Child SAs.
+/// Renders records with the state of their IKE SAs and the figures of their Child SAs.
 async fn with_traffic(
     driver: &DriverHandle,
-    records: &[std::sync::Arc<Record>],
+    policy: &ViewPolicy,
+    records: &[Arc<Record>],
 ) -> Result<Vec<Session>, ApiError> {
+    let sessions = records.iter().map(|record| record.id()).collect();
     let spis = records.iter().flat_map(|record| record.inbound_spis()).collect();
-    let answer = driver.ask(|sender| Ask::Traffic(spis, sender)).await?;
+    let answer = driver.ask(|sender| Ask::Traffic(sessions, spis, sender)).await?;
     let mut figures = answer.figures.into_iter();
-    let render = |record: &std::sync::Arc<Record>| {
+    let render = |(record, ike): (&Arc<Record>, Option<IkeFacts>)| {
         let own: Vec<_> = figures.by_ref().take(record.inbound_spis().count()).collect();
-        record.render(answer.now_ms, &own)
+        let mut session = record.render(answer.now_ms, &own);
+        view::complete(&mut session, record, ike.as_ref(), answer.now_ms, policy);
+        session
     };
-    Ok(records.iter().map(render).collect())
+    // One for each record, in their order.
+    let ike = answer.ike.into_iter().chain(std::iter::repeat(None));
+    Ok(records.iter().zip(ike).map(render).collect())
 }
 
 fn parse_page_token(token: &str) -> Result<u64, ApiError> {

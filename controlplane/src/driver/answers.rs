@@ -1,5 +1,6 @@
 //! Answers to the API's questions, made between two IKE messages.
 
+use causeway_ike::api::SessionId;
 use causeway_shared::api::{Counter, Counters, Health, InactiveSessionList, PoolUse, ReconnectStats};
 use causeway_shared::counters::{Drop, Flow};
 
@@ -17,9 +18,11 @@ impl<L: Link> Core<L> {
     pub(super) fn answer(&mut self, request: Request) {
         match request {
             Request::Snapshot(sender) => drop(sender.send(self.sessions.snapshot())),
-            Request::Traffic(spis, sender) => {
+            Request::Traffic(sessions, spis, sender) => {
+                let facts = |session| self.endpoint.ike_facts(SessionId(session));
+                let ike = sessions.into_iter().map(facts).collect();
                 let figures = spis.into_iter().map(|spi| self.link.traffic(spi)).collect();
-                let answer = TrafficAnswer { now_ms: clock::millis(clock::now()), figures };
+                let answer = TrafficAnswer { now_ms: clock::millis(clock::now()), ike, figures };
                 drop(sender.send(answer));
             }
             Request::Counters(sender) => drop(sender.send(self.counters())),

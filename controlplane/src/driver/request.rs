@@ -7,6 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use causeway_ike::api::IkeFacts;
 use causeway_shared::api::{Counters, Health, InactiveSessionList, ReconnectStats};
 use tokio::sync::{mpsc, oneshot};
 
@@ -22,8 +23,8 @@ pub const REQUEST_DEADLINE: Duration = Duration::from_secs(2);
 pub enum Request {
     /// The sessions there are.
     Snapshot(oneshot::Sender<Arc<Snapshot>>),
-    /// The figures of Child SAs, by inbound SPI, in the same order.
-    Traffic(Vec<u32>, oneshot::Sender<TrafficAnswer>),
+    /// The IKE SAs of these sessions and the figures of Child SAs, by inbound SPI, in the same order.
+    Traffic(Vec<u64>, Vec<u32>, oneshot::Sender<TrafficAnswer>),
     /// Every counter.
     Counters(oneshot::Sender<Counters>),
     /// How things stand.
@@ -58,6 +59,8 @@ pub struct InactiveQuery {
 pub struct TrafficAnswer {
     /// The driver's clock: milliseconds of CLOCK_MONOTONIC.
     pub now_ms: u64,
+    /// `None` where the session is gone.
+    pub ike: Vec<Option<IkeFacts>>,
     /// `None` where the data plane knows nothing.
     pub figures: Vec<Option<SaTraffic>>,
 }

@@ -5,9 +5,9 @@
 
 mod record;
 
-pub use record::{Record, SaTraffic};
+pub use record::{Numbers, Record, SaTraffic};
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use causeway_ike::api::{ChildFacts, Event, SessionFacts};
@@ -21,6 +21,9 @@ use crate::debug::Party;
 pub struct Registry {
     records: BTreeMap<u64, Arc<Record>>,
     by_spi: HashMap<u32, u64>,
+    /// Tunnel ids in use.
+    tunnel_ids: BTreeSet<u32>,
+    last_serial: u64,
     /// The last snapshot, while nothing has changed.
     snapshot: Option<Arc<Snapshot>>,
 }
@@ -81,6 +84,12 @@ impl Registry {
         self.change(session, Record::closing)
     }
 
+    /// Gives a session the number that the store has for it; sessions that come up later get higher ones.
+    pub fn set_serial(&mut self, session: u64, serial: u64) {
+        self.last_serial = self.last_serial.max(serial);
+        self.change(session, |record| record.set_serial(serial));
+    }
+
     /// The session that a Child SA belongs to.
     pub fn session_of(&self, inbound_spi: u32) -> Option<u64> {
         self.by_spi.get(&inbound_spi).copied()
@@ -120,16 +129,27 @@ impl Registry {
 
     fn up(&mut self, facts: &SessionFacts) {
         self.snapshot = None;
-        self.records.insert(facts.session.0, Arc::new(Record::new(facts)));
+        self.last_serial = self.last_serial.saturating_add(1);
+        let numbers = Numbers { serial: self.last_serial, tunnel_id: self.take_tunnel_id() };
+        self.records.insert(facts.session.0, Arc::new(Record::new(facts, numbers)));
     }
 
     fn down(&mut self, session: u64) {
         self.snapshot = None;
         if let Some(record) = self.records.remove(&session) {
+            self.tunnel_ids.remove(&record.numbers().tunnel_id);
             for spi in record.inbound_spis() {
                 self.by_spi.remove(&spi);
             }
         }
+    }
+
+    /// The lowest that is free, from 1.
+    fn take_tunnel_id(&mut self) -> u32 {
+        let taken = (1u32..).zip(&self.tunnel_ids).take_while(|(id, taken)| id == *taken).count();
+        let id = u32::try_from(taken).unwrap_or(u32::MAX).saturating_add(1);
+        self.tunnel_ids.insert(id);
+        id
     }
 
     fn child_up(&mut self, facts: &ChildFacts) {

@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 
 use causeway_ike::api::{ChildFacts, EspPath, IkeSpis, Selector, SessionFacts};
-use causeway_shared::api::{ChildSa, EspDetails, IkeDetails, Session, SessionState, Traffic};
+use causeway_shared::api::{ChildSa, EspDetails, IkeDetails, SelectorRange, Session, SessionState, Traffic};
 
 /// A Child SA's figures, as the data plane keeps them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -18,12 +18,22 @@ pub struct SaTraffic {
 #[derive(Clone)]
 pub struct Record {
     facts: SessionFacts,
+    numbers: Numbers,
     state: SessionState,
     children: Vec<Child>,
     /// Figures of Child SAs that are gone.
     past: Traffic,
     /// When the peer was last heard, as far as events tell, milliseconds of CLOCK_MONOTONIC.
     last_heard_ms: u64,
+}
+
+/// What operators call a session.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Numbers {
+    /// In the order of their start, never used twice.
+    pub serial: u64,
+    /// Among the sessions that are up: the lowest that was free.
+    pub tunnel_id: u32,
 }
 
 /// A Child SA of a session.
@@ -39,9 +49,10 @@ pub(super) struct Child {
 }
 
 impl Record {
-    pub(super) fn new(facts: &SessionFacts) -> Record {
+    pub(super) fn new(facts: &SessionFacts, numbers: Numbers) -> Record {
         Record {
             facts: facts.clone(),
+            numbers,
             state: SessionState::Connecting,
             children: Vec::new(),
             past: Traffic::default(),
@@ -52,6 +63,16 @@ impl Record {
     /// The session's id.
     pub fn id(&self) -> u64 {
         self.facts.session.0
+    }
+
+    /// What operators call it.
+    pub fn numbers(&self) -> Numbers {
+        self.numbers
+    }
+
+    /// What was known when it came up, with the SPIs and the peer's end of now.
+    pub fn facts(&self) -> &SessionFacts {
+        &self.facts
     }
 
     /// The authenticated user.
@@ -125,6 +146,10 @@ impl Record {
         }
     }
 
+    pub(super) fn set_serial(&mut self, serial: u64) {
+        self.numbers.serial = serial;
+    }
+
     pub(super) fn closing(&mut self) {
         self.state = SessionState::Closing;
     }
@@ -177,9 +202,25 @@ impl Child {
             out_packets: traffic.out_packets,
             out_bytes: traffic.out_bytes,
             established_secs,
-            esp: EspDetails::default(),
+            esp: EspDetails {
+                local: ranges(&self.local_selectors),
+                remote: ranges(&self.peer_selectors),
+                esn: self.esp_suite.ends_with("-esn"),
+                ..EspDetails::default()
+            },
         }
     }
+}
+
+fn ranges(selectors: &[Selector]) -> Vec<SelectorRange> {
+    let range = |selector: &Selector| SelectorRange {
+        protocol: selector.protocol,
+        first: selector.first,
+        last: selector.last,
+        first_port: selector.first_port,
+        last_port: selector.last_port,
+    };
+    selectors.iter().map(range).collect()
 }
 
 fn add(sum: &mut Traffic, more: Traffic) {

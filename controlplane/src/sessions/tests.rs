@@ -156,3 +156,27 @@ fn selectors_read_like_an_operator_writes_them() {
         assert_eq!(selector_text(&selector), text);
     }
 }
+
+#[test]
+fn numbers_go_on_and_tunnel_ids_are_used_again() {
+    let mut registry = Registry::default();
+    let up = |registry: &mut Registry, session| {
+        registry.note(&Event::SessionUp(Box::new(facts(session))), |_| None)
+    };
+    let down = |registry: &mut Registry, session| {
+        let reason = DownReason::PeerDead;
+        registry.note(&Event::SessionDown { session: SessionId(session), reason }, |_| None);
+    };
+    let numbers = |registry: &mut Registry, session| registry.snapshot().get(session).unwrap().numbers();
+    for session in [10, 20, 30] {
+        up(&mut registry, session);
+    }
+    assert_eq!(numbers(&mut registry, 30), Numbers { serial: 3, tunnel_id: 3 });
+    down(&mut registry, 20);
+    up(&mut registry, 40);
+    assert_eq!(numbers(&mut registry, 40), Numbers { serial: 4, tunnel_id: 2 });
+    registry.set_serial(40, 17);
+    up(&mut registry, 50);
+    assert_eq!(numbers(&mut registry, 40), Numbers { serial: 17, tunnel_id: 2 });
+    assert_eq!(numbers(&mut registry, 50), Numbers { serial: 18, tunnel_id: 4 });
+}

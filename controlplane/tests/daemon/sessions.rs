@@ -21,6 +21,25 @@ fn a_session_is_shown_rekeyed_and_deleted() {
     assert_eq!(session.child_sas.len(), 1);
     assert_eq!(session.child_sas[0].esp_suite, "aes256gcm16");
     assert_eq!(session.child_sas[0].local_selectors, ["10.99.10.0/24"]);
+    let ike = &session.ike;
+    assert_eq!(
+        (ike.serial, ike.tunnel_id, ike.interface.as_deref()),
+        (Some(1), Some(1), Some("Virtual-Access1"))
+    );
+    assert_eq!((ike.auth_sign.as_deref(), ike.auth_verify.as_deref()), (Some("PSK"), Some("PSK")));
+    assert_eq!(
+        (ike.encr.as_deref(), ike.hash.as_deref(), ike.dh_group),
+        (Some("AES-GCM"), Some("None"), Some(20))
+    );
+    assert_eq!(ike.local_id.as_deref(), Some(crate::gateway::NAME));
+    let messages = ike.messages.unwrap();
+    assert_eq!(
+        (messages.local_request, messages.remote_request),
+        (0, 2),
+        "IKE_SA_INIT and IKE_AUTH were hers"
+    );
+    assert_eq!(session.child_sas[0].esp.remote[0].first, session.inner_address.unwrap());
+    assert_eq!(session.child_sas[0].esp.encr.as_deref(), Some("AES-GCM"));
     let path = format!("/v1/sessions/{}", session.id);
     let same: Session = http::get(&gateway.api, &path);
     assert_eq!(
