@@ -222,7 +222,11 @@ pub(crate) enum ProfileCommand {
 #[derive(Debug, Subcommand)]
 pub(crate) enum UserCommand {
     /// Read a password and print its line for a [[user]] of the configuration.
-    Hash,
+    Hash {
+        /// Print `password_hash`, which serves AnyConnect logins only and is safer at rest, instead of `password_nt_hash`.
+        #[arg(long)]
+        argon2: bool,
+    },
 }
 
 #[derive(Debug, Args)]

@@ -89,7 +89,7 @@ fn execute(args: impl Iterator<Item = OsString>, build: Build, out: &mut dyn Wri
                 profile::generate(&config, name.as_deref(), output.as_deref(), out)
             }
         },
-        Command::User(UserCommand::Hash) => user::hash(out),
+        Command::User(UserCommand::Hash { argon2 }) => user::hash(argon2, out),
         Command::Version => {
             writeln!(out, "{}", build.line())?;
             Ok(Exit::Ok)

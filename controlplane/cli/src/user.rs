@@ -1,9 +1,11 @@
 //! `causeway user hash`: a password in (terminal without echo, or one line of standard input), the configuration line out.
-//! The NT hash is MD4 of the password in UTF-16LE (RFC 2759 §8.3).
+//! The NT hash is MD4 of the password in UTF-16LE (RFC 2759 §8.3); the other one is Argon2id (RFC 9106) as a PHC string.
 
 use std::fmt::Write as _;
 use std::io::{BufRead, IsTerminal, Read, Write};
 
+use argon2::Argon2;
+use argon2::password_hash::PasswordHasher;
 use md4::{Digest, Md4};
 use rustix::termios::{LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcsetattr};
 use zeroize::Zeroizing;
@@ -16,7 +18,7 @@ const MAX_PASSWORD: usize = 256;
 const MAX_LINE: u64 = 4096;
 
 /// Reads a password and prints its line.
-pub(crate) fn hash(out: &mut dyn Write) -> Result<Exit, Failure> {
+pub(crate) fn hash(argon2: bool, out: &mut dyn Write) -> Result<Exit, Failure> {
     let password = if std::io::stdin().is_terminal() {
         let first = prompt("Password: ")?;
         if *prompt("Again: ")? != *first {
@@ -34,8 +36,18 @@ pub(crate) fn hash(out: &mut dyn Write) -> Result<Exit, Failure> {
     if password.chars().count() > MAX_PASSWORD {
         return Err(Failure::Input(format!("the password is longer than {MAX_PASSWORD} characters")));
     }
-    writeln!(out, "password_nt_hash = \"{}\"", nt_hash(&password).as_str())?;
+    if argon2 {
+        writeln!(out, "password_hash = \"{}\"", argon2_hash(&password).map_err(Failure::Refused)?)?;
+    } else {
+        writeln!(out, "password_nt_hash = \"{}\"", nt_hash(&password).as_str())?;
+    }
     Ok(Exit::Ok)
+}
+
+/// Argon2id with the costs that its crate recommends and a random salt, as a PHC string.
+pub(crate) fn argon2_hash(password: &str) -> Result<String, String> {
+    let hash = Argon2::default().hash_password(password.as_bytes());
+    hash.map(|hash| hash.to_string()).map_err(|error| error.to_string())
 }
 
 /// The NT hash of a password in hexadecimal.
@@ -51,7 +63,7 @@ pub(crate) fn nt_hash(password: &str) -> Zeroizing<String> {
 }
 
 /// Asks on the terminal; what is typed is not shown, and Ctrl-C leaves the terminal as it was.
-fn prompt(question: &str) -> Result<Zeroizing<String>, Failure> {
+pub(crate) fn prompt(question: &str) -> Result<Zeroizing<String>, Failure> {
     let quiet = Quiet::new()?;
     eprint!("{question}");
     std::io::stderr().flush()?;
@@ -101,7 +113,19 @@ impl Drop for Quiet {
 
 #[cfg(test)]
 mod tests {
+    use argon2::PasswordVerifier;
+    use argon2::password_hash::phc::PasswordHash;
+
     use super::*;
+
+    #[test]
+    fn hashes_verify_the_password_and_no_other() {
+        let text = argon2_hash("cisco").unwrap();
+        assert_ne!(text, argon2_hash("cisco").unwrap(), "each hash has a salt of its own");
+        let hash = PasswordHash::new(&text).unwrap();
+        assert!(Argon2::default().verify_password(b"cisco", &hash).is_ok());
+        assert!(Argon2::default().verify_password(b"Cisco", &hash).is_err());
+    }
 
     #[test]
     fn known_passwords_have_their_known_hashes() {

@@ -1,8 +1,6 @@
-//! Passwords of `username` commands. Enters: the words behind the name. Leaves: hashes that the configuration keeps at rest, or
-//! the reason why a password cannot be taken over.
+//! Passwords of `username` commands. Enters: the words behind the name. Leaves: the clear password, or the reason why
+//! there is none.
 
-use argon2::Argon2;
-use argon2::password_hash::PasswordHasher;
 use zeroize::Zeroizing;
 
 /// Longest password in octets.
@@ -46,12 +44,6 @@ pub(super) fn clear(words: &[String]) -> Result<Zeroizing<String>, NoPassword> {
     Ok(password)
 }
 
-/// Argon2id with the crate's recommended costs and a random salt, as a PHC string.
-pub(super) fn argon2(password: &str) -> Result<String, String> {
-    let hash = Argon2::default().hash_password(password.as_bytes());
-    hash.map(|hash| hash.to_string()).map_err(|error| error.to_string())
-}
-
 /// Type 7: two digits say where in the fixed text to start, then octets in hexadecimal.
 fn revealed(text: &str) -> Option<Zeroizing<String>> {
     let start: usize = text.get(..2)?.parse().ok()?;
@@ -69,9 +61,6 @@ fn revealed(text: &str) -> Option<Zeroizing<String>> {
 
 #[cfg(test)]
 mod tests {
-    use argon2::PasswordVerifier;
-    use argon2::password_hash::phc::PasswordHash;
-
     use super::*;
 
     fn words(text: &str) -> Vec<String> {
@@ -96,14 +85,5 @@ mod tests {
             let found = clear(&words(line));
             assert_eq!(found.as_ref().map(|p| p.as_str()).map_err(|e| *e), expected, "{line}");
         }
-    }
-
-    #[test]
-    fn hashes_verify_the_password_and_no_other() {
-        let text = argon2("cisco").unwrap();
-        assert_ne!(text, argon2("cisco").unwrap(), "each hash has a salt of its own");
-        let hash = PasswordHash::new(&text).unwrap();
-        assert!(Argon2::default().verify_password(b"cisco", &hash).is_ok());
-        assert!(Argon2::default().verify_password(b"Cisco", &hash).is_err());
     }
 }

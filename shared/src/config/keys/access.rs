@@ -137,6 +137,7 @@ section! {
         password_nt_hash: Option<NtHash> = optional("`password_hash` is used")
             .examples(&[r#""00112233445566778899aabbccddeeff""#]);
         /// Argon2 hash of the password (PHC string): safer at rest, for methods that see the password (`anyconnect-eap`).
+        /// `causeway user hash --argon2` prints this line.
         password_hash: Option<PasswordHash> = optional("`password_nt_hash` is used")
             .sketch(r#""$argon2id$v=19$m=19456,t=2,p=1$c29tZXNhbHRzb21lc2FsdA$BQyIJVwEqKO9KuJbUEIAl8bDpM1OaOyLfZdTFNBcRI8""#);
         /// Group, by name of a [[group]].

@@ -323,7 +323,7 @@ fn user(work: &mut Work<'_>, user: &Setting, mschapv2: bool) {
             return;
         }
     };
-    let hash = match password::argon2(&password) {
+    let hash = match crate::user::argon2_hash(&password) {
         Ok(hash) => hash,
         Err(why) => {
             work.notes.refuse(user.line, format!("the password cannot be hashed: {why}"));
