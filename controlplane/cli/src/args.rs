@@ -1,6 +1,7 @@
 //! The command line, declared once: help texts, parser and shell completions come from here.
 
 pub(crate) mod crypto;
+pub(crate) mod vpn_client;
 
 use std::path::PathBuf;
 
@@ -38,6 +39,8 @@ pub(crate) enum Command {
     /// Help with local users.
     #[command(subcommand)]
     User(UserCommand),
+    /// The VPN client: log in to a gateway, suspend and resume the session.
+    Client(vpn_client::Client),
     /// Print version and commit.
     Version,
     /// Print a completion script for a shell.

@@ -12,6 +12,7 @@ mod profile;
 mod run;
 mod show;
 mod user;
+mod vpn_client;
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -90,6 +91,7 @@ fn execute(args: impl Iterator<Item = OsString>, build: Build, out: &mut dyn Wri
             }
         },
         Command::User(UserCommand::Hash { argon2 }) => user::hash(argon2, out),
+        Command::Client(client) => vpn_client::client(&client, out),
         Command::Version => {
             writeln!(out, "{}", build.line())?;
             Ok(Exit::Ok)

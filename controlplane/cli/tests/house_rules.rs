@@ -26,7 +26,10 @@ const EDGES: &[(&str, &[&str])] = &[
 ];
 
 /// What tests may name beyond that.
-const TEST_EDGES: &[(&str, &[&str])] = &[("causeway-cli", &["causeway-ike"])];
+const TEST_EDGES: &[(&str, &[&str])] = &[
+    ("causeway-client", &["causeway-controlplane", "causeway-shared"]),
+    ("causeway-cli", &["causeway-ike"]),
+];
 
 /// Crates that know no clock, socket, thread or file: what they must not depend on.
 const SANS_IO: &[&str] = &["causeway-ike", "causeway-eap"];

@@ -101,14 +101,17 @@ impl Device {
         }
     }
 
-    /// The next packet of the machine.
-    pub(super) async fn receive(&self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        self.tun.recv(buffer).await
-    }
-
     /// Gives the machine a packet; one that the device does not take is lost, as on any network.
     pub(super) async fn deliver(&self, packet: &[u8]) {
         let _ = self.tun.send(packet).await;
+    }
+}
+
+/// The next packet of the machine; never without a device.
+pub(super) async fn receive(device: Option<&Device>, buffer: &mut [u8]) -> std::io::Result<usize> {
+    match device {
+        Some(device) => device.tun.recv(buffer).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -100,3 +100,11 @@ impl Link {
         Arrived::Ike
     }
 }
+
+/// The next datagram; never without a connection.
+pub(super) async fn receive(link: Option<&Link>, buffer: &mut [u8]) -> std::io::Result<(usize, SocketAddr)> {
+    match link {
+        Some(link) => link.socket.recv_from(buffer).await,
+        None => std::future::pending().await,
+    }
+}

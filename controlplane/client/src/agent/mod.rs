@@ -4,13 +4,14 @@
 //! state file. Long waits belong to nobody: one loop waits for everything. While a user types an answer at the terminal the
 //! loop stands still, which costs no more than retransmissions.
 //!
-//! [`link`] is one connection's socket, [`device`] the TUN device, [`control_server`] the commands, [`answers`] the user.
+//! [`opening`] leads to a connection, [`link`] is its socket, [`device`] the TUN device, [`control_server`] the commands, [`answers`] the user.
 
 mod answers;
 mod control_server;
 mod device;
 mod journal;
 mod link;
+mod opening;
 mod report;
 
 use std::net::{Ipv4Addr, SocketAddr};
@@ -18,24 +19,21 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use causeway_ike::crypto::SystemRandom;
 use causeway_ike::time::Instant;
 use causeway_ike::wire::NotifyType;
 use tokio::net::UdpSocket;
 use tokio::sync::{mpsc, oneshot};
-use zeroize::Zeroizing;
 
 use crate::attributes::Granted;
-use crate::config::{Config, ConfigError, Method};
-use crate::control::{ConnectionState, Reply, Request};
-use crate::initiator::{Connection, DownReason, Fault, Initiator, InitiatorConfig, Output, Proof};
-use crate::method::{AnyConnect, EapMethod, Mschapv2, device as device_facts};
+use crate::config::{Config, ConfigError};
+use crate::control::{Reply, Request};
+use crate::initiator::{DownReason, Fault, InitiatorConfig, Output};
 use crate::state_file::{Kept, StateFile};
-use answers::{Answering, printable};
+use answers::printable;
 use control_server::{Asked, ControlServer};
 use device::Device;
 use journal::{Journal, Kind, Source};
-use link::{Arrived, GatewayAddress, Link, MAX_DATAGRAM};
+use link::{Arrived, Link, MAX_DATAGRAM};
 
 pub use answers::Ask;
 
@@ -238,8 +236,8 @@ impl Agent {
                 return outcome;
             }
             let happened = tokio::select! {
-                received = receive(self.link(), &mut datagram) => Happened::Datagram(received),
-                read = read_packet(self.device.as_ref(), &mut packet) => Happened::Packet(read),
+                received = link::receive(self.link(), &mut datagram) => Happened::Datagram(received),
+                read = device::receive(self.device.as_ref(), &mut packet) => Happened::Packet(read),
                 () = sleep_until(self.deadline()) => Happened::Timer,
                 Some(asked) = requests.recv() => Happened::Asked(asked),
                 _ = terminate.recv() => Happened::Stop,
@@ -487,114 +485,6 @@ impl Agent {
         self.journal.tell_user(&format!("Reconnecting to {}...", self.config.display_name()));
     }
 
-    /// Resumes the kept session over a new socket.
-    async fn resume(&mut self) {
-        let Some(kept) = self.kept.clone() else {
-            self.log_in().await;
-            return;
-        };
-        let id = &kept.reconnect.session_id;
-        let text = format!("Using IKE ID '{id}' for reconnect");
-        self.journal.event(Kind::Information, Source::Agent, &text);
-        let identity = self.config.resume_identity(id);
-        let token = Proof::Token(kept.reconnect.token.clone());
-        if let Err(error) = self.open(identity, token, How::Resume).await {
-            self.try_later(&error.to_string());
-        }
-    }
-
-    async fn log_in(&mut self) {
-        let outcome = match self.method() {
-            Ok(method) => {
-                let identity = self.config.login_identity(&self.user);
-                self.open(identity, Proof::Eap(method), How::Login).await
-            }
-            Err(error) => Err(error),
-        };
-        if let Err(error) = outcome {
-            self.finish(Err(error));
-        }
-    }
-
-    fn method(&self) -> Result<Box<dyn EapMethod>, AgentError> {
-        let password = self.configured_password()?;
-        match self.config.login.method {
-            Method::AnyconnectEap => {
-                let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
-                let client = device_facts(&self.protocol.version, &host, &unique_id());
-                let answers = Answering::new(&self.user, password, self.ask.clone());
-                Ok(Box::new(AnyConnect::new(
-                    client,
-                    &self.config.gateway.address,
-                    self.config.login.group.clone(),
-                    Box::new(answers),
-                    self.config.credential()?,
-                )))
-            }
-            Method::EapMschapv2 => {
-                let refused = || AgentError::Login(Fault::Login("there is no password".into()));
-                let password = password.or_else(|| self.ask.ask("Password:", true)).ok_or_else(refused)?;
-                let method = Mschapv2::new(&self.user, &password, &mut SystemRandom)
-                    .ok_or(AgentError::Login(Fault::Crypto))?;
-                Ok(Box::new(method))
-            }
-        }
-    }
-
-    /// The first line of the password file.
-    fn configured_password(&self) -> Result<Option<Zeroizing<String>>, AgentError> {
-        let Some(path) = &self.config.login.password_file else { return Ok(None) };
-        let octets = Zeroizing::new(crate::config::read(path)?);
-        let line = octets.split(|octet| *octet == b'\n').next().unwrap_or_default();
-        let line = line.strip_suffix(b"\r").unwrap_or(line);
-        match std::str::from_utf8(line) {
-            Ok(text) => Ok(Some(Zeroizing::new(text.to_owned()))),
-            Err(_) => Err(AgentError::Config(ConfigError::Value {
-                key: "login.password_file",
-                reason: "is not UTF-8".into(),
-            })),
-        }
-    }
-
-    async fn open(
-        &mut self,
-        identity: causeway_ike::ident::Identity,
-        proof: Proof,
-        how: How,
-    ) -> Result<(), AgentError> {
-        let gateway = self.resolve().await?;
-        let (socket, local) = link::open_socket(self.config.ike.source, gateway)
-            .await
-            .map_err(|error| AgentError::System { what: "a UDP socket", error })?;
-        let connection = Connection {
-            identity,
-            proof,
-            gateway: (gateway.address, gateway.ike_port),
-            unix_secs: journal::unix_secs(),
-        };
-        let initiator =
-            Initiator::start(self.protocol.clone(), connection, Box::new(SystemRandom), self.now())
-                .map_err(AgentError::Login)?;
-        let link = Link { initiator, tunnels: crate::esp::Tunnels::default(), socket, gateway, local };
-        let before = std::mem::replace(&mut self.phase, Phase::Opening { link: Box::new(link), how });
-        if let Phase::Up { link } = before {
-            self.tally.esp_before(link.tunnels.counters);
-        }
-        Ok(())
-    }
-
-    async fn resolve(&self) -> Result<GatewayAddress, AgentError> {
-        let name = &self.config.gateway.address;
-        let unresolved = || AgentError::Unresolved(name.clone());
-        let (ike_port, natt_port) = (self.config.gateway.ike_port, self.config.gateway.natt_port);
-        let mut found = tokio::net::lookup_host((name.as_str(), ike_port)).await.map_err(|_| unresolved())?;
-        let address = found.find_map(|address| match address {
-            SocketAddr::V4(address) => Some(*address.ip()),
-            SocketAddr::V6(_) => None,
-        });
-        Ok(GatewayAddress { address: address.ok_or_else(unresolved)?, ike_port, natt_port })
-    }
-
     /// Waits for the next attempt, unless the gateway has forgotten the session by now.
     fn try_later(&mut self, reason: &str) {
         let keeps = self.kept.as_ref().and_then(|kept| kept.cleanup_interval_secs).map(u64::from);
@@ -662,20 +552,6 @@ impl Agent {
         }
     }
 
-    fn done(&self) -> Reply {
-        Reply::Done(Box::new(self.status()))
-    }
-
-    fn state(&self) -> ConnectionState {
-        match &self.phase {
-            Phase::Opening { how: How::Login, .. } => ConnectionState::Connecting,
-            Phase::Opening { how: How::Resume, .. } | Phase::Waiting { .. } => ConnectionState::Reconnecting,
-            Phase::Up { .. } => ConnectionState::Connected,
-            Phase::Suspended { .. } => ConnectionState::Suspended,
-            Phase::Leaving { .. } | Phase::Ended(_) => ConnectionState::Disconnecting,
-        }
-    }
-
     fn link(&self) -> Option<&Link> {
         match &self.phase {
             Phase::Opening { link, .. } | Phase::Up { link } | Phase::Leaving { link, .. } => Some(link),
@@ -705,31 +581,9 @@ impl Agent {
     }
 }
 
-async fn receive(link: Option<&Link>, buffer: &mut [u8]) -> std::io::Result<(usize, SocketAddr)> {
-    match link {
-        Some(link) => link.socket.recv_from(buffer).await,
-        None => std::future::pending().await,
-    }
-}
-
-async fn read_packet(device: Option<&Device>, buffer: &mut [u8]) -> std::io::Result<usize> {
-    match device {
-        Some(device) => device.receive(buffer).await,
-        None => std::future::pending().await,
-    }
-}
-
 async fn sleep_until(deadline: Option<tokio::time::Instant>) {
     match deadline {
         Some(deadline) => tokio::time::sleep_until(deadline).await,
         None => std::future::pending().await,
     }
-}
-
-/// Names this machine without naming its owner: a hash of systemd's machine id, as its manual asks for.
-fn unique_id() -> String {
-    let id = crate::config::read(std::path::Path::new("/etc/machine-id")).unwrap_or_default();
-    let seed = [b"causeway client\0", id.trim_ascii()].concat();
-    let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &seed);
-    hash.as_ref().iter().map(|octet| format!("{octet:02x}")).collect()
 }

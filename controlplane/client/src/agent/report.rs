@@ -4,8 +4,8 @@
 
 use std::net::SocketAddrV4;
 
-use super::{Agent, Device};
-use crate::control::Status;
+use super::{Agent, Device, How, Phase};
+use crate::control::{ConnectionState, Reply, Status};
 use crate::esp::EspCounters;
 
 /// What has been counted since the process began.
@@ -29,7 +29,21 @@ impl Tally {
 }
 
 impl Agent {
-    pub(super) fn status(&self) -> Status {
+    pub(super) fn done(&self) -> Reply {
+        Reply::Done(Box::new(self.status()))
+    }
+
+    fn state(&self) -> ConnectionState {
+        match &self.phase {
+            Phase::Opening { how: How::Login, .. } => ConnectionState::Connecting,
+            Phase::Opening { how: How::Resume, .. } | Phase::Waiting { .. } => ConnectionState::Reconnecting,
+            Phase::Up { .. } => ConnectionState::Connected,
+            Phase::Suspended { .. } => ConnectionState::Suspended,
+            Phase::Leaving { .. } | Phase::Ended(_) => ConnectionState::Disconnecting,
+        }
+    }
+
+    fn status(&self) -> Status {
         let link = self.link();
         let hex = |spi: u64| format!("{spi:016x}");
         Status {
