@@ -72,6 +72,27 @@ impl Ios {
     }
 }
 
+impl Ios {
+    /// `access-list NUMBER permit|deny SOURCE`: the older way to write an entry of a list, each line for itself.
+    fn add_numbered_entry(&mut self, line: usize, arguments: Vec<String>) {
+        let mut arguments = arguments.into_iter();
+        let name = arguments.next().unwrap_or_default();
+        let key = if arguments.next().as_deref() == Some("permit") { Key::Permit } else { Key::Deny };
+        let setting = Setting { line, key, arguments: Zeroizing::new(arguments.collect()) };
+        let known = self.blocks.iter_mut().find(|block| block.mode == Mode::AccessList && block.name == name);
+        match known {
+            Some(block) => block.settings.push(setting),
+            None => self.blocks.push(Block {
+                mode: Mode::AccessList,
+                name,
+                line,
+                arguments: Vec::new(),
+                settings: vec![setting],
+            }),
+        }
+    }
+}
+
 /// Reads the text; every line that says something is in `notes` afterwards.
 pub(super) fn parse(text: &str, notes: &mut Notes) -> Ios {
     let global = Block {
@@ -122,6 +143,10 @@ pub(super) fn parse(text: &str, notes: &mut Notes) -> Ios {
                 match effect {
                     Effect::Holds(why) => notes.holds(number, why),
                     Effect::Lacks(why) => notes.lacks(number, why),
+                    Effect::Sets(Key::NumberedEntry) => {
+                        notes.lacks(number, UNREFERRED);
+                        ios.add_numbered_entry(number, fit.arguments);
+                    }
                     Effect::Sets(key) => {
                         notes.lacks(number, UNREFERRED);
                         let setting = Setting { line: number, key, arguments: Zeroizing::new(fit.arguments) };

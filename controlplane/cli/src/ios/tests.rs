@@ -294,6 +294,36 @@ fn what_has_no_equivalent_or_is_unknown_is_listed() {
 }
 
 #[test]
+fn lists_written_line_by_line_are_the_same() {
+    let numbered = HEADEND
+        .replace(
+            "ip access-list standard split_tunnel\n10 permit 192.168.10.0",
+            "access-list 10 permit 192.168.10.0",
+        )
+        .replace("access-list split_tunnel", "access-list 10");
+    assert_eq!(without_hashes(&import(&numbered, None).toml), without_hashes(&import(HEADEND, None).toml));
+}
+
+#[test]
+fn one_profile_is_imported_and_the_others_are_said_to_be_left() {
+    let second =
+        "crypto ikev2 profile SITES\nmatch identity remote any\nauthentication remote pre-share\n!\n";
+    let two = HEADEND.replace("no crypto ikev2 http-url", &format!("{second}no crypto ikev2 http-url"));
+    let first = import(&two, None);
+    assert!(first.ok, "{:?}", first.problems);
+    for text in ["crypto ikev2 profile SITES", "match identity remote any", "authentication remote pre-share"]
+    {
+        let line = outcome(&first, text);
+        assert!(
+            line.outcome == Outcome::NoEquivalent && line.why.contains("only profile `AnyConnect-EAP`"),
+            "{line:?}"
+        );
+    }
+    let other = import(&two, Some("SITES"));
+    assert!(!other.ok && outcome(&other, "reconnect timeout 900").why.contains("only profile `SITES`"));
+}
+
+#[test]
 fn more_of_the_router_becomes_more_of_the_gateway() {
     let text = HEADEND
         .replace("aggregate", "aggregate cert-request")
