@@ -256,6 +256,12 @@ impl SqliteStore {
     }
 }
 
+/// A connection with the settings that the store works with.
+#[cfg(test)]
+pub(super) fn connection_for_test(path: &Path) -> rusqlite::Connection {
+    open::connect(path).unwrap()
+}
+
 impl SessionStore for SqliteStore {
     fn begin(&mut self) -> Result<(), StoreError> {
         self.counts_before = self.counts;

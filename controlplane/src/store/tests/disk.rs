@@ -227,6 +227,52 @@ fn no_flipped_bit_makes_a_session_another_ones() {
     assert!(at_open > 0 && unsealable > 0, "{at_open} at open, {unsealable} later, {harmless} never");
 }
 
+/// After a loss of power the log may end anywhere behind the last durable commit. Wherever it ends: transactions are there
+/// whole or not at all, and in order.
+#[test]
+fn a_log_that_is_cut_gives_a_prefix_of_what_was_committed() {
+    let scratch = Scratch::new("cut");
+    let path = scratch.database();
+    let mut store = open(&path).unwrap();
+    for pair in 0..12 {
+        commit(&mut store, |store| {
+            store.put_new(&session(2 * pair + 1), Some(&tokens(2 * pair + 1)))?;
+            store.put_new(&session(2 * pair + 2), None)
+        })
+        .unwrap();
+    }
+    let log = fs::read(beside(&path, "-wal")).unwrap();
+    let after = scratch.path().join("after");
+    fs::create_dir(&after).unwrap();
+    let copy = after.join("sessions.db");
+    fs::copy(beside(&path, ".key"), beside(&copy, ".key")).unwrap();
+    let mut last = 0;
+    for length in (0..log.len()).step_by(1999).chain([log.len()]) {
+        let _ = fs::remove_file(beside(&copy, "-shm"));
+        fs::copy(&path, &copy).unwrap();
+        fs::write(beside(&copy, "-wal"), &log[..length]).unwrap();
+        let found = dump(&open(&copy).unwrap()).into_iter().map(|(record, ..)| record.serial);
+        let found: Vec<u64> = found.collect();
+        let count = found.len() as u64;
+        assert!(found == (1..=count).collect::<Vec<_>>(), "cut at {length}: {found:?}");
+        assert!(count.is_multiple_of(2) && count >= last, "cut at {length}: {found:?}");
+        last = count;
+    }
+    assert_eq!(last, 24);
+}
+
+#[test]
+fn a_commit_waits_for_the_disk() {
+    let scratch = Scratch::new("settings");
+    drop(open(&scratch.database()).unwrap());
+    let connection = crate::store::sqlite::connection_for_test(&scratch.database());
+    let pragma = |name: &str| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0)).unwrap();
+    // 2 is FULL: the log is synchronised with every commit.
+    assert_eq!((pragma("synchronous"), pragma("wal_autocheckpoint"), pragma("foreign_keys")), (2, 0, 1));
+    let mode: String = connection.pragma_query_value(None, "journal_mode", |row| row.get(0)).unwrap();
+    assert_eq!(mode, "wal");
+}
+
 /// A small file system of its own.
 struct SmallDisk(PathBuf);
 
