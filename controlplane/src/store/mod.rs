@@ -8,6 +8,7 @@
 //! nothing here knows how a session is resumed, only that it was claimed. docs/store.md draws it.
 
 pub mod clock;
+mod configured;
 mod error;
 pub mod handle;
 pub mod memory;
@@ -18,6 +19,7 @@ pub mod sqlite;
 #[cfg(test)]
 mod tests;
 
+pub use configured::open;
 pub use error::StoreError;
 pub use record::{
     Cursor, DurableId, MAX_ATTRIBUTES_OCTETS, MAX_CLIENT_OCTETS, MAX_NAME_OCTETS, Page, SessionRecord,

@@ -5,4 +5,4 @@ mod crash;
 mod disk;
 mod group;
 mod model;
-mod support;
+pub(super) mod support;
