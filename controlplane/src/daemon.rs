@@ -14,11 +14,11 @@ use tokio::sync::watch;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::Directive;
 
+use crate::api::socket::{self, SocketError};
 use crate::api::view::ViewPolicy;
 use crate::api::{ApiContext, ApiServer};
-use crate::api::socket::{self, SocketError};
 use crate::debug::{self, Board};
-use crate::driver::{self, Core, PublicKeyPool, request_queue};
+use crate::driver::{self, Core, PublicKeyPool, RestoreError, request_queue, restore};
 use crate::link::Link;
 use crate::link::rings::{RingLink, RingOptions};
 use crate::link::udp::{NotAnEndpoint, UdpEndpoint, UdpLink};
@@ -51,6 +51,9 @@ pub enum DaemonError {
     /// Keys, proposals, users, pools.
     #[error("{0}")]
     Setup(#[from] SetupError),
+    /// Sessions of the last run.
+    #[error(transparent)]
+    Restore(#[from] RestoreError),
     /// `dataplane.sa_capacity`.
     #[error("dataplane.sa_capacity: {0}")]
     Slots(#[from] SlotsError),
@@ -177,10 +180,12 @@ pub async fn serve<L: Link>(
     let keyring = setup::keyring(config)?;
     let endpoint = Endpoint::new(setup::endpoint_config(config, &keyring)?);
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let mut services = setup::services(config, &keyring)?;
+    let (table, desk) = restore(config, &mut services.pools).await?;
     let jobs = PublicKeyPool::new(threads, keyring)?;
     let slots = Slots::new(config.dataplane.sa_capacity)?;
     let board = Arc::new(Board::default());
-    let core = Core::new(link, endpoint, jobs, setup::services(config)?, slots, version.to_owned())
+    let core = Core::new(link, endpoint, jobs, services, slots, version.to_owned(), table, desk)
         .watched_by(Arc::clone(&board));
     let (handle, requests) = request_queue();
     let listener = socket::bind(&config.management.socket)?;

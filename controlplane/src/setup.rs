@@ -7,15 +7,18 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use aws_lc_rs::digest;
+use causeway_eap::anyconnect::{self, CertificateUse};
+use causeway_ike::api::Liveness;
 use causeway_ike::cert::{Credential, CredentialError, TrustStore};
 use causeway_ike::ident::Identity;
 use causeway_ike::job::Keyring;
 use causeway_ike::policy::{CiscoPolicy, EndpointConfig, IdrMismatch, Lifetimes, Limits, Methods, Timing};
 use causeway_ike::suite::{EspPolicy, Group};
-use causeway_shared::config::{AuthMethod, Config};
+use causeway_shared::config::{AuthMethod, CertificateLogin, Config, ServerCertHash};
 use zeroize::Zeroizing;
 
-use crate::aaa::{Conversations, Directory, DirectoryError};
+use crate::aaa::{AnyConnectConversations, Conversations, Directory, DirectoryError};
 use crate::driver::Services;
 use crate::pool::{AddressPools, PoolError};
 
@@ -101,8 +104,8 @@ pub fn endpoint_config(config: &Config, keyring: &Keyring) -> Result<EndpointCon
             eap: allows(AuthMethod::EapMschapv2),
             certificate: allows(AuthMethod::Certificate),
             psk: allows(AuthMethod::Psk),
-            anyconnect_eap: false,
-            resume: false,
+            anyconnect_eap: allows(AuthMethod::AnyconnectEap),
+            resume: config.reconnect.enabled,
         },
         // Clients behind names that we do not know decide by our certificate, as the RFC lets them.
         idr_mismatch: IdrMismatch::AnswerOwn,
@@ -134,7 +137,11 @@ pub fn endpoint_config(config: &Config, keyring: &Keyring) -> Result<EndpointCon
             ..Limits::default()
         },
         fragment_size: config.ike.fragment_size,
-        cisco: CiscoPolicy::default(),
+        cisco: CiscoPolicy {
+            vendor_ids: config.cisco.vendor_ids,
+            fragmentation: config.cisco.fragmentation,
+            id_types: config.cisco.idi_types.clone(),
+        },
     })
 }
 
@@ -142,14 +149,56 @@ pub fn endpoint_config(config: &Config, keyring: &Keyring) -> Result<EndpointCon
 ///
 /// # Errors
 /// When users or pools contradict each other.
-pub fn services(config: &Config) -> Result<Services, SetupError> {
+pub fn services(config: &Config, keyring: &Keyring) -> Result<Services, SetupError> {
     let own: Vec<_> = config.ports.iter().map(|port| port.address).collect();
     Ok(Services {
-        directory: Directory::new(&config.auth, &config.users)?,
+        directory: Directory::new(&config.auth, &config.users, &config.groups)?,
         conversations: Conversations::new(&config.gateway.identity),
+        anyconnect: AnyConnectConversations::new(anyconnect(config, keyring)),
+        aaa: config.aaa.clone(),
         pools: AddressPools::new(&config.pools, &own)?,
         esp: config.esp.clone(),
+        profile: config.gateway.profile.clone(),
+        liveness: Liveness::OnDemand {
+            interval_secs: config.reconnect.dpd_interval_secs,
+            retry_secs: config.reconnect.dpd_retry_secs,
+            tries: config.reconnect.dpd_tries,
+        },
     })
+}
+
+fn anyconnect(config: &Config, keyring: &Keyring) -> anyconnect::ServerConfig {
+    let anyconnect = &config.anyconnect;
+    anyconnect::ServerConfig {
+        certificate: match anyconnect.certificate {
+            CertificateLogin::None => CertificateUse::None,
+            CertificateLogin::Required => CertificateUse::Required,
+            CertificateLogin::Instead => CertificateUse::Instead,
+        },
+        title: anyconnect.title.clone(),
+        message: anyconnect.message.clone(),
+        banner: anyconnect.banner.clone().unwrap_or_default(),
+        groups: anyconnect.groups.clone(),
+        attempts: anyconnect.attempts,
+        client_services_port: None,
+        server_cert_hash: server_cert_hash(config.cisco.server_cert_hash, keyring),
+        profile: None,
+    }
+}
+
+/// SHA-1 because the clients want that; nothing depends on its strength.
+fn server_cert_hash(of: ServerCertHash, keyring: &Keyring) -> [u8; 20] {
+    let credential = keyring.credential.as_ref();
+    let hash = match of {
+        ServerCertHash::SpkiSha1 => credential.and_then(Credential::public_key_sha1),
+        ServerCertHash::CertSha1 => credential.and_then(|credential| {
+            let certificate = credential.cert_payloads().next()?;
+            let hash = digest::digest(&digest::SHA1_FOR_LEGACY_USE_ONLY, &certificate.data);
+            hash.as_ref().try_into().ok()
+        }),
+    };
+    // Without a certificate there is no AnyConnect login, either.
+    hash.unwrap_or_default()
 }
 
 fn read(key: &'static str, path: &Path) -> Result<Zeroizing<Vec<u8>>, SetupError> {

@@ -342,6 +342,8 @@ pub enum AddressFailure {
     Exhausted,
     /// This user may have none.
     NotAllowed,
+    /// The session that was to be resumed is gone, or another one's by now: the login fails.
+    Refused,
 }
 
 /// Why a Child SA was not installed.

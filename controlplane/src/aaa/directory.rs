@@ -1,20 +1,22 @@
-//! The local users and pre-shared keys.
+//! The local users, their groups, and pre-shared keys.
 //!
-//! Enters: the configuration. Leaves: NT hashes and keys by name. Names are compared octet by octet: two accounts that
+//! Enters: the configuration. Leaves: password hashes, policies and keys by name. Names are compared octet by octet: two accounts that
 //! differ in case are two accounts.
 
 use std::collections::HashMap;
 
 use causeway_eap::{Credentials, NtHash};
-use causeway_shared::config::{Auth, AuthMethod, Psk, Secret, User};
+use causeway_shared::config::{Auth, AuthMethod, Group, Psk, Secret, User};
+
+use super::password::Account;
 
 /// The identity in `[[auth.psk]]` that stands for every other.
 pub const ANY_IDENTITY: &str = "*";
 
 /// Who may log in, and with what.
 pub struct Directory {
-    /// `None` for a user whose only hash is of no use to MSCHAPv2.
-    users: HashMap<String, Option<NtHash>>,
+    users: HashMap<String, User>,
+    groups: HashMap<String, Group>,
     psks: HashMap<String, Secret>,
     any_psk: Option<Secret>,
     methods: Vec<AuthMethod>,
@@ -29,22 +31,32 @@ pub enum DirectoryError {
     /// Which of the two would count?
     #[error("the pre-shared key of `{0}` is defined twice")]
     DuplicatePsk(String),
+    /// Which of the two would count?
+    #[error("group `{0}` is defined twice")]
+    DuplicateGroup(String),
 }
 
 impl Directory {
     /// Takes the configuration's users and keys.
-    pub fn new(auth: &Auth, users: &[User]) -> Result<Directory, DirectoryError> {
+    ///
+    /// # Errors
+    /// When a name has two meanings.
+    pub fn new(auth: &Auth, users: &[User], groups: &[Group]) -> Result<Directory, DirectoryError> {
         let mut directory = Directory {
             users: HashMap::with_capacity(users.len()),
+            groups: HashMap::with_capacity(groups.len()),
             psks: HashMap::with_capacity(auth.psks.len()),
             any_psk: None,
             methods: auth.methods.clone(),
         };
         for user in users {
-            let hash = user.nt_hash.as_ref().map(|hash| NtHash::new(hash.0));
-            let known = directory.users.insert(user.name.clone(), hash);
-            if known.is_some() {
+            if directory.users.insert(user.name.clone(), user.clone()).is_some() {
                 return Err(DirectoryError::DuplicateUser(user.name.clone()));
+            }
+        }
+        for group in groups {
+            if directory.groups.insert(group.name.clone(), group.clone()).is_some() {
+                return Err(DirectoryError::DuplicateGroup(group.name.clone()));
             }
         }
         for Psk { identity, secret } in &auth.psks {
@@ -64,6 +76,21 @@ impl Directory {
         self.methods.contains(&method)
     }
 
+    /// A local user.
+    pub fn user(&self, name: &str) -> Option<&User> {
+        self.users.get(name)
+    }
+
+    /// A group.
+    pub fn group(&self, name: &str) -> Option<&Group> {
+        self.groups.get(name)
+    }
+
+    /// What a clear password of this user is checked against; an account without hashes for one that does not exist.
+    pub fn account(&self, name: &str) -> Account {
+        self.users.get(name).map(Account::of).unwrap_or_default()
+    }
+
     /// The pre-shared key of an IKE identity, as text: its own, else that of [`ANY_IDENTITY`]. `None` if it has none or
     /// the method is off.
     pub fn psk(&self, identity: &str) -> Option<&Secret> {
@@ -74,7 +101,7 @@ impl Directory {
 
 impl Credentials for Directory {
     fn nt_hash(&self, user: &str) -> Option<NtHash> {
-        self.users.get(user).cloned().flatten()
+        self.users.get(user)?.nt_hash.as_ref().map(|hash| NtHash::new(hash.0))
     }
 }
 
@@ -112,9 +139,9 @@ mod tests {
             (&[("*", "any")], "", Some("any")),
         ];
         for (psks, identity, expected) in table {
-            let directory = Directory::new(&auth(&[AuthMethod::Psk], psks), &[]).unwrap();
+            let directory = Directory::new(&auth(&[AuthMethod::Psk], psks), &[], &[]).unwrap();
             assert_eq!(directory.psk(identity).map(|key| key.0.as_slice()), expected.map(str::as_bytes));
-            let off = Directory::new(&auth(&[AuthMethod::Certificate], psks), &[]).unwrap();
+            let off = Directory::new(&auth(&[AuthMethod::Certificate], psks), &[], &[]).unwrap();
             assert!(off.psk(identity).is_none());
         }
     }
@@ -122,12 +149,24 @@ mod tests {
     #[test]
     fn names_are_exact_and_unique() {
         let auth = auth(&[AuthMethod::EapMschapv2], &[]);
-        let directory = Directory::new(&auth, &[user("ann"), user("Ann")]).unwrap();
+        let directory = Directory::new(&auth, &[user("ann"), user("Ann")], &[]).unwrap();
         assert!(directory.nt_hash("ann").is_some() && directory.nt_hash("Ann").is_some());
         assert!(directory.nt_hash("ANN").is_none() && directory.nt_hash("").is_none());
         assert_eq!(
-            Directory::new(&auth, &[user("ann"), user("ann")]).err(),
+            Directory::new(&auth, &[user("ann"), user("ann")], &[]).err(),
             Some(DirectoryError::DuplicateUser("ann".into()))
+        );
+    }
+
+    #[test]
+    fn a_group_has_one_meaning() {
+        let group = |name: &str| Group { name: name.into(), ..Group::default() };
+        let auth = auth(&[], &[]);
+        let directory = Directory::new(&auth, &[], &[group("a"), group("b")]).unwrap();
+        assert!(directory.group("a").is_some() && directory.group("c").is_none());
+        assert_eq!(
+            Directory::new(&auth, &[], &[group("a"), group("a")]).err(),
+            Some(DirectoryError::DuplicateGroup("a".into()))
         );
     }
 
@@ -135,7 +174,10 @@ mod tests {
     fn a_second_key_for_one_identity_is_refused() {
         for identity in ["a.example", "*"] {
             let auth = auth(&[AuthMethod::Psk], &[(identity, "one"), (identity, "two")]);
-            assert_eq!(Directory::new(&auth, &[]).err(), Some(DirectoryError::DuplicatePsk(identity.into())));
+            assert_eq!(
+                Directory::new(&auth, &[], &[]).err(),
+                Some(DirectoryError::DuplicatePsk(identity.into()))
+            );
         }
     }
 }

@@ -1,14 +1,18 @@
 //! Answers to the API's questions, made between two IKE messages.
 
 use causeway_ike::api::SessionId;
-use causeway_shared::api::{Counter, Counters, Health, InactiveSessionList, PoolUse, ReconnectStats};
+use causeway_shared::api::{
+    Counter, Counters, Health, InactiveSession, InactiveSessionList, PoolUse, ReconnectStats, Traffic,
+};
 use causeway_shared::counters::{Drop, Flow};
 
 use super::core::Core;
-use super::request::{Request, TrafficAnswer};
+use super::request::{InactiveQuery, Request, TrafficAnswer};
 use crate::clock;
 use crate::counters;
 use crate::link::Link;
+use crate::reconnect::{Inactive, Phase};
+use crate::store::{DurableId, Totals, WallSecs};
 
 /// A pool this full is reported, in percent.
 const POOL_NEARLY_FULL_PERCENT: u64 = 95;
@@ -32,11 +36,45 @@ impl<L: Link> Core<L> {
                 let begun = sessions.into_iter().filter(|session| self.delete(*session)).count();
                 let _ = sender.send(begun as u64);
             }
-            Request::Inactive(_, sender) => drop(sender.send(InactiveSessionList::default())),
-            Request::DeleteInactive(_, sender) => drop(sender.send(0)),
-            Request::Reconnect(sender) => drop(sender.send(ReconnectStats::default())),
+            Request::Inactive(query, sender) => drop(sender.send(self.inactive(&query))),
+            Request::DeleteInactive(id, sender) => drop(sender.send(self.forget_inactive(id.as_deref()))),
+            Request::Reconnect(sender) => drop(sender.send(self.reconnect_stats())),
             Request::Rekey(session, what, sender) => drop(sender.send(self.rekey(session, what))),
         }
+    }
+
+    fn inactive(&self, query: &InactiveQuery) -> InactiveSessionList {
+        let now = self.desk.wall();
+        let of_user =
+            |waiting: &Inactive| query.user.as_ref().is_none_or(|user| *user == waiting.record.user);
+        let mut waiting: Vec<Inactive> = self.table.inactive().filter(of_user).collect();
+        waiting.sort_by_key(|waiting| waiting.record.id);
+        let total = waiting.len() as u64;
+        let after = query.after.as_deref().unwrap_or_default();
+        let mut page = waiting.into_iter().skip_while(|waiting| waiting.record.id.as_str() <= after);
+        let sessions: Vec<_> =
+            page.by_ref().take(query.limit).map(|waiting| inactive_session(waiting, now)).collect();
+        let more = page.next().is_some();
+        let next_page_token = sessions.last().filter(|_| more).map(|session| session.id.clone());
+        InactiveSessionList { sessions, total, next_page_token }
+    }
+
+    fn forget_inactive(&mut self, id: Option<&str>) -> u64 {
+        let forgotten = match id {
+            None => self.table.clear_inactive() as u64,
+            Some(text) => {
+                let id = DurableId::parse(text.as_bytes());
+                let waits = |id: &DurableId| matches!(self.table.phase(id), Some(Phase::Inactive { .. }));
+                u64::from(id.filter(waits).is_some_and(|id| self.table.clear(&id)))
+            }
+        };
+        self.pump();
+        forgotten
+    }
+
+    fn reconnect_stats(&self) -> ReconnectStats {
+        let (active, inactive) = (self.table.active_count() as u64, self.table.inactive_count() as u64);
+        self.table.counts().render(self.table.settings().enabled, active, inactive)
     }
 
     fn counters(&self) -> Counters {
@@ -81,5 +119,27 @@ impl<L: Link> Core<L> {
             pools,
             problems,
         }
+    }
+}
+
+fn inactive_session(waiting: Inactive, now: WallSecs) -> InactiveSession {
+    let Inactive { record, last_peer, method, since, expires_at } = waiting;
+    let some = |text: String| Some(text).filter(|text| !text.is_empty());
+    let Totals { in_packets, in_bytes, out_packets, out_bytes } = record.totals;
+    InactiveSession {
+        id: record.id.to_string(),
+        serial: Some(record.serial),
+        session_id: Some(record.id.as_bytes().iter().map(|octet| format!("{octet:02X}")).collect()),
+        user: record.user,
+        group: some(record.group),
+        profile: some(record.profile),
+        auth_method: some(method),
+        inner_address: record.inner_v4,
+        pool: some(record.pool),
+        last_peer: last_peer.map(|(address, port)| format!("{address}:{port}")),
+        inactive_secs: now.0.saturating_sub(since.0),
+        expires_in_secs: expires_at.0.saturating_sub(now.0),
+        resumes: record.resumptions,
+        traffic: Traffic { in_packets, in_bytes, out_packets, out_bytes },
     }
 }

@@ -5,8 +5,10 @@ use causeway_ike::policy::Subnet;
 use causeway_shared::config::Esp;
 use causeway_shared::sa::{self, EspKeys, EspSuite, Ipv4Prefix, SaLimits, SaPair};
 
+use crate::aaa::Authorization;
 use crate::link::encapsulation;
 use crate::pool::Grant;
+use crate::reconnect::attributes::{self, Attribute};
 
 /// Packets of a 32-bit sequence space after which the SA is rekeyed, whatever the configuration says: three quarters.
 const SOFT_PACKETS_WITHOUT_ESN: u64 = 3 << 30;
@@ -58,16 +60,18 @@ pub fn sa_pair(install: &ChildInstall, policy: &Esp) -> Result<SaPair, NotInstal
     })
 }
 
-/// What the client is told with its address.
-pub fn lease(grant: Grant) -> Lease {
+/// What the client is told with its address: its own policy, else the pool's.
+pub fn lease(grant: Grant, authorization: &Authorization, requested: &[Attribute]) -> Lease {
     let subnet = |prefix: Ipv4Prefix| Subnet { address: prefix.address, prefix_len: prefix.length };
+    let subnets = authorization.prefixes().unwrap_or(grant.subnets);
+    let (domain, banner) = (authorization.domain.as_deref(), authorization.banner.as_deref());
     Lease {
         address: grant.address,
         netmask: Some(grant.netmask),
-        dns: grant.dns,
-        subnets: grant.subnets.into_iter().map(subnet).collect(),
+        dns: authorization.dns.clone().unwrap_or(grant.dns),
+        subnets: subnets.into_iter().map(subnet).collect(),
         pool: grant.pool,
-        attributes: Vec::new(),
+        attributes: attributes::policy_reply(requested, domain, banner),
     }
 }
 

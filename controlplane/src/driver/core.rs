@@ -1,32 +1,37 @@
 //! What the driver holds, and what it does with each input and output of the endpoint. Nothing here waits.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::net::Ipv4Addr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
-use causeway_eap::ServerRandom;
 use causeway_ike::Endpoint;
 use causeway_ike::api::{
-    AddressFailure, AddressRequest, ChildInstall, DataPlaneEvent, Datagram, EapOutcome, EapStep, Event,
-    GatewayAuth, Input, InstallFailure, Job, JobId, JobKind, JobResult, Operator, Output, Outputs, PskAnswer,
-    Secret, SessionId,
+    ChildInstall, DataPlaneEvent, Datagram, Event, Input, InstallFailure, Job, JobId, JobKind, JobResult,
+    Liveness, Operator, Output, Outputs, SessionId,
 };
-use causeway_shared::config::Esp;
+use causeway_ike::counters::IkeCounter;
+use causeway_shared::config::{Aaa, Esp};
 
 use super::convert;
-use super::env::{DriverEnv, fill_random};
+use super::env::DriverEnv;
 use super::jobs::{Done, PublicKeyPool};
+use super::later::Desk;
+use super::login::LoginNotes;
+use super::reconnect::ending;
 use super::request::Rekey;
-use crate::aaa::{Conversations, Directory, EapAnswer};
+use crate::aaa::{AnyConnectConversations, Conversations, Directory};
 use crate::clock;
 use crate::counters::{DriverCounts, bump};
 use crate::debug::{Board, Watcher};
 use crate::link::ledger::{Outcome, Refused};
 use crate::link::{Link, LinkInput};
-use crate::pool::{AddressPools, LeaseError};
+use crate::pool::AddressPools;
+use crate::reconnect::Table;
 use crate::sessions::Registry;
 use crate::slots::Slots;
+use crate::store::WallSecs;
 
 /// Longest time between two looks at the clock.
 const MAX_SLEEP: Duration = Duration::from_secs(60);
@@ -35,12 +40,20 @@ const MAX_SLEEP: Duration = Duration::from_secs(60);
 pub struct Services {
     /// Users and keys.
     pub directory: Directory,
-    /// EAP conversations under way.
+    /// Standard EAP conversations under way.
     pub conversations: Conversations,
+    /// AnyConnect-EAP conversations under way.
+    pub anyconnect: AnyConnectConversations,
+    /// How policies are merged.
+    pub aaa: Aaa,
     /// Inner addresses.
     pub pools: AddressPools,
     /// How Child SAs are installed.
     pub esp: Esp,
+    /// Name of the gateway's profile.
+    pub profile: String,
+    /// How clients that can come back are asked for life.
+    pub liveness: Liveness,
 }
 
 /// The driver's state.
@@ -53,6 +66,18 @@ pub struct Core<L> {
     pub(super) sessions: Registry,
     pub(super) counts: DriverCounts,
     pub(super) version: String,
+    /// Sessions that outlive their IKE SAs.
+    pub(super) table: Table,
+    /// What is waited for.
+    pub(super) desk: Desk,
+    /// Of logins whose address is still to come.
+    pub(super) logins: HashMap<u64, LoginNotes>,
+    /// When sessions end that cannot be resumed.
+    pub(super) lifetimes: BTreeSet<(WallSecs, u64)>,
+    /// Where the datagram comes from that is being worked on.
+    pub(super) current_peer: Option<Ipv4Addr>,
+    /// What the endpoint is told when the outputs are performed.
+    pub(super) inputs: VecDeque<Input>,
     watcher: Watcher,
     out: Outputs,
     /// Answers of jobs that were done at once; they are given when the outputs are performed.
@@ -70,6 +95,8 @@ impl<L: Link> Core<L> {
         services: Services,
         slots: Slots,
         version: String,
+        table: Table,
+        desk: Desk,
     ) -> Core<L> {
         Core {
             link,
@@ -80,6 +107,12 @@ impl<L: Link> Core<L> {
             sessions: Registry::default(),
             counts: DriverCounts::default(),
             version,
+            table,
+            desk,
+            logins: HashMap::new(),
+            lifetimes: BTreeSet::new(),
+            current_peer: None,
+            inputs: VecDeque::new(),
             watcher: Watcher::new(Arc::default()),
             out: Outputs::new(),
             answered: VecDeque::new(),
@@ -97,7 +130,11 @@ impl<L: Link> Core<L> {
 
     pub(super) fn link_input(&mut self, input: LinkInput) {
         match input {
-            LinkInput::Datagram(datagram) => self.datagram(datagram),
+            LinkInput::Datagram(datagram) => {
+                self.current_peer = Some(datagram.peer);
+                self.datagram(datagram);
+                self.current_peer = None;
+            }
             LinkInput::DataPlane(event) => self.handle(Input::DataPlane(event)),
             LinkInput::Outcome(outcome) => self.outcome(outcome),
         }
@@ -139,10 +176,17 @@ impl<L: Link> Core<L> {
         if self.time_until_wake().is_zero() {
             self.timer();
         }
+        if self.time_until_expiry().is_some_and(|left| left.is_zero()) {
+            self.expire();
+        }
     }
 
+    /// Clients that can come back are not told goodbye: they would not come back.
     pub(super) fn shut_down(&mut self) {
         self.shutting_down = true;
+        for session in self.table.holders() {
+            self.handle(Input::Operator(Operator::Drop(SessionId(session))));
+        }
         self.handle(Input::Shutdown);
     }
 
@@ -153,8 +197,15 @@ impl<L: Link> Core<L> {
     /// Begins a deletion. Returns whether there is such a session.
     pub(super) fn delete(&mut self, session: u64) -> bool {
         let found = self.sessions.closing(session);
-        if found {
-            self.handle(Input::Operator(Operator::Delete(SessionId(session))));
+        let durable = self.table.of_session(session).map(|(record, _)| record.id);
+        match durable {
+            // For good: it is not to be resumed either.
+            Some(id) => {
+                self.table.clear(&id);
+                self.pump();
+            }
+            None if found => self.handle(Input::Operator(Operator::Delete(SessionId(session)))),
+            None => {}
         }
         found
     }
@@ -183,19 +234,36 @@ impl<L: Link> Core<L> {
         let endpoint = self.endpoint.next_wakeup().filter(|_| self.may_time_out());
         let endpoint = endpoint.map(|(at, _)| at.since(clock::instant(now)));
         let link = self.link.next_deadline().map(|at| at.saturating_sub(now));
-        [endpoint, link].into_iter().flatten().min().unwrap_or(MAX_SLEEP).min(MAX_SLEEP)
+        let expiry = self.time_until_expiry();
+        [endpoint, link, expiry].into_iter().flatten().min().unwrap_or(MAX_SLEEP).min(MAX_SLEEP)
     }
 
     /// Gives the endpoint one input, performs what it asks for, and gives it what could be answered at once.
     fn handle(&mut self, input: Input) {
         self.guarded(input);
+        self.pump();
+    }
+
+    /// Performs what is asked for until nothing is.
+    pub(super) fn pump(&mut self) {
         loop {
             while let Some(output) = self.out.pop() {
                 self.perform(output);
             }
-            let Some((job, result)) = self.answered.pop_front() else { return };
-            self.guarded(Input::JobDone { job, result });
+            self.settle();
+            if let Some(input) = self.inputs.pop_front() {
+                self.guarded(input);
+            } else if let Some((job, result)) = self.answered.pop_front() {
+                self.guarded(Input::JobDone { job, result });
+            } else {
+                return;
+            }
         }
+    }
+
+    /// The answer of a job, given when the outputs are performed.
+    pub(super) fn answer_job(&mut self, job: JobId, result: JobResult) {
+        self.answered.push_back((job, result));
     }
 
     /// One panic in one session's code ends that session only (architecture §9 rule 6).
@@ -237,12 +305,19 @@ impl<L: Link> Core<L> {
             }
             Output::Child(command) => self.link.change(command),
             Output::ReleaseAddress { session, lease } => {
+                let now = self.desk.wall();
+                if self.table.lease_returned(session.0, now) {
+                    return;
+                }
                 if let Err(error) = self.services.pools.release(session.0, lease.address) {
                     bump(&mut self.counts.lease_errors);
                     tracing::debug!(%error, session = session.0, "a lease could not be given back");
                 }
             }
-            Output::EapAbandoned { session } => self.services.conversations.abandon(session.0),
+            Output::EapAbandoned { session } => {
+                self.services.conversations.abandon(session.0);
+                self.services.anyconnect.abandon(session.0);
+            }
             Output::Event(event) => {
                 if self.watcher.is_armed(clock::now(), self.sessions.parties()) {
                     self.watcher.event(clock::now(), &event);
@@ -265,19 +340,18 @@ impl<L: Link> Core<L> {
                 Ok(()) => return,
                 Err(failure) => JobResult::Installed(Err(failure)),
             },
-            JobKind::PskLookup { identity } => {
-                let key = self.services.directory.psk(&identity.to_string());
-                JobResult::Psk(key.map(|key| PskAnswer {
-                    key: Secret::new(key.0.clone()),
-                    previous_key: None,
-                    burnt_keys: Vec::new(),
-                    gateway_auth: GatewayAuth::Psk,
-                    user: None,
-                    resume: None,
-                }))
-            }
-            JobKind::Eap(step) => JobResult::Eap(self.eap(session, step)),
-            JobKind::Address(request) => JobResult::Address(self.address(session, &request)),
+            JobKind::PskLookup { identity } => match self.psk(id, session, &identity) {
+                Some(result) => result,
+                None => return,
+            },
+            JobKind::Eap(step) => match self.eap(id, session, step) {
+                Some(outcome) => JobResult::Eap(outcome),
+                None => return,
+            },
+            JobKind::Address(request) => match self.address(id, session, request) {
+                Some(lease) => JobResult::Address(lease),
+                None => return,
+            },
         };
         self.answered.push_back((id, result));
     }
@@ -302,44 +376,6 @@ impl<L: Link> Core<L> {
         bump(&mut self.counts.installs_failed);
         self.slots.release(now, install.inbound_spi);
         Err(refused)
-    }
-
-    fn eap(&mut self, session: SessionId, step: EapStep) -> EapOutcome {
-        let answer = match step {
-            EapStep::Start { .. } => {
-                let mut server =
-                    ServerRandom { identifier: 0, challenge: [0; 16], failure_challenge: [0; 16] };
-                fill_random(std::slice::from_mut(&mut server.identifier));
-                fill_random(&mut server.challenge);
-                fill_random(&mut server.failure_challenge);
-                self.services.conversations.start(session.0, server)
-            }
-            EapStep::Response { packet } => {
-                let Services { conversations, directory, .. } = &mut self.services;
-                conversations.respond(session.0, &packet, &*directory)
-            }
-        };
-        match answer {
-            EapAnswer::Request(packet) => EapOutcome::Request { packet },
-            EapAnswer::Success { packet, authenticated, method } => {
-                let (user, msk) = authenticated.into_parts();
-                EapOutcome::Success { packet, user, method, msk: Some(Secret::new(msk.as_bytes().to_vec())) }
-            }
-            EapAnswer::Failure { packet, reason } => {
-                EapOutcome::Failure { packet, reason: reason.to_string() }
-            }
-        }
-    }
-
-    fn address(
-        &mut self,
-        session: SessionId,
-        request: &AddressRequest,
-    ) -> Result<causeway_ike::api::Lease, AddressFailure> {
-        let granted = self.services.pools.lease(session.0, &request.user, request.requested);
-        granted.map(convert::lease).map_err(|error| match error {
-            LeaseError::Exhausted => AddressFailure::Exhausted,
-        })
     }
 
     fn outcome(&mut self, outcome: Outcome) {
@@ -371,9 +407,43 @@ impl<L: Link> Core<L> {
         }
     }
 
+    fn note_for_reconnect(&mut self, event: &Event) {
+        match event {
+            Event::SessionUp(facts) => {
+                self.logins.remove(&facts.session.0);
+                self.table.up(facts.session.0, (facts.peer, facts.peer_port));
+                self.make_reconnectable(facts.session.0);
+            }
+            Event::SessionDown { session, reason } => {
+                let totals = self.sessions.totals(session.0);
+                let now = self.desk.wall();
+                self.table.down(session.0, ending(*reason), now, totals);
+            }
+            Event::HandshakeFailed { session, counter, .. } => {
+                self.logins.remove(&session.0);
+                let authentication = *counter == IkeCounter::AuthFailed;
+                let now = self.both_clocks();
+                self.table.handshake_failed(session.0, authentication, now);
+            }
+            Event::PeerConfirmed { session } => self.table.first_message(session.0),
+            Event::TokenReplayed { session, .. } => self.table.burnt(session.0),
+            Event::PeerMoved { session, peer, peer_port } => {
+                self.table.moved(session.0, (*peer, *peer_port));
+            }
+            _ => {}
+        }
+    }
+
     fn event(&mut self, event: &Event) {
+        if let Event::SessionDown { .. } = event {
+            // Its record still has the totals.
+            self.note_for_reconnect(event);
+        }
         let link = &self.link;
         self.sessions.note(event, |spi| link.traffic(spi));
+        if !matches!(event, Event::SessionDown { .. }) {
+            self.note_for_reconnect(event);
+        }
         match event {
             Event::SessionUp(facts) => {
                 let set_up_ms = facts.established_at.millis_since(facts.started_at);
@@ -413,9 +483,8 @@ impl<L: Link> Core<L> {
             Event::PeerConfirmed { session } => {
                 tracing::debug!(session = session.0, "the peer has our last answer");
             }
-            Event::TokenReplayed { session, tag, peer } => {
-                tracing::warn!(session = session.0, ?tag, %peer, "a token was used that is not in force any more");
-            }
+            // Told by the session databases, which know whose it was.
+            Event::TokenReplayed { .. } => {}
             Event::PeerMoved { session, peer, peer_port } => {
                 tracing::debug!(session = session.0, %peer, peer_port, "peer moved");
             }

@@ -43,3 +43,10 @@ pub(super) fn fill_random(buffer: &mut [u8]) {
         std::process::abort();
     }
 }
+
+/// An array of octets that nobody can predict.
+pub(super) fn random<const N: usize>() -> [u8; N] {
+    let mut octets = [0; N];
+    fill_random(&mut octets);
+    octets
+}

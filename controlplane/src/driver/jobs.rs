@@ -93,6 +93,16 @@ impl PublicKeyPool {
         Some(self.booked(done))
     }
 
+    /// The threads, for other work that takes time.
+    pub fn threads(&self) -> &rayon::ThreadPool {
+        &self.threads
+    }
+
+    /// The gateway's key and authorities.
+    pub fn keyring(&self) -> Arc<Keyring> {
+        Arc::clone(&self.keyring)
+    }
+
     /// Jobs under way.
     pub fn under_way(&self) -> usize {
         self.under_way

@@ -6,18 +6,26 @@
 //! another.
 
 mod answers;
+mod certificate;
 mod convert;
 mod core;
 mod env;
 mod jobs;
+mod later;
+mod login;
+mod reconnect;
 mod request;
+mod restore;
 
 pub use self::core::{Core, Services};
 pub use convert::NotInstallable;
 pub use jobs::{MAX_JOBS, PublicKeyPool};
+pub use later::Desk;
 pub use request::{
-    DriverHandle, InactiveQuery, NoAnswer, REQUEST_DEADLINE, REQUEST_QUEUE, Rekey, Request, TrafficAnswer, request_queue,
+    DriverHandle, InactiveQuery, NoAnswer, REQUEST_DEADLINE, REQUEST_QUEUE, Rekey, Request, TrafficAnswer,
+    request_queue,
 };
+pub use restore::{RestoreError, restore};
 
 use std::time::Duration;
 
@@ -46,6 +54,7 @@ pub async fn run<L: Link>(
         tokio::select! {
             () = core.link.ready() => {}
             done = core.jobs.ended() => core.job_ended(done),
+            ended = core.desk.ended() => core.later(ended),
             Some(request) = requests.recv() => core.answer(request),
             () = tokio::time::sleep(wake) => core.timer(),
             () = stopping(&mut stop) => break,
@@ -60,6 +69,10 @@ fn serve_batches<L: Link>(core: &mut Core<L>, requests: &mut mpsc::Receiver<Requ
     for _ in 0..BATCH {
         let Some(done) = core.jobs.try_ended() else { break };
         core.job_ended(done);
+    }
+    for _ in 0..BATCH {
+        let Some(ended) = core.desk.try_ended() else { break };
+        core.later(ended);
     }
     for _ in 0..BATCH {
         let Some(input) = core.link.take() else { break };
@@ -83,13 +96,14 @@ async fn shut_down<L: Link>(mut core: Core<L>, mut requests: mpsc::Receiver<Requ
             deadline = deadline.min(clock::now().saturating_add(SETTLE_DEADLINE));
         }
         let left = deadline.saturating_sub(clock::now());
-        if (complete && core.link.is_settled()) || left.is_zero() {
+        if (complete && core.link.is_settled() && core.desk.is_idle()) || left.is_zero() {
             return;
         }
         let wake = core.time_until_wake().min(left);
         tokio::select! {
             () = core.link.ready() => {}
             done = core.jobs.ended() => core.job_ended(done),
+            ended = core.desk.ended() => core.later(ended),
             () = tokio::time::sleep(wake) => core.timer(),
         }
         serve_batches(&mut core, &mut requests);

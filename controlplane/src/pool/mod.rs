@@ -34,12 +34,26 @@ pub struct Grant {
     pub pool: String,
 }
 
+/// What somebody would like to have.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Wish<'a> {
+    /// The client's own wish.
+    pub requested: Option<Ipv4Addr>,
+    /// This address or none: the user's own.
+    pub fixed: Option<Ipv4Addr>,
+    /// From this pool only.
+    pub pool: Option<&'a str>,
+}
+
 /// Why a request was not granted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum LeaseError {
     /// Every address of every pool is taken.
     #[error("no pool has a free address")]
     Exhausted,
+    /// The user's own address is another session's, or in no pool.
+    #[error("the user's address is not free")]
+    FixedTaken,
 }
 
 /// Why a lease was not ended.
@@ -122,20 +136,43 @@ impl AddressPools {
         user: &str,
         requested: Option<Ipv4Addr>,
     ) -> Result<Grant, LeaseError> {
-        if let Some(&address) = self.by_session.get(&session) {
-            return self.grant(address).ok_or(LeaseError::Exhausted);
+        self.lease_for(session, user, Wish { requested, ..Wish::default() })
+    }
+
+    /// As [`AddressPools::lease`], within what the user's policy allows.
+    ///
+    /// # Errors
+    /// When there is no such address.
+    pub fn lease_for(&mut self, session: u64, user: &str, wish: Wish<'_>) -> Result<Grant, LeaseError> {
+        if let Some(grant) = self.grant_of(session) {
+            return Ok(grant);
         }
-        let wishes = [self.remembered.address_of(user), requested];
-        let (pool, address) = wishes
-            .into_iter()
-            .flatten()
-            .find_map(|address| self.take(address))
-            .or_else(|| self.take_next())
-            .ok_or(LeaseError::Exhausted)?;
-        self.leases.insert(address, Owner { session, pool });
-        self.by_session.insert(session, address);
+        let taken = match wish.fixed {
+            Some(address) => self.take(address, None).ok_or(LeaseError::FixedTaken),
+            None => [self.remembered.address_of(user), wish.requested]
+                .into_iter()
+                .flatten()
+                .find_map(|address| self.take(address, wish.pool))
+                .or_else(|| self.take_next(wish.pool))
+                .ok_or(LeaseError::Exhausted),
+        };
+        let (pool, address) = taken?;
+        self.hold(session, pool, address);
         self.remembered.remember(user, address);
         self.grant(address).ok_or(LeaseError::Exhausted)
+    }
+
+    /// Takes an address that was leased in an earlier run. Returns whether it is there and free.
+    pub fn reserve(&mut self, session: u64, address: Ipv4Addr) -> bool {
+        if self.by_session.contains_key(&session) {
+            return false;
+        }
+        self.take(address, None).map(|(pool, address)| self.hold(session, pool, address)).is_some()
+    }
+
+    /// What a session was granted.
+    pub fn grant_of(&self, session: u64) -> Option<Grant> {
+        self.by_session.get(&session).and_then(|address| self.grant(*address))
     }
 
     /// Ends a lease. Only its owner can.
@@ -173,13 +210,23 @@ impl AddressPools {
         self.pools.iter().map(Pool::usage).collect()
     }
 
-    fn take(&mut self, address: Ipv4Addr) -> Option<(usize, Ipv4Addr)> {
-        let taken = |(index, pool): (usize, &mut Pool)| pool.take(address).then_some((index, address));
-        self.pools.iter_mut().enumerate().find_map(taken)
+    fn hold(&mut self, session: u64, pool: usize, address: Ipv4Addr) {
+        self.leases.insert(address, Owner { session, pool });
+        self.by_session.insert(session, address);
     }
 
-    fn take_next(&mut self) -> Option<(usize, Ipv4Addr)> {
-        self.pools.iter_mut().enumerate().find_map(|(index, pool)| Some((index, pool.take_next()?)))
+    fn take(&mut self, address: Ipv4Addr, only: Option<&str>) -> Option<(usize, Ipv4Addr)> {
+        let taken = |(index, pool): (usize, &mut Pool)| pool.take(address).then_some((index, address));
+        self.allowed(only).find_map(taken)
+    }
+
+    fn take_next(&mut self, only: Option<&str>) -> Option<(usize, Ipv4Addr)> {
+        self.allowed(only).find_map(|(index, pool)| Some((index, pool.take_next()?)))
+    }
+
+    fn allowed<'a>(&'a mut self, only: Option<&'a str>) -> impl Iterator<Item = (usize, &'a mut Pool)> {
+        let pools = self.pools.iter_mut().enumerate();
+        pools.filter(move |(_, pool)| only.is_none_or(|name| name == pool.config.name))
     }
 
     fn grant(&self, address: Ipv4Addr) -> Option<Grant> {
@@ -404,6 +451,35 @@ mod tests {
     }
 
     #[test]
+    fn a_policy_names_address_or_pool() {
+        let mut pools =
+            AddressPools::new(&[pool("a", "10.1.0.0/30"), pool("b", "10.2.0.0/30")], &[]).unwrap();
+        let at = |net: u8, last: u8| Ipv4Addr::new(10, net, 0, last);
+        let only = |pool| Wish { pool: Some(pool), ..Wish::default() };
+        let fixed = |address| Wish { fixed: Some(address), ..Wish::default() };
+        assert_eq!(pools.lease_for(1, "ann", only("b")).unwrap().address, at(2, 1));
+        assert_eq!(pools.lease_for(2, "bob", fixed(at(2, 2))).unwrap().address, at(2, 2));
+        assert_eq!(pools.lease_for(3, "cid", fixed(at(2, 2))), Err(LeaseError::FixedTaken));
+        assert_eq!(pools.lease_for(3, "cid", fixed(at(3, 1))), Err(LeaseError::FixedTaken));
+        assert_eq!(pools.lease_for(3, "cid", only("b")), Err(LeaseError::Exhausted));
+        let elsewhere = Wish { requested: Some(at(1, 2)), ..only("b") };
+        assert_eq!(pools.lease_for(3, "cid", elsewhere), Err(LeaseError::Exhausted));
+        assert_eq!(pools.lease_for(3, "cid", only("c")), Err(LeaseError::Exhausted));
+        assert_eq!(pools.lease(3, "cid", None).unwrap().pool, "a");
+    }
+
+    #[test]
+    fn addresses_of_an_earlier_run_are_kept() {
+        let mut pools = pools(&["10.0.0.0/29"]);
+        let kept = Ipv4Addr::new(10, 0, 0, 2);
+        assert!(pools.reserve(900, kept) && !pools.reserve(901, kept));
+        assert!(!pools.reserve(901, Ipv4Addr::new(10, 9, 0, 2)), "its pool is gone");
+        assert_eq!(pools.grant_of(900).map(|grant| grant.address), Some(kept));
+        assert_ne!(pools.lease(1, "ann", Some(kept)).unwrap().address, kept);
+        assert_eq!(pools.release(900, kept), Ok(()));
+    }
+
+    #[test]
     fn only_the_owner_ends_a_lease() {
         let mut pools = pools(&["10.0.0.0/28"]);
         let address = pools.lease(1, "ann", None).unwrap().address;
@@ -448,7 +524,10 @@ mod tests {
                             let owner = *model.entry(grant.address).or_insert(session);
                             prop_assert_eq!(owner, session);
                         }
-                        Err(LeaseError::Exhausted) => prop_assert_eq!(model.len(), allowed.len()),
+                        Err(error) => {
+                            prop_assert_eq!(error, LeaseError::Exhausted);
+                            prop_assert_eq!(model.len(), allowed.len());
+                        }
                     }
                 } else {
                     let address = wish.or(held).unwrap_or(Ipv4Addr::UNSPECIFIED);

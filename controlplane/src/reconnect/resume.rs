@@ -99,9 +99,7 @@ impl Table {
             Proof::Current => Presented::Current,
             Proof::Previous => Presented::Previous,
             Proof::Burnt => {
-                attempt.refusal = Some(Refusal::Replay);
-                let (id, source) = (attempt.id, attempt.source);
-                self.replayed(id, source);
+                self.burnt(session);
                 return Err(Refusal::Replay);
             }
         };
@@ -118,6 +116,19 @@ impl Table {
             None => None,
         };
         Ok(Claim { id, generation, now, serial, rotation })
+    }
+
+    /// The peer's AUTH was made with a token that counts no longer.
+    pub fn burnt(&mut self, session: u64) {
+        let Some(attempt) = self.attempts.get_mut(&session) else { return };
+        attempt.refusal = Some(Refusal::Replay);
+        let (id, source) = (attempt.id, attempt.source);
+        self.replayed(id, source);
+    }
+
+    /// Whose session an attempt names, so far unproven.
+    pub fn attempted(&self, session: u64) -> Option<DurableId> {
+        self.attempts.get(&session).map(|attempt| attempt.id)
     }
 
     /// What became of the claim. A session that was active until now has lost its IKE session ([`Effect::Drop`]).

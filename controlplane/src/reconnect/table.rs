@@ -51,7 +51,7 @@ pub(super) struct Entry {
     pub(super) confirmed: bool,
     /// Where its client was last.
     pub(super) last_peer: Option<(Ipv4Addr, u16)>,
-    pub(super) method: &'static str,
+    pub(super) method: String,
 }
 
 /// What a new session is made of.
@@ -61,7 +61,7 @@ pub struct Login {
     /// The record; id, generation, serial and state are set here.
     pub record: SessionRecord,
     /// How the user proved itself.
-    pub method: &'static str,
+    pub method: String,
 }
 
 /// An inactive session, for the operator.
@@ -72,7 +72,7 @@ pub struct Inactive {
     /// Where its client was last.
     pub last_peer: Option<(Ipv4Addr, u16)>,
     /// How the user proved itself; empty after a restart.
-    pub method: &'static str,
+    pub method: String,
     /// Since when it waits.
     pub since: WallSecs,
     /// Until when.
@@ -125,7 +125,7 @@ impl Table {
             token_generation: 0,
             confirmed: false,
             last_peer: None,
-            method: "",
+            method: String::new(),
         };
         self.entries.insert(id, entry);
         self.enter_inactive(id, since, expires_at);
@@ -143,6 +143,11 @@ impl Table {
     pub fn next_serial(&mut self) -> u64 {
         self.last_serial = self.last_serial.saturating_add(1);
         self.last_serial
+    }
+
+    /// Somebody else has this number.
+    pub fn serial_is_taken(&mut self, serial: u64) {
+        self.last_serial = self.last_serial.max(serial);
     }
 
     /// A user has logged in whose client can come back: gives the session its id and token. It must be stored before the
@@ -328,6 +333,17 @@ impl Table {
         oldest.inspect(|id| self.evict(id)).is_some()
     }
 
+    /// A user is here again whose own address a waiting session of the same user holds: that session ends. Returns whether
+    /// there was one.
+    pub fn supersede(&mut self, user: &str, address: Ipv4Addr) -> bool {
+        let holds = |id: &DurableId| {
+            let entry = self.entries.get(id);
+            entry.is_some_and(|entry| entry.record.user == user && entry.record.inner_v4 == Some(address))
+        };
+        let held = self.inactive.iter().map(|(_, id)| *id).find(holds);
+        held.inspect(|id| self.evict(id)).is_some()
+    }
+
     /// The gateway stops: the IKE sessions whose clients can come back. They are dropped without a word, since a client
     /// that was told goodbye would not come back.
     pub fn holders(&self) -> Vec<u64> {
@@ -343,7 +359,7 @@ impl Table {
             Some(Inactive {
                 record: entry.record.clone(),
                 last_peer: entry.last_peer,
-                method: entry.method,
+                method: entry.method.clone(),
                 since,
                 expires_at,
             })

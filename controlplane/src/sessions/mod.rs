@@ -5,7 +5,7 @@
 
 mod record;
 
-pub use record::{Numbers, Record, SaTraffic};
+pub use record::{Numbers, Record, SaTraffic, SessionPolicy};
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -13,6 +13,8 @@ use std::sync::Arc;
 use causeway_ike::api::{ChildFacts, Event, SessionFacts};
 
 use record::Child;
+
+use crate::store::Totals;
 
 use crate::debug::Party;
 
@@ -84,10 +86,25 @@ impl Registry {
         self.change(session, Record::closing)
     }
 
+    /// What a session's Child SAs carried that are gone: all of it once the session is down.
+    pub fn totals(&self, session: u64) -> Totals {
+        self.records.get(&session).map(|record| record.totals()).unwrap_or_default()
+    }
+
     /// Gives a session the number that the store has for it; sessions that come up later get higher ones.
     pub fn set_serial(&mut self, session: u64, serial: u64) {
         self.last_serial = self.last_serial.max(serial);
         self.change(session, |record| record.set_serial(serial));
+    }
+
+    /// The number of a session.
+    pub fn serial(&self, session: u64) -> Option<u64> {
+        self.records.get(&session).map(|record| record.numbers().serial)
+    }
+
+    /// Takes note of what a session may have, and whether it can come back.
+    pub fn describe(&mut self, session: u64, policy: SessionPolicy) {
+        self.change(session, |record| record.describe(policy));
     }
 
     /// The session that a Child SA belongs to.

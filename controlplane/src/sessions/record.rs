@@ -5,6 +5,8 @@ use std::net::Ipv4Addr;
 use causeway_ike::api::{ChildFacts, EspPath, IkeSpis, Selector, SessionFacts};
 use causeway_shared::api::{ChildSa, EspDetails, IkeDetails, SelectorRange, Session, SessionState, Traffic};
 
+use crate::store::Totals;
+
 /// A Child SA's figures, as the data plane keeps them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct SaTraffic {
@@ -19,6 +21,7 @@ pub struct SaTraffic {
 pub struct Record {
     facts: SessionFacts,
     numbers: Numbers,
+    policy: SessionPolicy,
     state: SessionState,
     children: Vec<Child>,
     /// Figures of Child SAs that are gone.
@@ -34,6 +37,17 @@ pub struct Numbers {
     pub serial: u64,
     /// Among the sessions that are up: the lowest that was free.
     pub tunnel_id: u32,
+}
+
+/// What a session may have.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct SessionPolicy {
+    /// The group whose attributes it has.
+    pub group: Option<String>,
+    /// Whether its client has a session id and a token to come back with.
+    pub reconnect_capable: bool,
+    /// When it ends whatever happens, milliseconds of CLOCK_MONOTONIC.
+    pub ends_ms: Option<u64>,
 }
 
 /// A Child SA of a session.
@@ -53,6 +67,7 @@ impl Record {
         Record {
             facts: facts.clone(),
             numbers,
+            policy: SessionPolicy::default(),
             state: SessionState::Connecting,
             children: Vec::new(),
             past: Traffic::default(),
@@ -95,6 +110,12 @@ impl Record {
         self.facts.lease.as_ref().map(|lease| lease.address)
     }
 
+    /// What its Child SAs carried that are gone.
+    pub(super) fn totals(&self) -> Totals {
+        let Traffic { in_packets, in_bytes, out_packets, out_bytes } = self.past;
+        Totals { in_packets, in_bytes, out_packets, out_bytes }
+    }
+
     /// SPIs of packets to us, of every Child SA.
     pub fn inbound_spis(&self) -> impl Iterator<Item = u32> + '_ {
         self.children.iter().map(|child| child.inbound_spi)
@@ -129,7 +150,12 @@ impl Record {
             set_up_ms: facts.established_at.millis_since(facts.started_at),
             idle_secs: since(self.last_heard_ms.max(last_esp.unwrap_or(0))),
             traffic,
-            ike: IkeDetails::default(),
+            ike: IkeDetails {
+                group: self.policy.group.clone(),
+                reconnect_capable: self.policy.reconnect_capable,
+                session_ends_in_secs: self.policy.ends_ms.map(|ends| ends.saturating_sub(now_ms) / 1000),
+                ..IkeDetails::default()
+            },
         }
     }
 
@@ -144,6 +170,10 @@ impl Record {
         for child in &mut self.children {
             child.path.peer = peer;
         }
+    }
+
+    pub(super) fn describe(&mut self, policy: SessionPolicy) {
+        self.policy = policy;
     }
 
     pub(super) fn set_serial(&mut self, serial: u64) {

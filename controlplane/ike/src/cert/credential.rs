@@ -7,12 +7,12 @@ use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::algorithm::{Hash, RsaHash, Scheme};
-use super::leaf::Leaf;
+use super::leaf::{Leaf, ca_hash};
 use super::public_key::KeyKind;
 use super::{CredentialError, SignError};
 use crate::crypto::{CryptoError, RsaSha1Signer};
 use crate::ident::Identity;
-use crate::wire::{Auth, AuthMethod, Cert, SignatureHash};
+use crate::wire::{Auth, AuthMethod, CA_HASH_LEN, Cert, SignatureHash};
 
 /// The hashes that we announce in SIGNATURE_HASH_ALGORITHMS: those that [`super::TrustStore`] verifies.
 pub const SIGNATURE_HASHES: [SignatureHash; 4] =
@@ -72,6 +72,11 @@ impl Credential {
     /// The CERT payloads to send, our own certificate first.
     pub fn cert_payloads(&self) -> impl Iterator<Item = Cert> {
         self.chain.iter().map(|der| Cert::x509(der))
+    }
+
+    /// SHA-1 of our SubjectPublicKeyInfo.
+    pub fn public_key_sha1(&self) -> Option<[u8; CA_HASH_LEN]> {
+        self.chain.first().and_then(|der| ca_hash(der).ok())
     }
 
     /// Whether our certificate names this identity; peers refuse us under another.

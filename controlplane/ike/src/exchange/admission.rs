@@ -4,7 +4,8 @@
 //! Leaves: an [`Established`] session, with a Child SA or told why there is none.
 
 use crate::api::{
-    AddressRequest, ClientKind, DownReason, Event, JobId, JobKind, JobResult, Lease, SessionFacts,
+    AddressFailure, AddressRequest, ClientKind, DownReason, Event, JobId, JobKind, JobResult, Lease,
+    SessionFacts,
 };
 use crate::child::{self, Child, ChildPlan, ChildRole};
 use crate::counters::IkeCounter;
@@ -194,6 +195,10 @@ impl Addressing {
         let admission = self.admission;
         match result {
             JobResult::Address(Ok(lease)) => admission.install(cx, Some(lease)),
+            JobResult::Address(Err(AddressFailure::Refused)) => {
+                let Admission { hs, applicant, .. } = admission;
+                hs.refuse_applicant(cx, &applicant, IkeError::Authentication("session is gone"))
+            }
             JobResult::Address(Err(_)) => admission.establish_childless(cx, IkeError::NoAddress),
             _ => admission.establish_childless(cx, IkeError::Unavailable("address")),
         }

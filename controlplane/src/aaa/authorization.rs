@@ -1,0 +1,168 @@
+//! What a user may have: the policies of user, group and pool, merged.
+//!
+//! Enters: the directory, the user, the group chosen at login. Leaves: an [`Authorization`], which is stored with the
+//! session and applied again when it is resumed, so that resuming asks nobody. Rule: user over group over pool, unless
+//! `aaa.group_overrides` turns the first two around; a user's own attributes count only with
+//! `aaa.user_attributes_cached`.
+
+use std::net::Ipv4Addr;
+
+use causeway_shared::config::{Aaa, Group, Policy, User};
+use causeway_shared::sa::Ipv4Prefix;
+use serde::{Deserialize, Serialize};
+
+use super::Directory;
+
+/// What a session may have. `None` leaves it to the pool.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Authorization {
+    /// The group whose policy is in it.
+    pub group: Option<String>,
+    /// Pool to take an address from; any without.
+    pub pool: Option<String>,
+    /// Fixed inner address.
+    pub address: Option<Ipv4Addr>,
+    /// DNS servers.
+    pub dns: Option<Vec<Ipv4Addr>>,
+    /// Default domain.
+    pub domain: Option<String>,
+    /// What is reached through the tunnel, as address and prefix length; empty: everything.
+    pub subnets: Option<Vec<(Ipv4Addr, u8)>>,
+    /// Text for the connected client.
+    pub banner: Option<String>,
+    /// Seconds after which the session ends for good; 0 for none.
+    pub session_lifetime_secs: u64,
+    /// Seconds without traffic after which the session ends; 0 for none.
+    pub idle_secs: u64,
+}
+
+/// Merges what applies to `name`, who chose the group `chosen` at login (if there was a choice).
+pub fn authorize(directory: &Directory, aaa: &Aaa, name: &str, chosen: Option<&str>) -> Authorization {
+    let user = directory.user(name);
+    // The user's own group is not for the user to choose.
+    let group = user.and_then(|user| user.group.as_deref()).or(chosen).or(aaa.authorize_group.as_deref());
+    let group = group.and_then(|group| directory.group(group));
+    merge(user.filter(|_| aaa.user_attributes_cached), group, aaa.group_overrides)
+}
+
+fn merge(user: Option<&User>, group: Option<&Group>, group_overrides: bool) -> Authorization {
+    let (users, groups) = (user.map(|user| &user.policy), group.map(|group| &group.policy));
+    let order = if group_overrides { [groups, users] } else { [users, groups] };
+    Authorization {
+        group: group.map(|group| group.name.clone()),
+        pool: first(order, |policy| policy.pool.clone()),
+        address: user.and_then(|user| user.address),
+        dns: first(order, |policy| policy.dns.clone()),
+        domain: first(order, |policy| policy.domain.clone()),
+        subnets: first(order, |policy| policy.subnets.clone())
+            .map(|subnets| subnets.into_iter().map(|prefix| (prefix.address, prefix.length)).collect()),
+        banner: first(order, |policy| policy.banner.clone()),
+        session_lifetime_secs: group.map_or(0, |group| group.session_lifetime_secs),
+        idle_secs: group.map_or(0, |group| group.idle_secs),
+    }
+}
+
+fn first<T>(order: [Option<&Policy>; 2], pick: impl Fn(&Policy) -> Option<T>) -> Option<T> {
+    order.into_iter().flatten().find_map(pick)
+}
+
+impl Authorization {
+    /// As the store keeps it.
+    pub fn to_stored(&self) -> Vec<u8> {
+        // It has no map with keys that are no texts, the one thing that JSON cannot hold.
+        serde_json::to_vec(self).unwrap_or_default()
+    }
+
+    /// As the store has it. What another version wrote is read as far as it goes.
+    pub fn from_stored(octets: &[u8]) -> Authorization {
+        serde_json::from_slice(octets).unwrap_or_default()
+    }
+
+    /// [`Authorization::subnets`] as prefixes.
+    pub fn prefixes(&self) -> Option<Vec<Ipv4Prefix>> {
+        let prefix = |(address, length): &(Ipv4Addr, u8)| Ipv4Prefix { address: *address, length: *length };
+        self.subnets.as_ref().map(|subnets| subnets.iter().map(prefix).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use causeway_shared::config::Auth;
+
+    use super::*;
+
+    fn policy(domain: Option<&str>, banner: Option<&str>) -> Policy {
+        Policy { domain: domain.map(Into::into), banner: banner.map(Into::into), ..Policy::default() }
+    }
+
+    fn directory() -> Directory {
+        let user = |name: &str, group: Option<&str>, policy| User {
+            name: name.into(),
+            group: group.map(Into::into),
+            policy,
+            address: Some(Ipv4Addr::new(10, 0, 0, 9)),
+            ..User::default()
+        };
+        let group =
+            |name: &str, policy| Group { name: name.into(), policy, session_lifetime_secs: 60, idle_secs: 5 };
+        let auth = Auth {
+            certificate_file: None,
+            private_key_file: None,
+            methods: vec![],
+            client_ca_file: None,
+            psks: vec![],
+        };
+        let users = [
+            user("ann", Some("staff"), policy(Some("ann.test"), None)),
+            user("bob", None, policy(None, Some("hi bob"))),
+        ];
+        let groups = [
+            group("staff", policy(Some("staff.test"), Some("hi staff"))),
+            group("guests", policy(None, Some("hi guest"))),
+        ];
+        Directory::new(&auth, &users, &groups).unwrap()
+    }
+
+    #[test]
+    fn user_over_group_over_pool() {
+        let directory = directory();
+        let aaa = |default: Option<&str>, cached, overrides| Aaa {
+            authorize_group: default.map(Into::into),
+            user_attributes_cached: cached,
+            group_overrides: overrides,
+        };
+        for (user, chosen, aaa, [group, domain, banner], fixed) in [
+            ("ann", None, aaa(None, true, false), ["staff", "ann.test", "hi staff"], true),
+            ("ann", None, aaa(None, true, true), ["staff", "staff.test", "hi staff"], true),
+            ("ann", None, aaa(None, false, false), ["staff", "staff.test", "hi staff"], false),
+            ("ann", Some("guests"), aaa(None, true, false), ["staff", "ann.test", "hi staff"], true),
+            ("bob", Some("guests"), aaa(Some("staff"), true, false), ["guests", "", "hi bob"], true),
+            ("bob", None, aaa(Some("staff"), true, false), ["staff", "staff.test", "hi bob"], true),
+            ("bob", None, aaa(None, true, false), ["", "", "hi bob"], true),
+            ("eve", None, aaa(Some("guests"), true, false), ["guests", "", "hi guest"], false),
+            ("eve", None, aaa(None, true, false), ["", "", ""], false),
+        ] {
+            let merged = authorize(&directory, &aaa, user, chosen);
+            let text = |value: &Option<String>| value.clone().unwrap_or_default();
+            let got = [text(&merged.group), text(&merged.domain), text(&merged.banner)];
+            assert_eq!(got, [group, domain, banner], "{user} {chosen:?} {aaa:?}");
+            assert_eq!(merged.address.is_some(), fixed);
+            assert_eq!(merged.session_lifetime_secs, if group.is_empty() { 0 } else { 60 });
+        }
+    }
+
+    #[test]
+    fn what_is_stored_is_read_again() {
+        let merged = Authorization {
+            group: Some("staff".into()),
+            subnets: Some(vec![(Ipv4Addr::new(10, 0, 0, 0), 8)]),
+            idle_secs: 7,
+            ..Authorization::default()
+        };
+        assert_eq!(Authorization::from_stored(&merged.to_stored()), merged);
+        assert_eq!(merged.prefixes().unwrap()[0].length, 8);
+        assert_eq!(Authorization::from_stored(b"not JSON"), Authorization::default());
+        assert_eq!(Authorization::from_stored(br#"{"idle_secs":7,"of_tomorrow":1}"#).idle_secs, 7);
+    }
+}

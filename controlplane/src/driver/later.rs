@@ -1,0 +1,213 @@
+//! What the driver waits for without standing still: the store, and password checks.
+//!
+//! Enters: requests with what is needed to go on. Leaves: [`Ended`], one for each, in the order in which they end. The
+//! store bounds what it takes; password checks are bounded by [`MAX_PASSWORD_CHECKS`].
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use causeway_eap::anyconnect::{Accepted, PasswordVerdict};
+use causeway_ike::api::{JobId, Lease, SessionId};
+use tokio::sync::mpsc;
+
+use crate::aaa::MAX_PASSWORD_CHECKS;
+use crate::reconnect::Write;
+use crate::reconnect::attributes::Attribute;
+use crate::store::handle::StoreHandle;
+use crate::store::{
+    Changed, Claim, Claimed, DurableId, SessionRecord, SessionStore, StoreError, Token, Tokens, WallSecs,
+};
+
+/// Something that was waited for.
+pub(super) enum Ended {
+    /// What the store has of a session id.
+    Fetched {
+        job: JobId,
+        session: SessionId,
+        found: Result<Option<(SessionRecord, Option<Tokens>)>, StoreError>,
+    },
+    /// A session was claimed, or not.
+    Claimed {
+        job: JobId,
+        session: SessionId,
+        requested: Vec<Attribute>,
+        outcome: Result<Claimed, StoreError>,
+    },
+    /// A new session was stored, or not.
+    Stored(Box<Stored>),
+    /// A password was judged.
+    Password { job: JobId, session: SessionId, verdict: PasswordVerdict },
+    /// A certificate was judged.
+    Certificate { job: JobId, session: SessionId, names: Result<Vec<String>, String> },
+    /// A change that nobody waits for.
+    Written { write: Write, outcome: Result<Changed, StoreError> },
+}
+
+/// A new session that was stored, or not.
+pub(super) struct Stored {
+    pub(super) job: JobId,
+    pub(super) session: SessionId,
+    pub(super) lease: Lease,
+    pub(super) id: DurableId,
+    pub(super) token: Token,
+    pub(super) requested: Vec<Attribute>,
+    pub(super) outcome: Result<(), StoreError>,
+}
+
+/// Where things are waited for.
+pub struct Desk {
+    store: Option<StoreHandle>,
+    /// Bounded by the store's queue and by [`MAX_PASSWORD_CHECKS`].
+    ended: mpsc::UnboundedSender<Ended>,
+    endings: mpsc::UnboundedReceiver<Ended>,
+    under_way: usize,
+    checks_under_way: usize,
+}
+
+impl Desk {
+    /// A desk; without a store nothing is stored.
+    pub fn new(store: Option<StoreHandle>) -> Desk {
+        let (ended, endings) = mpsc::unbounded_channel();
+        Desk { store, ended, endings, under_way: 0, checks_under_way: 0 }
+    }
+
+    /// The time that stored moments are in.
+    pub(super) fn wall(&self) -> WallSecs {
+        self.store.as_ref().map_or_else(|| WallSecs(crate::clock::unix_secs()), StoreHandle::now)
+    }
+
+    /// Waits for the next thing to end. May be dropped at any point.
+    pub(super) async fn ended(&mut self) -> Ended {
+        match self.endings.recv().await {
+            Some(ended) => self.booked(ended),
+            // Cannot be: this side holds a sender.
+            None => std::future::pending().await,
+        }
+    }
+
+    /// The next thing that has ended, if any.
+    pub(super) fn try_ended(&mut self) -> Option<Ended> {
+        let ended = self.endings.try_recv().ok()?;
+        Some(self.booked(ended))
+    }
+
+    /// Whether nothing is waited for.
+    pub(super) fn is_idle(&self) -> bool {
+        self.under_way == 0
+    }
+
+    pub(super) fn fetch(&mut self, job: JobId, session: SessionId, id: DurableId) {
+        let read = self.store.as_ref().map(|store| store.read(move |store| store.get(&id)));
+        self.wait(async move {
+            let found = answer(read).await;
+            Ended::Fetched { job, session, found }
+        });
+    }
+
+    pub(super) fn claim(&mut self, job: JobId, session: SessionId, requested: Vec<Attribute>, claim: Claim) {
+        let change = self.store.as_ref().map(|store| store.change(move |store| store.claim(&claim)));
+        self.wait(async move {
+            let outcome = answer(change).await;
+            Ended::Claimed { job, session, requested, outcome }
+        });
+    }
+
+    pub(super) fn put(&mut self, record: SessionRecord, tokens: Tokens, mut stored: Box<Stored>) {
+        let put = move |store: &mut dyn SessionStore| store.put_new(&record, Some(&tokens));
+        let change = self.store.as_ref().map(|store| store.change(put));
+        self.wait(async move {
+            stored.outcome = answer(change).await;
+            Ended::Stored(stored)
+        });
+    }
+
+    pub(super) fn write(&mut self, write: Write) {
+        let change = self.store.as_ref().map(|store| store.change(move |store| apply(store, write)));
+        self.wait(async move {
+            let outcome = answer(change).await;
+            Ended::Written { write, outcome }
+        });
+    }
+
+    /// Judges a password on `threads`. Returns whether there is room for it.
+    pub(super) fn check(
+        &mut self,
+        threads: &rayon::ThreadPool,
+        job: JobId,
+        session: SessionId,
+        check: impl FnOnce() -> Option<Accepted> + Send + 'static,
+    ) -> bool {
+        self.spawn(threads, move || {
+            let verdict = match catch_unwind(AssertUnwindSafe(check)) {
+                Ok(Some(accepted)) => PasswordVerdict::Accepted(accepted),
+                Ok(None) => PasswordVerdict::Refused,
+                Err(_) => PasswordVerdict::Unavailable,
+            };
+            Ended::Password { job, session, verdict }
+        })
+    }
+
+    /// Judges a certificate on `threads`. Returns whether there is room for it.
+    pub(super) fn verify(
+        &mut self,
+        threads: &rayon::ThreadPool,
+        job: JobId,
+        session: SessionId,
+        verify: impl FnOnce() -> Result<Vec<String>, String> + Send + 'static,
+    ) -> bool {
+        self.spawn(threads, move || {
+            let judged = catch_unwind(AssertUnwindSafe(verify));
+            let names = judged.unwrap_or_else(|_| Err("the check panicked".to_owned()));
+            Ended::Certificate { job, session, names }
+        })
+    }
+
+    fn spawn(&mut self, threads: &rayon::ThreadPool, work: impl FnOnce() -> Ended + Send + 'static) -> bool {
+        if self.checks_under_way >= MAX_PASSWORD_CHECKS {
+            return false;
+        }
+        self.checks_under_way += 1;
+        self.under_way += 1;
+        let ended = self.ended.clone();
+        threads.spawn_fifo(move || {
+            // Nobody listens when the daemon is stopping.
+            let _ = ended.send(work());
+        });
+        true
+    }
+
+    fn wait(&mut self, work: impl Future<Output = Ended> + Send + 'static) {
+        self.under_way += 1;
+        let ended = self.ended.clone();
+        tokio::spawn(async move {
+            let _ = ended.send(work.await);
+        });
+    }
+
+    fn booked(&mut self, ended: Ended) -> Ended {
+        self.under_way = self.under_way.saturating_sub(1);
+        if matches!(ended, Ended::Password { .. } | Ended::Certificate { .. }) {
+            self.checks_under_way = self.checks_under_way.saturating_sub(1);
+        }
+        ended
+    }
+}
+
+async fn answer<T>(asked: Option<impl Future<Output = Result<T, StoreError>>>) -> Result<T, StoreError> {
+    match asked {
+        Some(asked) => asked.await,
+        None => Err(StoreError::Closed),
+    }
+}
+
+fn apply(store: &mut dyn SessionStore, write: Write) -> Result<Changed, StoreError> {
+    match write {
+        Write::Activate { id, generation } => store.activate(&id, generation),
+        Write::Park { id, generation, since, expires_at, totals } => {
+            store.park(&id, generation, since, expires_at, totals)
+        }
+        Write::Remove { id, generation } => store.remove(&id, generation),
+        Write::Confirm { id, generation, token_generation } => {
+            store.confirm_token(&id, generation, token_generation)
+        }
+    }
+}

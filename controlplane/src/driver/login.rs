@@ -1,0 +1,303 @@
+//! Logins: EAP conversations of both kinds, and the address that a user is given.
+
+use causeway_eap::ServerRandom;
+use causeway_eap::anyconnect::{
+    self, Accepted, CertificateQuestion, CertificateVerdict, ConversationSetup, Login, PasswordQuestion,
+    PasswordVerdict,
+};
+use causeway_ike::api::{
+    AddressFailure, AddressRequest, ClientKind, EapOutcome, EapStep, JobId, JobResult, Lease, Secret,
+    SessionId,
+};
+
+use super::certificate;
+use super::convert;
+use super::core::{Core, Services};
+use super::env::{fill_random, random};
+use super::later::Stored;
+use crate::aaa::{AnyConnectAnswer, Authorization, EapAnswer, authorize};
+use crate::clock;
+use crate::link::Link;
+use crate::pool::{Grant, LeaseError, Wish};
+use crate::reconnect::Login as NewSession;
+use crate::reconnect::attributes;
+use crate::store::{DurableId, MAX_CLIENT_OCTETS, SessionRecord, StoreError, StoredState, Totals};
+
+/// What a login leaves for the address that follows.
+pub(super) struct LoginNotes {
+    /// The group chosen in the form.
+    group: Option<String>,
+    /// What the client said of itself, as JSON.
+    client: Vec<u8>,
+}
+
+impl<L: Link> Core<L> {
+    /// A step of an EAP conversation; `None` if its answer comes later.
+    pub(super) fn eap(&mut self, job: JobId, session: SessionId, step: EapStep) -> Option<EapOutcome> {
+        let answer = match step {
+            EapStep::Start { client: ClientKind::AnyConnect, signed_octets, prf, .. } => {
+                let setup = ConversationSetup {
+                    identifier: 1,
+                    handle: u32::from_be_bytes(random()),
+                    session_number: u32::from_be_bytes(random()),
+                    session_secret: random(),
+                    initiator_signed_octets: signed_octets,
+                };
+                let answer = self.services.anyconnect.start(session.0, setup, prf);
+                return self.anyconnect(job, session, answer);
+            }
+            EapStep::Start { .. } => {
+                let [identifier] = random();
+                let server = ServerRandom { identifier, challenge: random(), failure_challenge: random() };
+                self.services.conversations.start(session.0, server)
+            }
+            EapStep::Response { packet } if self.services.anyconnect.has(session.0) => {
+                let answer = self.services.anyconnect.respond(session.0, &packet);
+                return self.anyconnect(job, session, answer);
+            }
+            EapStep::Response { packet } => {
+                let Services { conversations, directory, .. } = &mut self.services;
+                conversations.respond(session.0, &packet, &*directory)
+            }
+        };
+        Some(match answer {
+            EapAnswer::Request(packet) => EapOutcome::Request { packet },
+            EapAnswer::Success { packet, authenticated, method } => {
+                let (user, msk) = authenticated.into_parts();
+                let msk = Some(Secret::new(msk.as_bytes().to_vec()));
+                EapOutcome::Success { packet, user, method, msk }
+            }
+            EapAnswer::Failure { packet, reason } => {
+                EapOutcome::Failure { packet, reason: reason.to_string() }
+            }
+        })
+    }
+
+    pub(super) fn password_judged(&mut self, job: JobId, session: SessionId, verdict: PasswordVerdict) {
+        let answer = self.services.anyconnect.password(session.0, verdict);
+        if let Some(outcome) = self.anyconnect(job, session, answer) {
+            self.answer_job(job, JobResult::Eap(outcome));
+        }
+    }
+
+    /// `names`: what the certificate names, if it is good.
+    pub(super) fn certificate_judged(
+        &mut self,
+        job: JobId,
+        session: SessionId,
+        names: Result<Vec<String>, String>,
+    ) {
+        let Services { directory, aaa, .. } = &self.services;
+        let verdict = match names {
+            Err(reason) => CertificateVerdict::Refused { reason },
+            Ok(names) => match names.into_iter().find(|name| directory.user(name).is_some()) {
+                Some(user) => {
+                    let banner = authorize(directory, aaa, &user, None).banner;
+                    CertificateVerdict::Accepted(Accepted { user, banner })
+                }
+                None => CertificateVerdict::Refused { reason: "the certificate names no user".to_owned() },
+            },
+        };
+        let answer = self.services.anyconnect.certificate(session.0, verdict);
+        if let Some(outcome) = self.anyconnect(job, session, answer) {
+            self.answer_job(job, JobResult::Eap(outcome));
+        }
+    }
+
+    fn anyconnect(&mut self, job: JobId, session: SessionId, answer: AnyConnectAnswer) -> Option<EapOutcome> {
+        for note in self.services.anyconnect.take_notes(session.0) {
+            tracing::debug!(session = session.0, ?note, "odd thing in AnyConnect-EAP");
+        }
+        let mut answer = answer;
+        loop {
+            answer = match answer {
+                AnyConnectAnswer::Request(packet) => return Some(EapOutcome::Request { packet }),
+                AnyConnectAnswer::Success { packet, login } => {
+                    let user = login.user().to_owned();
+                    self.logins.insert(session.0, LoginNotes::of(&login));
+                    let method = anyconnect::METHOD;
+                    return Some(EapOutcome::Success { packet, user, method, msk: None });
+                }
+                AnyConnectAnswer::Failure { packet, reason } => {
+                    return Some(EapOutcome::Failure { packet, reason: reason.to_string() });
+                }
+                AnyConnectAnswer::CheckPassword(question) => {
+                    if self.check_password(job, session, question) {
+                        return None;
+                    }
+                    self.services.anyconnect.password(session.0, PasswordVerdict::Unavailable)
+                }
+                AnyConnectAnswer::CheckCertificate(question) => {
+                    if self.check_certificate(job, session, question) {
+                        return None;
+                    }
+                    self.services.anyconnect.certificate(session.0, CertificateVerdict::Unavailable)
+                }
+            };
+        }
+    }
+
+    fn check_password(&mut self, job: JobId, session: SessionId, question: PasswordQuestion) -> bool {
+        let account = self.services.directory.account(&question.user);
+        // A certificate beside the password must be the same user's.
+        let other = question.certificate_identity.as_ref().is_some_and(|name| *name != question.user);
+        let (user, password) = (question.user, question.password);
+        let banner =
+            authorize(&self.services.directory, &self.services.aaa, &user, question.group.as_deref()).banner;
+        let check = move || {
+            let good = account.accepts(password.as_str()) && !other;
+            good.then_some(Accepted { user, banner })
+        };
+        self.desk.check(self.jobs.threads(), job, session, check)
+    }
+
+    fn check_certificate(&mut self, job: JobId, session: SessionId, question: CertificateQuestion) -> bool {
+        let keyring = self.jobs.keyring();
+        let Some(prf) = self.services.anyconnect.prf(session.0) else { return false };
+        let verify = move || certificate::names(&keyring, question, prf, clock::unix_secs());
+        self.desk.verify(self.jobs.threads(), job, session, verify)
+    }
+
+    /// An address for who has proved itself; `None` if the answer comes later.
+    pub(super) fn address(
+        &mut self,
+        job: JobId,
+        session: SessionId,
+        request: AddressRequest,
+    ) -> Option<Result<Lease, AddressFailure>> {
+        for (kind, octets, hex) in attributes::probe(&request.attributes) {
+            tracing::debug!(session = session.0, kind, octets, %hex, "attribute probe");
+        }
+        if request.resume.is_some() {
+            return self.resume(job, session, request);
+        }
+        let notes = self.logins.remove(&session.0);
+        let chosen = notes.as_ref().and_then(|notes| notes.group.as_deref());
+        let authorization = authorize(&self.services.directory, &self.services.aaa, &request.user, chosen);
+        let grant = match self.grant(session, &request, &authorization) {
+            Ok(grant) => grant,
+            Err(LeaseError::Exhausted) => return Some(Err(AddressFailure::Exhausted)),
+            Err(LeaseError::FixedTaken) => return Some(Err(AddressFailure::NotAllowed)),
+        };
+        let lease = convert::lease(grant, &authorization, &request.attributes);
+        let settings = self.table.settings();
+        let wants = attributes::wants_reconnect(&settings.attributes, &request.attributes);
+        if !settings.enabled || !wants {
+            self.limit_lifetime(session, authorization.session_lifetime_secs);
+            return Some(Ok(lease));
+        }
+        let client = notes.map(|notes| notes.client).unwrap_or_default();
+        self.store_login(job, session, request, &authorization, lease, client)
+    }
+
+    fn grant(
+        &mut self,
+        session: SessionId,
+        request: &AddressRequest,
+        authorization: &Authorization,
+    ) -> Result<Grant, LeaseError> {
+        let wish = Wish {
+            requested: request.requested,
+            fixed: authorization.address,
+            pool: authorization.pool.as_deref(),
+        };
+        let first = self.services.pools.lease_for(session.0, &request.user, wish);
+        let freed = match first {
+            Ok(grant) => return Ok(grant),
+            Err(LeaseError::Exhausted) => self.table.reclaim(wish.pool),
+            // Whose own address it is has left a session waiting with it, and is here again.
+            Err(LeaseError::FixedTaken) => {
+                authorization.address.is_some_and(|address| self.table.supersede(&request.user, address))
+            }
+        };
+        if !freed {
+            return first;
+        }
+        self.settle();
+        self.services.pools.lease_for(session.0, &request.user, wish)
+    }
+
+    fn store_login(
+        &mut self,
+        job: JobId,
+        session: SessionId,
+        request: AddressRequest,
+        authorization: &Authorization,
+        lease: Lease,
+        client: Vec<u8>,
+    ) -> Option<Result<Lease, AddressFailure>> {
+        let now = self.desk.wall();
+        let lifetime = authorization.session_lifetime_secs;
+        let record = SessionRecord {
+            // Set by the table.
+            id: DurableId::random(fill_random),
+            generation: 0,
+            serial: 0,
+            state: StoredState::Active,
+            user: request.user,
+            group: authorization.group.clone().unwrap_or_default(),
+            profile: self.services.profile.clone(),
+            pool: lease.pool.clone(),
+            inner_v4: Some(lease.address),
+            inner_v6: None,
+            attributes: authorization.to_stored(),
+            client,
+            accounting_id: random::<8>().iter().map(|octet| format!("{octet:02x}")).collect(),
+            created_at: now,
+            ends_at: (lifetime > 0).then(|| now.after(lifetime)),
+            resumptions: 0,
+            totals: Totals::default(),
+        };
+        let login = NewSession { session: session.0, record, method: request.method };
+        match self.table.login(login, &mut fill_random) {
+            Ok((record, tokens)) => {
+                let stored = Stored {
+                    job,
+                    session,
+                    lease,
+                    id: record.id,
+                    token: tokens.current.clone(),
+                    requested: request.attributes,
+                    outcome: Err(StoreError::Closed),
+                };
+                self.desk.put(record, tokens, Box::new(stored));
+                None
+            }
+            Err(error) => {
+                tracing::error!(%error, session = session.0, "no token for a session");
+                Some(Ok(lease))
+            }
+        }
+    }
+
+    /// What the client is told is stored now, or cannot be: then it is not told.
+    pub(super) fn login_stored(&mut self, stored: Stored) {
+        let Stored { job, session, mut lease, id, token, requested, outcome } = stored;
+        match outcome {
+            Ok(()) => lease.attributes.extend(self.reconnect_attributes(id, &token, &requested)),
+            Err(error) => {
+                tracing::error!(%error, session = session.0, "a session cannot be stored, so it cannot be resumed");
+                self.table.not_stored(session.0);
+            }
+        }
+        self.answer_job(job, JobResult::Address(Ok(lease)));
+    }
+}
+
+impl LoginNotes {
+    fn of(login: &Login) -> LoginNotes {
+        let client = login.client();
+        let facts = serde_json::json!({
+            "version": client.version,
+            "platform": client.device.platform,
+            "computer": client.device.computer_name,
+            "device_id": client.device.unique_id,
+            "device_id_global": client.device.unique_id_global,
+        });
+        let mut client = serde_json::to_vec(&facts).unwrap_or_default();
+        if client.len() > MAX_CLIENT_OCTETS {
+            client = Vec::new();
+        }
+        LoginNotes { group: login.group().map(str::to_owned), client }
+    }
+}

@@ -1,0 +1,275 @@
+//! Auto Reconnect in the driver: attempts to resume, and what the session databases want done.
+
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use causeway_ike::api::{
+    AddressFailure, AddressRequest, DownReason, GatewayAuth, Input, JobId, JobResult, Lease, Operator,
+    PskAnswer, Secret, SessionId,
+};
+use causeway_ike::ident::Identity;
+
+use super::convert;
+use super::core::Core;
+use super::env::fill_random;
+use super::later::Ended;
+use crate::aaa::Authorization;
+use crate::clock;
+use crate::counters::bump;
+use crate::link::Link;
+use crate::reconnect::attributes::{self, Attribute, ReconnectGrant};
+use crate::reconnect::{Effect, Ending, Event, Incoming, Now, Proof, Refusal};
+use crate::sessions::SessionPolicy;
+use crate::store::{Changed, Claimed, DurableId, SessionRecord, StoreError, Token, Tokens};
+
+impl<L: Link> Core<L> {
+    /// Something that was waited for has ended.
+    pub(super) fn later(&mut self, ended: Ended) {
+        match ended {
+            Ended::Fetched { job, session, found } => {
+                let answer = self.offer(session, found);
+                self.answer_job(job, JobResult::Psk(answer));
+            }
+            Ended::Claimed { job, session, requested, outcome } => {
+                let lease = self.claimed(session, &requested, outcome);
+                self.answer_job(job, JobResult::Address(lease));
+            }
+            Ended::Stored(stored) => self.login_stored(*stored),
+            Ended::Password { job, session, verdict } => self.password_judged(job, session, verdict),
+            Ended::Certificate { job, session, names } => self.certificate_judged(job, session, names),
+            Ended::Written { write, outcome } => match outcome {
+                Ok(Changed::Done) => {}
+                // Somebody has claimed or removed it since: the claim's own record counts.
+                Ok(Changed::Lost | Changed::Unknown) => tracing::debug!(?write, "overtaken"),
+                Err(error) => tracing::error!(%error, ?write, "the store did not take a change"),
+            },
+        }
+        self.pump();
+    }
+
+    /// The shared key of an identity; `None` if the answer comes later.
+    pub(super) fn psk(&mut self, job: JobId, session: SessionId, identity: &Identity) -> Option<JobResult> {
+        let mut octets = Vec::new();
+        identity.emit(&mut octets);
+        let source = self.current_peer.unwrap_or(Ipv4Addr::UNSPECIFIED);
+        let now = self.both_clocks();
+        if let Incoming::Fetch(id) = self.table.incoming(session.0, source, &octets, now) {
+            self.desk.fetch(job, session, id);
+            return None;
+        }
+        let key = self.services.directory.psk(&identity.to_string());
+        Some(JobResult::Psk(key.map(|key| PskAnswer {
+            key: Secret::new(key.0.clone()),
+            previous_key: None,
+            burnt_keys: Vec::new(),
+            gateway_auth: GatewayAuth::Psk,
+            user: None,
+            resume: None,
+        })))
+    }
+
+    fn offer(
+        &mut self,
+        session: SessionId,
+        found: Result<Option<(SessionRecord, Option<Tokens>)>, StoreError>,
+    ) -> Option<PskAnswer> {
+        if let Err(error) = &found {
+            tracing::error!(%error, "the store cannot be asked about a session");
+        }
+        let user = found.as_ref().ok().and_then(|found| Some(found.as_ref()?.0.user.clone()));
+        let offer = self.table.fetched(session.0, found, self.desk.wall())?;
+        let secret = |token: &Token| Secret::new(token.as_bytes().to_vec());
+        let previous = offer.previous.as_ref();
+        Some(PskAnswer {
+            key: secret(&offer.current),
+            previous_key: previous.filter(|(_, usable)| *usable).map(|(token, _)| secret(token)),
+            burnt_keys: previous
+                .filter(|(_, usable)| !*usable)
+                .map(|(token, _)| secret(token))
+                .into_iter()
+                .collect(),
+            gateway_auth: GatewayAuth::Certificate,
+            user,
+            resume: Some(session.0),
+        })
+    }
+
+    /// Takes over the session whose token was proven.
+    pub(super) fn resume(
+        &mut self,
+        job: JobId,
+        session: SessionId,
+        request: AddressRequest,
+    ) -> Option<Result<Lease, AddressFailure>> {
+        let previous = request.resume.is_some_and(|resume| resume.previous_key);
+        let proof = if previous { Proof::Previous } else { Proof::Current };
+        let now = self.desk.wall();
+        match self.table.proven(session.0, proof, &request.attributes, now, &mut fill_random) {
+            Ok(claim) => {
+                self.desk.claim(job, session, request.attributes, claim);
+                None
+            }
+            Err(_) => Some(Err(AddressFailure::Refused)),
+        }
+    }
+
+    fn claimed(
+        &mut self,
+        session: SessionId,
+        requested: &[Attribute],
+        outcome: Result<Claimed, StoreError>,
+    ) -> Result<Lease, AddressFailure> {
+        if let Err(error) = &outcome {
+            tracing::error!(%error, session = session.0, "the store did not take a claim");
+        }
+        let resumption = self.table.claimed(session.0, outcome);
+        // A predecessor goes before its successor comes.
+        self.pump();
+        let resumption = resumption.map_err(|_: Refusal| AddressFailure::Refused)?;
+        let grant = resumption.owner.and_then(|owner| self.services.pools.grant_of(owner));
+        let Some(grant) = grant else {
+            self.table.address_gone(session.0);
+            return Err(AddressFailure::Exhausted);
+        };
+        let authorization = Authorization::from_stored(&resumption.record.attributes);
+        let mut lease = convert::lease(grant, &authorization, requested);
+        if let Some(tokens) = &resumption.tokens {
+            let id = resumption.record.id;
+            lease.attributes.extend(self.reconnect_attributes(id, &tokens.current, requested));
+        }
+        Ok(lease)
+    }
+
+    pub(super) fn reconnect_attributes(
+        &self,
+        id: DurableId,
+        token: &Token,
+        requested: &[Attribute],
+    ) -> Vec<Attribute> {
+        let settings = self.table.settings();
+        let grant = ReconnectGrant {
+            id,
+            token,
+            cleanup: Duration::from_secs(settings.timeout_secs),
+            dpd_interval: Duration::from_secs(settings.dpd_interval_secs),
+        };
+        attributes::reconnect_reply(&settings.attributes, requested, &grant)
+    }
+
+    /// A session came up: whoever can come back is asked for life as the reconnect policy says, and has the number that
+    /// is stored.
+    pub(super) fn make_reconnectable(&mut self, session: u64) {
+        let Some((record, _)) = self.table.of_session(session) else {
+            if let Some(serial) = self.sessions.serial(session) {
+                self.table.serial_is_taken(serial);
+            }
+            return;
+        };
+        let left = record.ends_at.map(|ends| ends.0.saturating_sub(self.desk.wall().0));
+        let ends_ms = left.map(|secs| clock::millis(clock::now().saturating_add(Duration::from_secs(secs))));
+        let group = Some(record.group.clone()).filter(|group| !group.is_empty());
+        self.sessions.set_serial(session, record.serial);
+        self.sessions.describe(session, SessionPolicy { group, reconnect_capable: true, ends_ms });
+        let (session, liveness) = (SessionId(session), self.services.liveness);
+        self.inputs.push_back(Input::Operator(Operator::SetLiveness { session, liveness }));
+    }
+
+    /// Performs what the session databases want done.
+    pub(super) fn settle(&mut self) {
+        while let Some(effect) = self.table.pop() {
+            match effect {
+                Effect::Write(write) => self.desk.write(write),
+                Effect::ReleaseLease { owner, address } => {
+                    if self.services.pools.release(owner, address).is_err() {
+                        bump(&mut self.counts.lease_errors);
+                    }
+                }
+                Effect::Drop(session) => {
+                    self.inputs.push_back(Input::Operator(Operator::Drop(SessionId(session))));
+                }
+                Effect::Delete(session) => {
+                    self.sessions.closing(session);
+                    self.inputs.push_back(Input::Operator(Operator::Delete(SessionId(session))));
+                }
+                Effect::Event(event) => tell(&event),
+            }
+        }
+    }
+
+    /// Lets time pass for sessions that wait, and for those whose lifetime is limited.
+    pub(super) fn expire(&mut self) {
+        let now = self.desk.wall();
+        self.table.timer(now);
+        while let Some((at, session)) = self.lifetimes.first().copied().filter(|(at, _)| *at <= now) {
+            self.lifetimes.remove(&(at, session));
+            if self.sessions.contains(session) {
+                tracing::info!(session, "the session's lifetime is over");
+                self.sessions.closing(session);
+                self.inputs.push_back(Input::Operator(Operator::Delete(SessionId(session))));
+            }
+        }
+        self.pump();
+    }
+
+    /// When [`Core::expire`] has something to do.
+    pub(super) fn time_until_expiry(&self) -> Option<Duration> {
+        let lifetime = self.lifetimes.first().map(|(at, _)| *at);
+        let next = [self.table.next_deadline(), lifetime].into_iter().flatten().min()?;
+        Some(Duration::from_secs(next.0.saturating_sub(self.desk.wall().0)))
+    }
+
+    /// A session that cannot be resumed still ends when its policy says.
+    pub(super) fn limit_lifetime(&mut self, session: SessionId, secs: u64) {
+        if secs > 0 {
+            self.lifetimes.insert((self.desk.wall().after(secs), session.0));
+        }
+    }
+
+    pub(super) fn both_clocks(&self) -> Now {
+        Now { monotonic: clock::now(), wall: self.desk.wall() }
+    }
+}
+
+/// What the end of an IKE SA means for its session.
+pub(super) fn ending(reason: DownReason) -> Ending {
+    match reason {
+        DownReason::PeerDead
+        | DownReason::Expired
+        | DownReason::NoChildSa
+        | DownReason::TakenOver
+        | DownReason::ReplacedByInitialContact
+        | DownReason::Shutdown
+        | DownReason::Internal => Ending::Silent,
+        DownReason::PeerDeleted => Ending::ClientDeleted,
+        DownReason::OperatorDeleted | DownReason::PeerMisbehaved => Ending::Final,
+    }
+}
+
+fn tell(event: &Event) {
+    match event {
+        Event::Inactive { id, user, waits_secs } => {
+            tracing::info!(event = "SESSION_INACTIVE", %user, waits_secs, "session inactive");
+            tracing::debug!(%id, "session inactive");
+        }
+        Event::Resumed { id, user, session, taken_over } => {
+            tracing::info!(event = "SESSION_RESUMED", %user, session, taken_over, "session resumed");
+            tracing::debug!(%id, session, "session resumed");
+        }
+        Event::Failed { id, source, reason } => {
+            tracing::info!(event = "RECONNECT_FAILED", reason = reason.name(), "reconnect failed");
+            tracing::debug!(%id, %source, "reconnect failed");
+        }
+        Event::Expired { id, user } => {
+            tracing::info!(event = "SESSION_EXPIRED", %user, "session expired");
+            tracing::debug!(%id, "session expired");
+        }
+        Event::Evicted { id, user } => {
+            tracing::warn!(event = "SESSION_EXPIRED", %user, "an inactive session made room for another one");
+            tracing::debug!(%id, "session evicted");
+        }
+        Event::Replay { id, user, source, killed } => {
+            tracing::warn!(event = "TOKEN_REPLAY", %user, %source, killed, "a burnt session token was used");
+            tracing::debug!(%id, "token replayed");
+        }
+    }
+}
