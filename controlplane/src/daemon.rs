@@ -16,7 +16,7 @@ use tracing_subscriber::filter::Directive;
 
 use crate::api::socket::{self, SocketError};
 use crate::api::view::ViewPolicy;
-use crate::api::{ApiContext, ApiServer};
+use crate::api::{ApiContext, ApiServer, KeyExport};
 use crate::debug::{self, Board};
 use crate::driver::{self, Core, PublicKeyPool, RestoreError, request_queue, restore};
 use crate::link::Link;
@@ -189,7 +189,12 @@ pub async fn serve<L: Link>(
         .watched_by(Arc::clone(&board));
     let (handle, requests) = request_queue();
     let listener = socket::bind(&config.management.socket)?;
-    let context = ApiContext { driver: handle, board, policy: Arc::new(ViewPolicy::new(config)) };
+    let context = ApiContext {
+        driver: handle,
+        board,
+        policy: Arc::new(ViewPolicy::new(config)),
+        key_export: KeyExport(config.management.allow_key_export),
+    };
     let api = ApiServer::start(listener, context)
         .map_err(|source| DaemonError::System { doing: "start the API's thread", source })?;
     tracing::info!(version, "control plane started");

@@ -5,6 +5,7 @@
 
 mod bulk;
 mod debug;
+mod keys;
 mod peer;
 pub mod problem;
 pub mod routes;
@@ -47,6 +48,18 @@ pub struct ApiContext {
     pub board: Arc<Board>,
     /// What the configuration says about every session.
     pub policy: Arc<ViewPolicy>,
+    /// `management.allow_key_export`
+    pub key_export: KeyExport,
+}
+
+/// Whether keys may leave.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct KeyExport(pub bool);
+
+impl FromRef<ApiContext> for KeyExport {
+    fn from_ref(context: &ApiContext) -> KeyExport {
+        context.key_export
+    }
 }
 
 impl FromRef<ApiContext> for DriverHandle {

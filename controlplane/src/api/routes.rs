@@ -20,7 +20,7 @@ use serde::Deserialize;
 
 use super::problem::ApiError;
 use super::view::{self, ViewPolicy};
-use super::{ApiContext, bulk, debug};
+use super::{ApiContext, bulk, debug, keys};
 use crate::driver::{DriverHandle, InactiveQuery, Rekey, Request as Ask};
 use crate::sessions::Record;
 
@@ -39,6 +39,7 @@ pub fn router(context: ApiContext) -> Router {
         .route("/v1/sessions", get(list_sessions).delete(bulk::delete_sessions))
         .route("/v1/sessions/{id}", get(get_session).delete(delete_session))
         .route("/v1/sessions/{id}/rekey", post(rekey_session))
+        .route("/v1/sessions/{id}/keys", post(keys::export))
         .route("/v1/stats/reconnect", get(reconnect_stats))
         .route("/v1/debug/conditions", get(debug::state).post(debug::add).delete(debug::reset))
         .route("/v1/debug/conditions/{id}", delete(debug::remove))

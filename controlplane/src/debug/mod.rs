@@ -6,6 +6,7 @@
 
 mod board;
 mod describe;
+pub(crate) mod keys;
 mod watcher;
 
 pub use board::{Board, BoardError, MAX_CONDITIONS};

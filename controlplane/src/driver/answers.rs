@@ -2,7 +2,8 @@
 
 use causeway_ike::api::SessionId;
 use causeway_shared::api::{
-    Counter, Counters, Health, InactiveSession, InactiveSessionList, PoolUse, ReconnectStats, Traffic,
+    Counter, Counters, ExportedKeys, Health, InactiveSession, InactiveSessionList, PoolUse, ReconnectStats,
+    Traffic,
 };
 use causeway_shared::counters::{Drop, Flow};
 
@@ -10,6 +11,7 @@ use super::core::Core;
 use super::request::{InactiveQuery, Request, TrafficAnswer};
 use crate::clock;
 use crate::counters;
+use crate::debug::keys;
 use crate::link::Link;
 use crate::reconnect::{Inactive, Phase};
 use crate::store::{DurableId, Totals, WallSecs};
@@ -36,11 +38,23 @@ impl<L: Link> Core<L> {
                 let begun = sessions.into_iter().filter(|session| self.delete(*session)).count();
                 let _ = sender.send(begun as u64);
             }
+            Request::Keys(session, sender) => drop(sender.send(self.keys(session))),
             Request::Inactive(query, sender) => drop(sender.send(self.inactive(&query))),
             Request::DeleteInactive(id, sender) => drop(sender.send(self.forget_inactive(id.as_deref()))),
             Request::Reconnect(sender) => drop(sender.send(self.reconnect_stats())),
             Request::Rekey(session, what, sender) => drop(sender.send(self.rekey(session, what))),
         }
+    }
+
+    fn keys(&mut self, session: u64) -> Option<ExportedKeys> {
+        let record = self.sessions.snapshot().get(session)?;
+        let endpoint = &mut self.endpoint;
+        let spis = endpoint.local_spis(SessionId(session)).into_iter();
+        let ike =
+            spis.filter_map(|spi| endpoint.look_at_keys(spi, |spis, _, keys| keys::ike_row(spis, keys)));
+        let ikev2_decryption_table = ike.collect();
+        let pairs = record.inbound_spis().filter_map(|spi| self.link.pair(spi));
+        Some(ExportedKeys { ikev2_decryption_table, esp_sa: pairs.flat_map(keys::esp_rows).collect() })
     }
 
     fn inactive(&self, query: &InactiveQuery) -> InactiveSessionList {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use causeway_ike::api::IkeFacts;
-use causeway_shared::api::{Counters, Health, InactiveSessionList, ReconnectStats};
+use causeway_shared::api::{Counters, ExportedKeys, Health, InactiveSessionList, ReconnectStats};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::sessions::{SaTraffic, Snapshot};
@@ -39,6 +39,8 @@ pub enum Request {
     DeleteInactive(Option<String>, oneshot::Sender<u64>),
     /// What became of attempts to come back.
     Reconnect(oneshot::Sender<ReconnectStats>),
+    /// The keys of a session's SAs. `None` if there is no such session.
+    Keys(u64, oneshot::Sender<Option<ExportedKeys>>),
     /// Begin a rekey. The answer says whether there is such a session.
     Rekey(u64, Rekey, oneshot::Sender<bool>),
 }

@@ -370,6 +370,11 @@ impl Ledger {
         self.entries.keys().copied()
     }
 
+    /// What is wanted of this SA.
+    pub fn pair(&self, inbound_spi: u32) -> Option<&SaPair> {
+        self.entries.get(&inbound_spi).filter(|entry| entry.wanted).map(|entry| &*entry.pair)
+    }
+
     /// Whether the ledger still knows this SPI, wanted or not.
     pub fn knows(&self, inbound_spi: u32) -> bool {
         self.entries.contains_key(&inbound_spi)

@@ -97,6 +97,12 @@ pub trait Link {
     /// The figures of an SA since it was installed first, also over restarts of the data plane.
     fn traffic(&self, inbound_spi: u32) -> Option<SaTraffic>;
 
+    /// An SA as it was wanted, with its keys; `None` where the link keeps none.
+    fn pair(&self, inbound_spi: u32) -> Option<&SaPair> {
+        let _ = inbound_spi;
+        None
+    }
+
     /// How the link stands.
     fn status(&self, now: Duration) -> LinkStatus;
 

@@ -419,6 +419,10 @@ impl Link for RingLink {
         }
     }
 
+    fn pair(&self, inbound_spi: u32) -> Option<&SaPair> {
+        self.ledger.pair(inbound_spi)
+    }
+
     fn is_carrying(&self) -> bool {
         matches!(self.state, State::Attached(_))
     }

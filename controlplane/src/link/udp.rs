@@ -4,7 +4,7 @@
 //! RFC 3948 §2.2, which is stripped and added here. Leaves: IKE messages without marker. Child SAs are acknowledged and
 //! carry nothing.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::future::poll_fn;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
@@ -68,7 +68,7 @@ pub struct UdpLink {
     buffer: Vec<u8>,
     unsent: VecDeque<Datagram>,
     inbox: VecDeque<LinkInput>,
-    installed: HashSet<u32>,
+    installed: HashMap<u32, Box<SaPair>>,
     counts: LinkCounts,
 }
 
@@ -100,7 +100,7 @@ impl UdpLink {
             buffer: vec![0; MAX_DATAGRAM],
             unsent: VecDeque::new(),
             inbox: VecDeque::new(),
-            installed: HashSet::new(),
+            installed: HashMap::new(),
             counts: LinkCounts::default(),
         })
     }
@@ -207,19 +207,24 @@ impl Link for UdpLink {
 
     fn install(&mut self, _now: Duration, pair: SaPair, ticket: Ticket) -> Result<(), Refused> {
         let inbound_spi = pair.inbound_spi;
-        if !self.installed.insert(inbound_spi) {
+        if self.installed.contains_key(&inbound_spi) {
             return Err(Refused::Duplicate);
         }
+        self.installed.insert(inbound_spi, Box::new(pair));
         self.inbox.push_back(LinkInput::Outcome(Outcome::Installed { ticket, inbound_spi }));
         Ok(())
     }
 
     fn change(&mut self, command: ChildCommand) {
         if let ChildCommand::Remove { inbound_spi } = command
-            && self.installed.remove(&inbound_spi)
+            && self.installed.remove(&inbound_spi).is_some()
         {
             self.inbox.push_back(LinkInput::Outcome(Outcome::Gone { inbound_spi }));
         }
+    }
+
+    fn pair(&self, inbound_spi: u32) -> Option<&SaPair> {
+        self.installed.get(&inbound_spi).map(Box::as_ref)
     }
 
     fn flush(&mut self, _now: Duration) {

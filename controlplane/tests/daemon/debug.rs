@@ -54,6 +54,8 @@ fn a_watched_login_is_logged_without_its_secrets() {
     log();
     let gateway = Gateway::start("debug", "");
     Client::psk(&gateway, "unwatched.example").connect();
+    // The client is up a moment before the gateway has said so.
+    assert_eq!(gateway.sessions().total, 1);
     assert_eq!(state(&gateway).lines, 0, "nobody asked for it");
     let condition = set(&gateway, r#"{"for":{"match":"peer-ipv4","value":"127.0.0.1"},"secs":60}"#);
     let mut client = Client::eap(&gateway, USER, PASSWORD).connect();

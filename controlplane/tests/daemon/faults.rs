@@ -63,6 +63,10 @@ impl Link for Faulty {
         self.inner.traffic(inbound_spi)
     }
 
+    fn pair(&self, inbound_spi: u32) -> Option<&SaPair> {
+        self.inner.pair(inbound_spi)
+    }
+
     fn status(&self, now: Duration) -> LinkStatus {
         self.inner.status(now)
     }

@@ -8,4 +8,5 @@ mod debug;
 mod faults;
 mod gateway;
 mod http;
+mod keys;
 mod sessions;
