@@ -9,14 +9,23 @@ use causeway_eap::anyconnect::peer::{
     AnyConnectPeer, ClientCertificate, FormAnswers, PeerConfig as AnyConnectConfig, PeerInput, PeerStep,
 };
 use causeway_eap::{EapPeer as Mschapv2Peer, NtHash, PeerConfig as Mschapv2Config, PeerStep as Mschapv2Step};
-use causeway_ike::cert::Credential;
+use causeway_ike::cert::{Credential, RsaHash};
 use causeway_ike::crypto::{Random, Secret};
-use causeway_ike::wire::{AuthMethod, SignatureHash};
+use causeway_ike::suite::Prf;
+use causeway_ike::wire::AuthMethod;
 
 /// The client's side of one EAP conversation.
 pub trait EapMethod: Send {
-    /// Takes the gateway's packet. `signed_octets` is what a certificate of ours must sign (RFC 7296 §2.15).
-    fn respond(&mut self, request: &[u8], signed_octets: &[u8]) -> EapReply;
+    /// Takes the gateway's packet.
+    fn respond(&mut self, request: &[u8], binding: &Binding<'_>) -> EapReply;
+}
+
+/// What ties a certificate's signature to this IKE SA.
+pub struct Binding<'a> {
+    /// What must be signed: RealMessage1 | NonceRData | MACedIDForI (RFC 7296 §2.15).
+    pub signed_octets: &'a [u8],
+    /// The negotiated PRF, whose hash an RSA signature uses.
+    pub prf: Prf,
 }
 
 /// What a packet led to.
@@ -97,10 +106,11 @@ impl AnyConnect {
         Some(FormAnswers { answers, group: None })
     }
 
-    fn sign(&self, signed_octets: &[u8]) -> Option<ClientCertificate> {
+    fn sign(&self, binding: &Binding<'_>) -> Option<ClientCertificate> {
         let credential = self.certificate.as_ref()?;
         // Without a list of hashes the credential signs as the older methods do, whose data is the bare signature.
-        let auth = credential.sign(signed_octets, None::<&[SignatureHash]>).ok()?;
+        let hash = RsaHash::of_prf(binding.prf);
+        let auth = credential.sign_with(binding.signed_octets, None, hash).ok()?;
         let bare = auth.method != AuthMethod::DigitalSignature;
         let chain = credential.cert_payloads().map(|cert| cert.data).collect();
         bare.then_some(ClientCertificate { chain, signature: auth.data })
@@ -108,7 +118,7 @@ impl AnyConnect {
 }
 
 impl EapMethod for AnyConnect {
-    fn respond(&mut self, request: &[u8], signed_octets: &[u8]) -> EapReply {
+    fn respond(&mut self, request: &[u8], binding: &Binding<'_>) -> EapReply {
         let mut step = self.peer.handle(PeerInput::Packet(request));
         loop {
             step = match step {
@@ -117,7 +127,7 @@ impl EapMethod for AnyConnect {
                     Some(answers) => self.peer.handle(PeerInput::Answers(answers)),
                     None => return EapReply::Failure("cancelled".into()),
                 },
-                PeerStep::Sign => self.peer.handle(PeerInput::Certificate(self.sign(signed_octets))),
+                PeerStep::Sign => self.peer.handle(PeerInput::Certificate(self.sign(binding))),
                 PeerStep::Success(complete) => {
                     if !complete.banner.is_empty() {
                         self.answers.show(&complete.banner);
@@ -148,7 +158,7 @@ impl Mschapv2 {
 }
 
 impl EapMethod for Mschapv2 {
-    fn respond(&mut self, request: &[u8], _signed_octets: &[u8]) -> EapReply {
+    fn respond(&mut self, request: &[u8], _binding: &Binding<'_>) -> EapReply {
         match self.peer.handle(request) {
             Mschapv2Step::Response(response) => EapReply::Respond(response),
             Mschapv2Step::Success(msk) => EapReply::Success(Some(Secret::new(msk.as_bytes().to_vec()))),

@@ -24,7 +24,7 @@ use super::rekey::{Exchanged, take_child};
 use super::retry::{Retry, Turn};
 use super::{Connection, Fault, GatewayPort, Outgoing, Output, Proof, Shared, State, offer, to_natt};
 use crate::attributes::{self, Granted};
-use crate::method::EapReply;
+use crate::method::{Binding, EapMethod, EapReply};
 
 /// Cookies and other groups that a gateway may ask for before we give up.
 const MAX_INIT_REPEATS: u32 = 4;
@@ -74,9 +74,9 @@ enum Stage {
     /// The token's AUTH is out; the answer ends the login.
     Token,
     /// The first request, without AUTH, is out.
-    Asked(Box<dyn crate::method::EapMethod>),
+    Asked(Box<dyn EapMethod>),
     /// An EAP response is out.
-    Eap { method: Box<dyn crate::method::EapMethod>, gateway: ProvenGateway, rounds: u32 },
+    Eap { method: Box<dyn EapMethod>, gateway: ProvenGateway, rounds: u32 },
     /// EAP has succeeded and our AUTH is out.
     Final { msk: Option<Secret>, gateway: ProvenGateway },
 }
@@ -365,7 +365,7 @@ impl Login {
         shared: &mut Shared,
         now: Instant,
         message: &Message,
-        mut method: Box<dyn crate::method::EapMethod>,
+        mut method: Box<dyn EapMethod>,
         gateway: ProvenGateway,
         rounds: u32,
     ) -> Result<State, Fault> {
@@ -376,20 +376,21 @@ impl Login {
             return Err(Fault::Answer("EAP without end"));
         }
         let octets = own_octets(&self.sa, &self.init, &self.id_i);
-        let (payload, stage) = match method.respond(packet, &octets) {
-            EapReply::Respond(response) => {
-                (Payload::Eap(response), Stage::Eap { method, gateway, rounds: rounds + 1 })
-            }
-            EapReply::Success(msk) if packet.first() == Some(&EAP_SUCCESS) => {
-                let key = msk.as_ref().unwrap_or_else(|| self.sa.keys.sk_p(Role::Initiator)).as_bytes();
-                (shared_key_payload(&self.sa, key, &octets), Stage::Final { msk, gateway })
-            }
-            EapReply::Failure(reason) => return Err(Fault::Login(reason)),
-            EapReply::Success(_) | EapReply::Confused if packet.first() == Some(&EAP_FAILURE) => {
-                return Err(Fault::Login("the gateway refused the login".into()));
-            }
-            EapReply::Success(_) | EapReply::Confused => return Err(Fault::Answer("EAP out of order")),
-        };
+        let (payload, stage) =
+            match method.respond(packet, &Binding { signed_octets: &octets, prf: self.sa.keys.suite.prf }) {
+                EapReply::Respond(response) => {
+                    (Payload::Eap(response), Stage::Eap { method, gateway, rounds: rounds + 1 })
+                }
+                EapReply::Success(msk) if packet.first() == Some(&EAP_SUCCESS) => {
+                    let key = msk.as_ref().unwrap_or_else(|| self.sa.keys.sk_p(Role::Initiator)).as_bytes();
+                    (shared_key_payload(&self.sa, key, &octets), Stage::Final { msk, gateway })
+                }
+                EapReply::Failure(reason) => return Err(Fault::Login(reason)),
+                EapReply::Success(_) | EapReply::Confused if packet.first() == Some(&EAP_FAILURE) => {
+                    return Err(Fault::Login("the gateway refused the login".into()));
+                }
+                EapReply::Success(_) | EapReply::Confused => return Err(Fault::Answer("EAP out of order")),
+            };
         let random = &mut *shared.random;
         let (message_id, datagrams) = self.sa.request(ExchangeType::IkeAuth, vec![payload], random)?;
         let sent = to_natt(datagrams);
