@@ -3,7 +3,7 @@
 //! Enters: one [`Input`] at a time. Leaves: [`Outputs`], in order. What comes before a session exists (RFC 7296 §2.6,
 //! §2.21.4) is decided here and in `exchange/ike_sa_init.rs`; the rest by the session's state.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use crate::api::{
     DataPlaneEvent, Datagram, DownReason, Event, Fragmentation, IkeFacts, IkeSpis, Input, JobId, JobResult,
@@ -154,6 +154,31 @@ impl Endpoint {
     pub fn local_spis(&self, session: SessionId) -> Vec<u64> {
         let own = |(spi, owner): (&u64, &SessionId)| (*owner == session).then_some(*spi);
         self.world.ike_spis.iter().filter_map(own).collect()
+    }
+
+    pub(crate) fn established_session(&self, session: SessionId) -> Option<&crate::established::Established> {
+        match &self.sessions.get(&session)?.state {
+            State::Established(state) => Some(state),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn world_mut(&mut self) -> &mut World {
+        &mut self.world
+    }
+
+    /// Sessions that are up and were worked on since the last call: their snapshots may have changed.
+    pub fn take_changed(&mut self) -> BTreeSet<SessionId> {
+        std::mem::take(&mut self.world.changed)
+    }
+
+    pub(crate) fn put_in(&mut self, session: Session) {
+        match session.state {
+            State::Established(_) => self.world.changed.insert(session.id),
+            _ => self.world.changed.remove(&session.id),
+        };
+        self.world.set_wake(session.id, session.state.next_wakeup());
+        self.sessions.insert(session.id, session);
     }
 
     /// How much is held in each table, for tests and simulations that look for leaks.
@@ -368,8 +393,7 @@ impl Endpoint {
             call.cx(&mut self.world).close_session(session.id, reason);
             return;
         }
-        self.world.set_wake(session.id, session.state.next_wakeup());
-        self.sessions.insert(session.id, session);
+        self.put_in(session);
     }
 
     /// A clear error for somebody without an IKE SA here: rate-limited, and never an answer to an answer.

@@ -8,7 +8,8 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use crate::api::{
-    ChildCommand, DataPlaneEvent, DownReason, Event, IkeFacts, JobId, JobResult, Lease, Liveness, SessionId,
+    ChildCommand, DataPlaneEvent, DownReason, Event, IkeFacts, JobId, JobResult, Lease, Liveness,
+    SessionFacts, SessionId,
 };
 use crate::child::{self, Child, ChildRole};
 use crate::counters::IkeCounter;
@@ -23,7 +24,7 @@ use crate::sa::{IkeSa, Path};
 use crate::state::{Arrival, State};
 use crate::time::Instant;
 use crate::wire::{Delete, ExchangeType, Message, Notify, NotifyType, Payload};
-use crate::world::Cx;
+use crate::world::{Cx, Holder};
 
 /// Most exchanges of ours that wait for the window.
 pub(crate) const MAX_TASKS: usize = 64;
@@ -75,7 +76,25 @@ pub(crate) struct Established {
     /// Liveness questions of the peer.
     pub(crate) peer_probes: u64,
     /// Whether the peer has sent anything since the session came up.
-    confirmed: bool,
+    pub(crate) confirmed: bool,
+    /// As they were when it came up.
+    pub(crate) facts: Box<SessionFacts>,
+}
+
+/// A session read back from a snapshot.
+pub(crate) struct Restored {
+    pub(crate) proof: Authenticated,
+    pub(crate) facts: Box<SessionFacts>,
+    pub(crate) lease: Option<Lease>,
+    pub(crate) sa: IkeSa,
+    pub(crate) sa_established_at: Instant,
+    pub(crate) sa_rekey_at: Option<Instant>,
+    pub(crate) sa_hard_at: Option<Instant>,
+    pub(crate) children: Vec<Child>,
+    pub(crate) selected: Option<u32>,
+    pub(crate) liveness: Liveness,
+    pub(crate) peer_probes: u64,
+    pub(crate) confirmed: bool,
 }
 
 /// An IKE SA that the peer made by a rekey.
@@ -140,7 +159,7 @@ pub(crate) enum Flow {
 impl Established {
     pub(crate) fn new(
         cx: &mut Cx<'_>,
-        id: SessionId,
+        facts: Box<SessionFacts>,
         who: Authenticated,
         sa: IkeSa,
         lease: Option<Lease>,
@@ -149,7 +168,8 @@ impl Established {
         let soft = cx.world.config.lifetimes.ike_rekey_secs;
         let (sa_rekey_at, sa_hard_at) = child::lifetime(cx, soft);
         let mut session = Established {
-            id,
+            id: facts.session,
+            facts,
             _proof: who,
             lease,
             sa,
@@ -174,6 +194,34 @@ impl Established {
             session.selected = Some(child.inbound_spi);
             session.adopt(cx, child, None);
         }
+        session.schedule_liveness();
+        session
+    }
+
+    /// A session of another process goes on here.
+    pub(crate) fn restore(cx: &mut Cx<'_>, id: SessionId, restored: Restored) -> Established {
+        let Restored { proof, mut facts, lease, sa, children, .. } = restored;
+        facts.session = id;
+        cx.set_up(id, Holder { identity: proof.identity().clone(), user: proof.user().to_owned() });
+        cx.event(Event::SessionUp(facts.clone()));
+        let ours = sa.is_waiting().then_some(Ours::Liveness);
+        let mut session = Established::new(cx, facts, proof, sa, lease, None);
+        session.sa_established_at = restored.sa_established_at;
+        session.sa_rekey_at = restored.sa_rekey_at;
+        session.sa_hard_at = restored.sa_hard_at;
+        session.ours = ours;
+        session.peer_probes = restored.peer_probes;
+        session.confirmed = restored.confirmed;
+        for child in children {
+            let replaces = match child.role {
+                ChildRole::Successor { of } => Some(of),
+                _ => None,
+            };
+            session.adopt(cx, child, replaces);
+        }
+        session.selected = restored.selected;
+        // The peer had no gateway meanwhile, so its silence proves nothing: the interval begins anew.
+        session.liveness = restored.liveness;
         session.schedule_liveness();
         session
     }

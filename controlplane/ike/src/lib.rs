@@ -21,6 +21,7 @@ pub mod job;
 pub mod policy;
 mod sa;
 mod selectors;
+mod snapshot;
 mod state;
 pub mod suite;
 #[cfg(any(test, feature = "test-initiator"))]
@@ -32,3 +33,4 @@ pub mod wire;
 mod world;
 
 pub use endpoint::{Endpoint, Held, MAX_STRAY_ANSWERS_PER_SEC};
+pub use snapshot::RestoreError;

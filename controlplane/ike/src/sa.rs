@@ -4,6 +4,8 @@
 //! Enters: datagrams of this SA's SPIs, payloads to send. Leaves: opened messages that are new and in order, datagrams.
 //! What the messages mean is not known here. Both windows have size 1.
 
+mod snapshot;
+
 use std::net::Ipv4Addr;
 
 use crate::api::{Datagram, Fragmentation, IkeSpis};

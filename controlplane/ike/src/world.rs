@@ -47,6 +47,8 @@ pub(crate) struct World {
     pub(crate) wakes: BTreeSet<(Instant, SessionId, WakeReason)>,
     /// Sessions that another one has ended; the endpoint ends them after the current input.
     pub(crate) to_end: VecDeque<(SessionId, DownReason)>,
+    /// Sessions that are up and may have changed since the driver last asked.
+    pub(crate) changed: BTreeSet<SessionId>,
     pub(crate) shutting_down: bool,
     jobs: HashMap<JobId, PendingJob>,
     ledger: HashMap<SessionId, Holdings>,
@@ -132,6 +134,7 @@ impl World {
             holders: HashMap::new(),
             wakes: BTreeSet::new(),
             to_end: VecDeque::new(),
+            changed: BTreeSet::new(),
             shutting_down: false,
             jobs: HashMap::new(),
             ledger: HashMap::new(),
@@ -316,6 +319,24 @@ impl Cx<'_> {
         }
     }
 
+    /// Books what a session of another process brings: it is held already, outside.
+    pub(crate) fn take_over(
+        &mut self,
+        session: SessionId,
+        ike_spi: u64,
+        child_spis: impl Iterator<Item = u32>,
+        lease: Option<Lease>,
+    ) {
+        let holdings = self.world.ledger.entry(session).or_default();
+        self.world.ike_spis.insert(ike_spi, session);
+        holdings.ike_spis.insert(ike_spi);
+        holdings.lease = lease;
+        for spi in child_spis {
+            self.world.child_spis.insert(spi, session);
+            holdings.children.insert(spi, ChildHolding::Installed);
+        }
+    }
+
     /// Issues a job.
     pub(crate) fn job(&mut self, session: SessionId, kind: JobKind) -> JobId {
         let id = JobId(self.world.next_job);
@@ -407,6 +428,7 @@ impl Cx<'_> {
     pub(crate) fn close_session(&mut self, session: SessionId, reason: DownReason) {
         self.release_resources(session, reason);
         self.world.set_wake(session, None);
+        self.world.changed.remove(&session);
         if let Some(holdings) = self.world.ledger.remove(&session) {
             for spi in holdings.ike_spis {
                 self.world.ike_spis.remove(&spi);

@@ -161,7 +161,7 @@ impl Admission {
         cx.set_up(hs.id, holder);
         cx.count(IkeCounter::HandshakesDone);
         let path = hs.sa.path;
-        cx.event(Event::SessionUp(Box::new(SessionFacts {
+        let facts = Box::new(SessionFacts {
             session: hs.id,
             user: who.user().to_owned(),
             identity: who.identity().clone(),
@@ -182,8 +182,9 @@ impl Admission {
             resumed: who.resume().map(|resume| resume.tag),
             started_at: hs.started_at,
             established_at: cx.now,
-        })));
-        State::Established(Box::new(Established::new(cx, hs.id, who, hs.sa, lease, child)))
+        });
+        cx.event(Event::SessionUp(facts.clone()));
+        State::Established(Box::new(Established::new(cx, facts, who, hs.sa, lease, child)))
     }
 }
 

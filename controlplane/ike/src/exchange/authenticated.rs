@@ -3,7 +3,7 @@
 //! Enters: AUTH data and keys, a verified certificate, or a finished EAP conversation (RFC 7296 §2.15, §2.16).
 //! Leaves: [`Authenticated`], without which no session is established.
 
-use crate::api::{MAX_BURNT_KEYS, PskAnswer, Resume, Secret};
+use crate::api::{MAX_BURNT_KEYS, PskAnswer, Resume, Secret, SessionFacts};
 use crate::cert::ProvenIdentity;
 use crate::crypto::verify_shared_key_auth;
 use crate::error::IkeError;
@@ -15,7 +15,7 @@ use crate::wire::{Auth, AuthMethod};
 pub(crate) struct Authenticated {
     identity: Identity,
     user: String,
-    method: &'static str,
+    method: String,
     resume: Option<Resume>,
 }
 
@@ -60,14 +60,14 @@ impl Authenticated {
         };
         let resume = answer.resume.map(|tag| Resume { tag, previous_key: current.is_none() });
         let user = answer.user.clone().unwrap_or_else(|| identity.to_string());
-        Ok((Authenticated { identity: identity.clone(), user, method: "psk", resume }, key))
+        Ok((Authenticated { identity: identity.clone(), user, method: "psk".to_owned(), resume }, key))
     }
 
     /// By a certificate that names the identity, and whose key made the AUTH payload.
     pub(crate) fn by_certificate(proof: &ProvenIdentity) -> Authenticated {
         let identity = proof.identity();
         let user = identity.to_string();
-        Authenticated { identity: identity.clone(), user, method: "certificate", resume: None }
+        Authenticated { identity: identity.clone(), user, method: "certificate".to_owned(), resume: None }
     }
 
     /// By an EAP conversation and an AUTH payload under its MSK, or under SK_pi if it made none.
@@ -81,7 +81,18 @@ impl Authenticated {
     ) -> Result<Authenticated, IkeError> {
         check_mac(prf, success.key(sk_pi), octets, auth)?;
         let (identity, user) = (identity.clone(), success.user.clone());
-        Ok(Authenticated { identity, user, method: success.method, resume: None })
+        Ok(Authenticated { identity, user, method: success.method.to_owned(), resume: None })
+    }
+
+    /// By a proof that another process of this gateway accepted, read back from where only this gateway can write.
+    pub(crate) fn restored(facts: &SessionFacts) -> Authenticated {
+        let SessionFacts { identity, user, auth_method, .. } = facts;
+        Authenticated {
+            identity: identity.clone(),
+            user: user.clone(),
+            method: auth_method.clone(),
+            resume: None,
+        }
     }
 
     /// IDi.
@@ -100,8 +111,8 @@ impl Authenticated {
     }
 
     /// For the operator.
-    pub(crate) fn method(&self) -> &'static str {
-        self.method
+    pub(crate) fn method(&self) -> &str {
+        &self.method
     }
 }
 

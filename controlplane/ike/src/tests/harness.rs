@@ -93,6 +93,7 @@ impl Env for FakeEnv {
 
 /// A gateway.
 pub(super) struct Gateway {
+    config: EndpointConfig,
     pub(super) endpoint: Endpoint,
     pub(super) env: FakeEnv,
     pub(super) now: Instant,
@@ -185,7 +186,8 @@ impl Gateway {
         change(&mut config);
         let keyring = Keyring { credential: Some(credential), client_authorities: Some(pki.trust()) };
         Gateway {
-            endpoint: Endpoint::new(config),
+            endpoint: Endpoint::new(config.clone()),
+            config,
             env: FakeEnv {
                 random: Seeded(seed),
                 next_spi: 0x1000,
@@ -222,6 +224,36 @@ impl Gateway {
         while let Some(output) = out.pop() {
             self.perform(output);
         }
+    }
+
+    /// The process dies; what is outside of it stays: data plane, leases, SPIs.
+    pub(super) fn restart(&mut self) {
+        self.endpoint = Endpoint::new(self.config.clone());
+        self.outbox.clear();
+        self.events.clear();
+        self.held_jobs.clear();
+    }
+
+    pub(super) fn snapshot(&self) -> Option<Secret> {
+        self.endpoint.snapshot(self.now, self.session())
+    }
+
+    /// Takes up a session; its lease becomes the new session's, as a driver books it.
+    pub(super) fn restore(
+        &mut self,
+        snapshot: &[u8],
+        elapsed_ms: u64,
+    ) -> Result<SessionId, crate::RestoreError> {
+        let mut out = Outputs::new();
+        let elapsed = std::time::Duration::from_millis(elapsed_ms);
+        let session = self.endpoint.restore(self.now, elapsed, snapshot, &mut self.env, &mut out)?;
+        while let Some(output) = out.pop() {
+            self.perform(output);
+        }
+        if let Some(lease) = self.facts().lease {
+            self.leased.insert(lease.address, session);
+        }
+        Ok(session)
     }
 
     /// What a driver does after a panic.

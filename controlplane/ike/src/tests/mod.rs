@@ -10,4 +10,5 @@ mod refusal;
 mod rekey;
 mod resume;
 mod robustness;
+mod snapshot;
 mod states;

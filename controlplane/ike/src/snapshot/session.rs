@@ -1,0 +1,330 @@
+//! An established session as octets, and back into the endpoint's tables.
+
+use std::time::Duration;
+
+use super::{MAGIC, Read, Reader, RestoreError, Writer};
+use crate::api::{
+    ClientKind, EspPath, Lease, Liveness, Outputs, Secret, Selector, SessionFacts, SessionId, UdpPorts,
+};
+use crate::child::{Child, ChildRole};
+use crate::endpoint::Endpoint;
+use crate::env::Env;
+use crate::established::{Established, Ours, Restored};
+use crate::exchange::authenticated::Authenticated;
+use crate::ident::Identity;
+use crate::policy::Subnet;
+use crate::sa::IkeSa;
+use crate::selectors::SelectorPair;
+use crate::state::{Session, State};
+use crate::suite::{Cipher, EspSuite, Group, Integ};
+use crate::time::Instant;
+use crate::world::Cx;
+
+const KINDS: [ClientKind; 2] = [ClientKind::AnyConnect, ClientKind::Standard];
+const LOCAL_AUTHS: [&str; 5] = ["psk", "rsa", "ecdsa", "ed25519", "unknown"];
+
+/// Writes a session; `None` while a rekey is under way, whose outcome the octets could not follow. A stored snapshot is
+/// to be deleted then.
+pub(crate) fn write(session: &Established, now: Instant) -> Option<Secret> {
+    let quiet = session.next.is_none()
+        && session.working.is_none()
+        && matches!(session.ours, None | Some(Ours::Liveness));
+    if !quiet {
+        return None;
+    }
+    let mut out = Writer::new();
+    out.raw(MAGIC);
+    let facts = &session.facts;
+    out.bytes(facts.user.as_bytes());
+    write_identity(&mut out, &facts.identity);
+    out.bytes(facts.auth_method.as_bytes());
+    out.index(&KINDS, &facts.client);
+    out.list(&facts.vendor_ids, |out, name| out.bytes(name.as_bytes()));
+    write_identity(&mut out, &facts.local_identity);
+    out.index(&LOCAL_AUTHS, &facts.local_auth);
+    out.option(facts.resumed, Writer::u64);
+    out.u64(now.millis_since(facts.started_at));
+    out.u64(now.millis_since(facts.established_at));
+    out.option(session.lease.as_ref(), write_lease);
+    session.sa.write(&mut out);
+    let left = |at: Option<Instant>| at.map(|at| at.millis_since(now));
+    out.u64(now.millis_since(session.sa_established_at));
+    out.option(left(session.sa_rekey_at), Writer::u64);
+    out.option(left(session.sa_hard_at), Writer::u64);
+    // What only waits for packets in flight, or for our Delete's answer, is not carried over.
+    let lives = |child: &&Child| !matches!(child.role, ChildRole::Lingering { .. } | ChildRole::Deleting);
+    let children: Vec<&Child> = session.children.values().filter(lives).collect();
+    out.list(&children, |out, child| write_child(out, child, now));
+    out.option(session.selected, Writer::u32);
+    write_liveness(&mut out, session.liveness);
+    out.u64(session.peer_probes);
+    out.bool(session.confirmed);
+    Some(out.finish())
+}
+
+impl Endpoint {
+    /// An established session as octets, for [`Endpoint::restore`] in another process. `None` if it is not up, or while a
+    /// rekey is under way: then no older snapshot of it may be used either.
+    pub fn snapshot(&self, now: Instant, session: SessionId) -> Option<Secret> {
+        write(self.established_session(session)?, now)
+    }
+
+    /// Takes up a session of another process where its snapshot left it, `elapsed` ago by a clock that outlives processes.
+    /// Its Child SAs must be installed and their SPIs taken; the events of their coming up are in `out` as if they were
+    /// new. Each snapshot may be restored once.
+    ///
+    /// # Errors
+    /// [`RestoreError`]; then nothing is held.
+    pub fn restore(
+        &mut self,
+        now: Instant,
+        elapsed: Duration,
+        snapshot: &[u8],
+        env: &mut dyn Env,
+        out: &mut Outputs,
+    ) -> Result<SessionId, RestoreError> {
+        let rest = snapshot.strip_prefix(MAGIC).ok_or(RestoreError::Version)?;
+        let elapsed_ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
+        let mut input = Reader::new(rest);
+        let restored = read(&mut input, now, elapsed_ms, env)?;
+        input.finish()?;
+        if restored.sa_hard_at.is_some_and(|at| at <= now) {
+            return Err(RestoreError::Expired);
+        }
+        self.adopt(now, restored, env, out)
+    }
+}
+
+fn read(input: &mut Reader<'_>, now: Instant, elapsed_ms: u64, env: &mut dyn Env) -> Read<Restored> {
+    let past =
+        |age: u64| Instant::from_millis(now.as_millis().saturating_sub(age.saturating_add(elapsed_ms)));
+    let due = |left: u64| now.plus_millis(left.saturating_sub(elapsed_ms));
+    let user = input.text()?;
+    let identity = read_identity(input)?;
+    let auth_method = input.text()?;
+    let client = input.index(&KINDS)?;
+    let vendor_ids = input.list(Reader::text)?;
+    let local_identity = read_identity(input)?;
+    let local_auth = input.index(&LOCAL_AUTHS)?;
+    let resumed = input.option(Reader::u64)?;
+    let started_at = past(input.u64()?);
+    let established_at = past(input.u64()?);
+    let lease = input.option(read_lease)?;
+    let sa = IkeSa::read(input, now, env)?;
+    let sa_established_at = past(input.u64()?);
+    let sa_rekey_at = input.option(Reader::u64)?.map(due);
+    let sa_hard_at = input.option(Reader::u64)?.map(due);
+    let children = input.list(|input| read_child(input, due))?;
+    let selected = input.option(Reader::u32)?;
+    let liveness = read_liveness(input)?;
+    let peer_probes = input.u64()?;
+    let confirmed = input.bool()?;
+    let known = selected.is_none_or(|spi| children.iter().any(|child| child.inbound_spi == spi));
+    let mut spis: Vec<u32> = children.iter().map(|child| child.inbound_spi).collect();
+    spis.sort_unstable();
+    spis.dedup();
+    if !known || spis.len() != children.len() {
+        return Err(RestoreError::Malformed("its Child SAs contradict each other"));
+    }
+    let facts = Box::new(SessionFacts {
+        // Set when the session has its number.
+        session: SessionId(0),
+        user,
+        identity,
+        auth_method,
+        ike_suite: sa.keys.suite.to_string(),
+        spis: sa.spis,
+        nat_detected: sa.nat.detected(),
+        local: sa.path.local,
+        local_port: sa.path.local_port,
+        peer: sa.path.peer,
+        peer_port: sa.path.peer_port,
+        lease: lease.clone(),
+        client,
+        vendor_ids,
+        fragmentation: sa.fragmentation,
+        local_identity,
+        local_auth,
+        resumed,
+        started_at,
+        established_at,
+    });
+    let proof = Authenticated::restored(&facts);
+    Ok(Restored {
+        proof,
+        facts,
+        lease,
+        sa,
+        sa_established_at,
+        sa_rekey_at,
+        sa_hard_at,
+        children,
+        selected,
+        liveness,
+        peer_probes,
+        confirmed,
+    })
+}
+
+impl Endpoint {
+    fn adopt(
+        &mut self,
+        now: Instant,
+        restored: Restored,
+        env: &mut dyn Env,
+        out: &mut Outputs,
+    ) -> Result<SessionId, RestoreError> {
+        let world = self.world_mut();
+        if world.shutting_down || world.pages() >= world.config.limits.sessions {
+            return Err(RestoreError::NoRoom);
+        }
+        let taken = world.ike_spis.contains_key(&restored.sa.local_spi())
+            || restored.children.iter().any(|child| world.child_spis.contains_key(&child.inbound_spi));
+        if taken {
+            return Err(RestoreError::Taken);
+        }
+        let mut cx = Cx { now, env, out, world };
+        let id = cx.open_session();
+        let spis = restored.children.iter().map(|child| child.inbound_spi);
+        cx.take_over(id, restored.sa.local_spi(), spis, restored.lease.clone());
+        let state = Established::restore(&mut cx, id, restored);
+        self.put_in(Session { id, state: State::Established(Box::new(state)) });
+        Ok(id)
+    }
+}
+
+fn write_identity(out: &mut Writer, identity: &Identity) {
+    let mut data = Vec::new();
+    identity.emit(&mut data);
+    out.u8(identity.id_type());
+    out.bytes(&data);
+}
+
+fn read_identity(input: &mut Reader<'_>) -> Read<Identity> {
+    let id_type = input.u8()?;
+    Identity::parse(id_type, input.bytes()?).map_err(|_| RestoreError::Malformed("an identity"))
+}
+
+fn write_lease(out: &mut Writer, lease: &Lease) {
+    let Lease { address, netmask, dns, subnets, pool, attributes } = lease;
+    out.ipv4(*address);
+    out.option(*netmask, Writer::ipv4);
+    out.list(dns, |out, dns| out.ipv4(*dns));
+    out.list(subnets, |out, subnet| {
+        out.ipv4(subnet.address);
+        out.u8(subnet.prefix_len);
+    });
+    out.bytes(pool.as_bytes());
+    out.list(attributes, |out, (kind, value)| {
+        out.u16(*kind);
+        out.bytes(value);
+    });
+}
+
+fn read_lease(input: &mut Reader<'_>) -> Read<Lease> {
+    Ok(Lease {
+        address: input.ipv4()?,
+        netmask: input.option(Reader::ipv4)?,
+        dns: input.list(Reader::ipv4)?,
+        subnets: input.list(|input| {
+            let (address, prefix_len) = (input.ipv4()?, input.u8()?);
+            let fits = prefix_len <= 32;
+            fits.then_some(Subnet { address, prefix_len }).ok_or(RestoreError::Malformed("a subnet"))
+        })?,
+        pool: input.text()?,
+        attributes: input.list(|input| Ok((input.u16()?, input.bytes()?.to_vec())))?,
+    })
+}
+
+fn write_child(out: &mut Writer, child: &Child, now: Instant) {
+    out.u32(child.inbound_spi);
+    out.u32(child.outbound_spi);
+    out.index(&Cipher::ALL, &child.suite.cipher);
+    out.option(child.suite.integ, |out, integ| out.index(&Integ::ALL, &integ));
+    out.bool(child.esn);
+    out.option(child.group, |out, group| out.index(&Group::ALL, &group));
+    for selectors in [&child.selectors.local, &child.selectors.peer] {
+        out.list(selectors, |out, selector| {
+            out.u8(selector.protocol);
+            out.ipv4(selector.first);
+            out.ipv4(selector.last);
+            out.u16(selector.first_port);
+            out.u16(selector.last_port);
+        });
+    }
+    out.ipv4(child.inner);
+    out.ipv4(child.path.local);
+    out.ipv4(child.path.peer);
+    out.option(child.path.udp, |out, ports| {
+        out.u16(ports.local);
+        out.u16(ports.peer);
+    });
+    let (kind, other) = match child.role {
+        ChildRole::Successor { of } => (1, of),
+        ChildRole::Replaced { by } => (2, by),
+        ChildRole::Active | ChildRole::Deleting | ChildRole::Lingering { .. } => (0, 0),
+    };
+    out.u8(kind);
+    out.u32(other);
+    let left = |at: Option<Instant>| at.map(|at| at.millis_since(now));
+    out.option(left(child.rekey_at), Writer::u64);
+    out.option(left(child.hard_at), Writer::u64);
+}
+
+fn read_child(input: &mut Reader<'_>, due: impl Fn(u64) -> Instant) -> Read<Child> {
+    let selector = |input: &mut Reader<'_>| {
+        Ok(Selector {
+            protocol: input.u8()?,
+            first: input.ipv4()?,
+            last: input.ipv4()?,
+            first_port: input.u16()?,
+            last_port: input.u16()?,
+        })
+    };
+    Ok(Child {
+        inbound_spi: input.u32()?,
+        outbound_spi: input.u32()?,
+        suite: EspSuite {
+            cipher: input.index(&Cipher::ALL)?,
+            integ: input.option(|input| input.index(&Integ::ALL))?,
+        },
+        esn: input.bool()?,
+        group: input.option(|input| input.index(&Group::ALL))?,
+        selectors: SelectorPair { local: input.list(selector)?, peer: input.list(selector)? },
+        inner: input.ipv4()?,
+        path: EspPath {
+            local: input.ipv4()?,
+            peer: input.ipv4()?,
+            udp: input.option(|input| Ok(UdpPorts { local: input.u16()?, peer: input.u16()? }))?,
+        },
+        role: match (input.u8()?, input.u32()?) {
+            (0, 0) => ChildRole::Active,
+            (1, of) => ChildRole::Successor { of },
+            (2, by) => ChildRole::Replaced { by },
+            _ => return Err(RestoreError::Malformed("the role of a Child SA")),
+        },
+        rekey_at: input.option(Reader::u64)?.map(&due),
+        hard_at: input.option(Reader::u64)?.map(&due),
+    })
+}
+
+fn write_liveness(out: &mut Writer, liveness: Liveness) {
+    let (kind, interval, retry, tries) = match liveness {
+        Liveness::Off => (0, 0, 0, 0),
+        Liveness::Periodic { interval_secs } => (1, interval_secs, 0, 0),
+        Liveness::OnDemand { interval_secs, retry_secs, tries } => (2, interval_secs, retry_secs, tries),
+    };
+    out.u8(kind);
+    out.u64(interval);
+    out.u64(retry);
+    out.u32(tries);
+}
+
+fn read_liveness(input: &mut Reader<'_>) -> Read<Liveness> {
+    match (input.u8()?, input.u64()?, input.u64()?, input.u32()?) {
+        (0, 0, 0, 0) => Ok(Liveness::Off),
+        (1, interval_secs, 0, 0) => Ok(Liveness::Periodic { interval_secs }),
+        (2, interval_secs, retry_secs, tries) => Ok(Liveness::OnDemand { interval_secs, retry_secs, tries }),
+        _ => Err(RestoreError::Malformed("liveness")),
+    }
+}
