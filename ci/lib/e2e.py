@@ -1,6 +1,7 @@
 """Runs the end-to-end scenarios. Started by `ci/e2e`; each scenario is a function in `scenarios/` with a line of text."""
 import argparse
 import importlib
+import json
 import os
 import pkgutil
 import shutil
@@ -30,7 +31,7 @@ class Context:
 
     def __init__(self, binaries, certificates, directory):
         self.binaries, self.certificates, self.directory = binaries, certificates, directory
-        self.closers = []
+        self.closers, self.appliances, self.witnesses = [], [], []
 
     def world(self, **options):
         """A new set of namespaces."""
@@ -43,12 +44,31 @@ class Context:
         """A new appliance in `world`, running."""
         from appliance import Appliance
         appliance = Appliance(world, self.certificates, self.binaries, **options)
+        self.appliances.append(appliance)
         return appliance.start() if start else appliance
 
     def client(self, world, namespace="c1", **options):
         """A new strongSwan client, started but not connected."""
         from swan import Client
         return Client(world, namespace, self.certificates, **options).start()
+
+    def guest(self, world):
+        """A guest kernel in `world`, running."""
+        from uml import Guest
+        guest = Guest(world)
+        self.witnesses.append(lambda: guest.run("ip -s link; ip -s xfrm state; cat /proc/net/snmp /proc/net/xfrm_stat",
+                                                check=False, timeout=10).stdout)
+        return guest
+
+    def keep_evidence(self):
+        """What is still alive of a failed scenario tells how it stands; best effort."""
+        witnesses = [lambda one=one: json.dumps([one.counters(), one.sessions()], indent=1) for one in self.appliances]
+        for number, witness in enumerate(witnesses + self.witnesses):
+            try:
+                with open(os.path.join(self.directory, f"evidence-{number}.txt"), "w", encoding="utf-8") as file:
+                    file.write(witness())
+            except (Failure, OSError, ValueError) as gone:
+                print(f"  (no evidence {number}: {gone})", flush=True)
 
     def close(self):
         """Ends everything the scenario started."""
@@ -103,6 +123,8 @@ def run_one(name, binaries, certificates, directory):
     except Exception:  # a bug of the harness is a failure of the scenario, with its trace
         error = traceback.format_exc()
     finally:
+        if error is not None:
+            context.keep_evidence()
         try:
             context.close()
         except Failure as failure:

@@ -38,10 +38,10 @@ def check_suite(world, appliance, guest, client, suite, esn, udp):
 @scenario("esp-kernel-matrix", "every ESP suite, ESN on and off, protocol 50 and UDP, against a Linux kernel")
 def matrix(context):
     from appliance import ESP
-    from uml import Guest, KernelClient
+    from uml import KernelClient
     world = context.world(nat_clients=0)
     appliance = context.appliance(world)
-    guest = Guest(world)
+    guest = context.guest(world)
     client = KernelClient(guest, context.certificates, "swan", auth="psk", connection="encap = no").start()
     for suite in ESP:
         for esn in (False, True):
@@ -53,10 +53,10 @@ def matrix(context):
 def kernel_rekey(context):
     from shell import wait_until
     from traffic import PingStream
-    from uml import Guest, KernelClient
+    from uml import KernelClient
     world = context.world(nat_clients=0)
     appliance = context.appliance(world)
-    guest = Guest(world)
+    guest = context.guest(world)
     client = KernelClient(guest, context.certificates, "swan", auth="psk", esp="aes256gcm16-esn").start().connect()
     stream = PingStream(world, "lan", target=appliance.only_session()["inner_address"])
     for start in (lambda: client.control("--rekey", "--child", "net"),
