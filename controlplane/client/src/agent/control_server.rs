@@ -15,6 +15,8 @@ use crate::control::{MAX_LINE, Reply, Request};
 
 /// Connections that are served at a time.
 const MAX_CONNECTIONS: usize = 16;
+/// How long the last replies may take to be written.
+const FAREWELL: Duration = Duration::from_secs(1);
 /// How long a connection may take to say what it wants.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -24,6 +26,7 @@ pub(super) type Asked = (Request, oneshot::Sender<Reply>);
 /// A listening socket; removed when dropped.
 pub(super) struct ControlServer {
     path: PathBuf,
+    places: Arc<Semaphore>,
     task: tokio::task::JoinHandle<()>,
 }
 
@@ -42,8 +45,17 @@ impl ControlServer {
         let listener = UnixListener::bind(path)?;
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
         let (sender, receiver) = mpsc::channel(MAX_CONNECTIONS);
-        let task = tokio::spawn(accept(listener, sender));
-        Ok((ControlServer { path: path.to_owned(), task }, receiver))
+        let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        let task = tokio::spawn(accept(listener, places.clone(), sender));
+        Ok((ControlServer { path: path.to_owned(), places, task }, receiver))
+    }
+
+    /// Accepts nothing more, and lets the last replies be written.
+    pub(super) async fn finish(self) {
+        self.task.abort();
+        // All places are free when nobody is served.
+        let all = u32::try_from(MAX_CONNECTIONS).unwrap_or(u32::MAX);
+        let _ = tokio::time::timeout(FAREWELL, self.places.acquire_many(all)).await;
     }
 }
 
@@ -54,11 +66,10 @@ impl Drop for ControlServer {
     }
 }
 
-async fn accept(listener: UnixListener, sender: mpsc::Sender<Asked>) {
-    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+async fn accept(listener: UnixListener, places: Arc<Semaphore>, sender: mpsc::Sender<Asked>) {
     loop {
-        let Ok(place) = places.clone().acquire_owned().await else { return };
         let Ok((stream, _)) = listener.accept().await else { return };
+        let Ok(place) = places.clone().acquire_owned().await else { return };
         let sender = sender.clone();
         tokio::spawn(async move {
             // Whoever asked and went away misses the answer, no more.

@@ -95,9 +95,11 @@ pub fn run(config: Config, options: Options, ask: Arc<dyn Ask>) -> Result<(), Ag
         .build()
         .map_err(|error| AgentError::System { what: "the runtime", error })?;
     runtime.block_on(async {
-        let (mut agent, requests, _server) = Agent::prepare(config, options, ask)?;
-        agent.begin().await?;
-        agent.live(requests).await
+        let (mut agent, requests, server) = Agent::prepare(config, options, ask)?;
+        agent.begin().await;
+        let outcome = agent.live(requests).await;
+        server.finish().await;
+        outcome
     })
 }
 
@@ -209,7 +211,7 @@ impl Agent {
         Ok((agent, requests, server))
     }
 
-    async fn begin(&mut self) -> Result<(), AgentError> {
+    async fn begin(&mut self) {
         self.journal.tell_user(&format!("Contacting {}.", self.config.display_name()));
         match self.kept.is_some() {
             true => {
@@ -218,7 +220,6 @@ impl Agent {
             }
             false => self.log_in().await,
         }
-        Ok(())
     }
 
     async fn live(&mut self, mut requests: mpsc::Receiver<Asked>) -> Result<(), AgentError> {

@@ -6,3 +6,4 @@
 mod client;
 mod gateway;
 mod mschapv2;
+mod reconnect;
