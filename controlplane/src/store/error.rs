@@ -98,6 +98,9 @@ pub enum StoreError {
     /// The store did not answer in time. The outcome of a change is unknown: ask again, the generation tells.
     #[error("the store did not answer within {0} ms")]
     Late(u64),
+    /// The code that asked panicked: a mistake of ours.
+    #[error("a request panicked in the store; nothing of it was kept")]
+    Panicked,
     /// The store was closed.
     #[error("the store is closed")]
     Closed,
@@ -120,6 +123,7 @@ impl StoreError {
             | StoreError::Io { .. }
             | StoreError::Busy(_)
             | StoreError::Late(_)
+            | StoreError::Panicked
             | StoreError::Closed => false,
         }
     }

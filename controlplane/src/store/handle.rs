@@ -7,6 +7,7 @@
 //! If a transaction fails, its requests are done again one by one, each in a transaction of its own: whose request was at
 //! fault learns it, the others do not; on a full disk every change learns that it is full, and reads still work.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -161,7 +162,9 @@ where
     }
 
     fn run(&mut self, store: &mut dyn SessionStore) -> Result<(), StoreError> {
-        let outcome = (self.how)(store);
+        // The transaction is rolled back then, so nothing half-done is seen later.
+        let outcome = catch_unwind(AssertUnwindSafe(|| (self.how)(store)));
+        let outcome = outcome.unwrap_or(Err(StoreError::Panicked));
         let failed = match &outcome {
             Err(error) if !error.is_about_request() => Err(error.clone()),
             _ => Ok(()),

@@ -95,6 +95,28 @@ async fn a_request_at_fault_does_not_hurt_others_of_its_transaction() {
 }
 
 #[tokio::test]
+async fn a_request_that_panics_takes_nothing_along() {
+    let scratch = Scratch::new("panic");
+    let handle = start(SqliteStore::open(&scratch.database()).unwrap());
+    let (gate, closed) = gate();
+    let held = handle.read(move |_| closed.lock().unwrap().recv().map_err(|_| StoreError::Closed));
+    let before = put(&handle, 1);
+    let panics = handle.change(|store| {
+        store.put_new(&session(2), None)?;
+        assert_eq!(store.counts().active, 99, "a mistake");
+        Ok(())
+    });
+    let after = put(&handle, 3);
+    gate.send(()).unwrap();
+    held.await.unwrap();
+    assert_eq!(before.await, Ok(()));
+    assert_eq!(panics.await, Err(StoreError::Panicked));
+    assert_eq!(after.await, Ok(()));
+    assert!(handle.read(|store| store.get(&id(2))).await.unwrap().is_none());
+    assert_eq!(handle.read(|store| Ok(store.counts())).await.unwrap().active, 2);
+}
+
+#[tokio::test]
 async fn a_full_queue_refuses_at_once_and_a_closed_store_says_so() {
     let handle = start(MemoryStore::new());
     let (gate, closed) = gate();
