@@ -18,12 +18,13 @@ use crate::api::socket::{self, SocketError};
 use crate::api::view::ViewPolicy;
 use crate::api::{ApiContext, ApiServer, KeyExport};
 use crate::debug::{self, Board};
-use crate::driver::{self, Core, PublicKeyPool, RestoreError, request_queue, restore};
+use crate::driver::{self, Core, PublicKeyPool, request_queue, restore};
 use crate::link::Link;
 use crate::link::rings::{RingLink, RingOptions};
 use crate::link::udp::{NotAnEndpoint, UdpEndpoint, UdpLink};
 use crate::setup::{self, SetupError};
 use crate::slots::{Slots, SlotsError};
+use crate::store::StoreError;
 
 /// How to call the daemon.
 pub const USAGE: &str = "usage: causeway-controlplane --config FILE [--udp ADDRESS[:IKE_PORT:NATT_PORT]]...";
@@ -52,8 +53,8 @@ pub enum DaemonError {
     #[error("{0}")]
     Setup(#[from] SetupError),
     /// Sessions of the last run.
-    #[error(transparent)]
-    Restore(#[from] RestoreError),
+    #[error("store: {0}")]
+    Restore(#[from] StoreError),
     /// `dataplane.sa_capacity`.
     #[error("dataplane.sa_capacity: {0}")]
     Slots(#[from] SlotsError),

@@ -25,7 +25,7 @@ pub use request::{
     DriverHandle, InactiveQuery, NoAnswer, REQUEST_DEADLINE, REQUEST_QUEUE, Rekey, Request, TrafficAnswer,
     request_queue,
 };
-pub use restore::{RestoreError, restore};
+pub use restore::restore;
 
 use std::time::Duration;
 

@@ -68,8 +68,12 @@ impl Table {
                 if attempt.refusal.is_some() {
                     return None;
                 }
+                // The confirmation may still be on its way to the store.
+                let entry = self.entries.get(&record.id);
+                let confirmed =
+                    entry.is_some_and(|entry| entry.confirmed && entry.token_generation == tokens.generation);
                 let previous = tokens.previous.map(|previous| {
-                    let usable = previous.is_usable(now);
+                    let usable = previous.is_usable(now) && !confirmed;
                     (previous.token, usable)
                 });
                 Some(Offer { current: tokens.current, previous })

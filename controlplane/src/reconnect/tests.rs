@@ -407,6 +407,16 @@ fn a_lost_answer_locks_nobody_out_and_a_confirmed_token_burns_the_one_before() {
 }
 
 #[test]
+fn a_token_is_burnt_before_the_store_knows() {
+    let mut world = world(settings());
+    let (id, first) = world.login(1, "ann", INNER);
+    let second = token_of(&world.resume(2, &id, &first).unwrap());
+    world.table.first_message(2);
+    assert_eq!(world.present(3, id.as_bytes(), &first), Some(Proof::Burnt));
+    assert_eq!(world.present(4, id.as_bytes(), &second), Some(Proof::Current));
+}
+
+#[test]
 fn the_grace_of_an_unconfirmed_token_ends() {
     for (secs, good) in [(119, true), (120, false)] {
         let mut world = world(Settings { on_token_replay: OnTokenReplay::Refuse, ..settings() });

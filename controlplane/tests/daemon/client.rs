@@ -4,10 +4,17 @@ use std::net::{Ipv4Addr, UdpSocket};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
+use causeway_controlplane::reconnect::attributes::{BANNER, DEF_DOMAIN};
+use causeway_eap::anyconnect::{
+    AnyConnectPeer, CLIENT_IDENTITY, FormAnswers, Password, PeerConfig as AnyConnectConfig, PeerInput,
+    PeerStep as AnyConnectStep,
+};
 use causeway_eap::{EapPeer as Mschapv2, NtHash, PeerConfig, PeerStep};
 use causeway_ike::crypto::SystemRandom;
 use causeway_ike::ident::Identity;
 use causeway_ike::testing::{AuthWith, EapPeer, Initiator, InitiatorConfig, Notable, Outgoing};
+
+use causeway_shared::config::ReconnectAttributes;
 
 use crate::gateway::{DEADLINE, Gateway, NAME, PSK};
 
@@ -43,6 +50,46 @@ impl Client {
             config.unix_secs = causeway_controlplane::clock::unix_secs();
             config.force_nat = true;
         })
+    }
+
+    /// Cisco's, with everything it asks for.
+    pub fn anyconnect(gateway: &Gateway, user: &str, password: &str) -> Client {
+        let peer = AnyConnect {
+            method: AnyConnectPeer::new(AnyConnectConfig::default()),
+            user: user.to_owned(),
+            password: password.to_owned(),
+        };
+        let trust = gateway.trust();
+        Client::new(gateway, "unused.example", AuthWith::Eap(Box::new(peer)), |config| {
+            config.identity = Identity::KeyId(CLIENT_IDENTITY.to_vec());
+            config.trust = Some(trust);
+            config.unix_secs = causeway_controlplane::clock::unix_secs();
+            config.force_nat = true;
+            config.attributes = asked();
+        })
+    }
+
+    /// One that comes back with what it was told.
+    pub fn resuming(gateway: &Gateway, told: &Told) -> Client {
+        let trust = gateway.trust();
+        Client::new(gateway, "unused.example", AuthWith::Resume(told.token.clone()), |config| {
+            config.identity = Identity::KeyId(told.id.clone());
+            config.trust = Some(trust);
+            config.unix_secs = causeway_controlplane::clock::unix_secs();
+            config.force_nat = true;
+            config.attributes = asked();
+        })
+    }
+
+    /// What the client was told to come back with.
+    pub fn told(&self) -> Option<Told> {
+        let numbers = ReconnectAttributes::LAB;
+        let reply = self.ike.config_reply()?;
+        let value = |number| {
+            let attribute = reply.attributes.iter().find(|attribute| attribute.kind.number() == number)?;
+            Some(attribute.value.clone())
+        };
+        Some(Told { id: value(numbers.session_id)?, token: value(numbers.token)? })
     }
 
     fn new(
@@ -114,6 +161,51 @@ impl Client {
                 self.socket.send_to(&marked, (Ipv4Addr::LOCALHOST, self.gateway.1)).unwrap();
             }
         }
+    }
+}
+
+/// What a client is told to come back with.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Told {
+    /// The session id.
+    pub id: Vec<u8>,
+    /// The token.
+    pub token: Vec<u8>,
+}
+
+fn asked() -> Vec<(u16, Vec<u8>)> {
+    let numbers = ReconnectAttributes::LAB;
+    let all = [numbers.session_id, numbers.token, numbers.cleanup_interval, numbers.dpd_interval];
+    all.into_iter().chain([BANNER, DEF_DOMAIN]).map(|number| (number, Vec::new())).collect()
+}
+
+/// AnyConnect-EAP for the initiator.
+struct AnyConnect {
+    method: AnyConnectPeer,
+    user: String,
+    password: String,
+}
+
+impl EapPeer for AnyConnect {
+    fn respond(&mut self, request: &[u8]) -> Option<Vec<u8>> {
+        let mut step = self.method.handle(PeerInput::Packet(request));
+        if let AnyConnectStep::FillForm(_) = step {
+            let answer = |name: &str, value: &str| (name.to_owned(), Password::new(value.to_owned()));
+            let answers = vec![answer("username", &self.user), answer("password", &self.password)];
+            step = self.method.handle(PeerInput::Answers(FormAnswers { answers, group: None }));
+        }
+        match step {
+            AnyConnectStep::Response(response) => Some(response),
+            _ => None,
+        }
+    }
+
+    fn msk(&self) -> Option<Vec<u8>> {
+        None
+    }
+
+    fn makes_key(&self) -> bool {
+        false
     }
 }
 

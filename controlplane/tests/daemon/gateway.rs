@@ -38,7 +38,9 @@ pub struct Gateway {
     pub api: PathBuf,
     /// Who signed its certificate.
     pub authority: String,
+    config: Config,
     stop: watch::Sender<bool>,
+    crash: watch::Sender<bool>,
     thread: Option<JoinHandle<Result<(), DaemonError>>>,
 }
 
@@ -54,26 +56,63 @@ impl Gateway {
         extra: &str,
         wrap: impl FnOnce(UdpLink) -> L + Send + 'static,
     ) -> Gateway {
-        let directory = std::env::temp_dir().join(format!("causeway-cp-{}-{name}", std::process::id()));
-        std::fs::create_dir_all(&directory).unwrap();
+        let directory = fresh_directory(name);
         let authority = write_certificates(&directory);
-        let config = write_config(&directory, extra);
+        let config = write_config(&directory, PSK_AND_PASSWORD, extra);
+        Gateway::run(directory, authority, config, wrap)
+    }
+
+    /// Starts one whose clients can come back; `change` changes what the configuration says.
+    pub fn start_reconnect(name: &str, extra: &str, change: impl FnOnce(&mut Config)) -> Gateway {
+        let directory = fresh_directory(name);
+        let authority = write_certificates(&directory);
+        let mut config = write_config(&directory, ANYCONNECT, extra);
+        change(&mut config);
+        Gateway::run(directory, authority, config, |link| link)
+    }
+
+    /// The next run of a gateway that was stopped or has crashed.
+    pub fn again(mut self) -> Gateway {
+        assert!(self.thread.is_none(), "it still runs");
+        let directory = std::mem::take(&mut self.directory);
+        Gateway::run(directory, self.authority.clone(), self.config.clone(), |link| link)
+    }
+
+    fn run<L: Link>(
+        directory: PathBuf,
+        authority: String,
+        config: Config,
+        wrap: impl FnOnce(UdpLink) -> L + Send + 'static,
+    ) -> Gateway {
         let api = config.management.socket.clone();
+        let _ = std::fs::remove_file(&api);
         let (stop, stopped) = watch::channel(false);
+        let (crash, mut crashed) = watch::channel(false);
         let (sender, receiver) = mpsc::channel();
+        let of_thread = config.clone();
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async {
                 let any = UdpEndpoint { address: Ipv4Addr::LOCALHOST, ike_port: 0, natt_port: 0 };
                 let link = UdpLink::bind(&[any]).await.unwrap();
                 sender.send(link.endpoints()[0]).unwrap();
-                daemon::serve(&config, wrap(link), "test", stopped).await
+                tokio::select! {
+                    ended = daemon::serve(&of_thread, wrap(link), "test", stopped) => ended,
+                    _ = crashed.wait_for(|crashed| *crashed) => Ok(()),
+                }
             })
         });
         let endpoint = receiver.recv_timeout(DEADLINE).unwrap();
-        let mut gateway = Gateway { directory, endpoint, api, authority, stop, thread: Some(thread) };
+        let thread = Some(thread);
+        let mut gateway = Gateway { directory, endpoint, api, authority, config, stop, crash, thread };
         gateway.wait_for_api();
         gateway
+    }
+
+    /// Ends it at once, whatever it is doing: nobody is told, nothing is tidied up.
+    pub fn crash(&mut self) {
+        self.crash.send_replace(true);
+        self.thread.take().unwrap().join().unwrap().unwrap();
     }
 
     /// Asks it to stop and waits for its end.
@@ -130,7 +169,9 @@ impl Drop for Gateway {
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
-        let _ = std::fs::remove_dir_all(&self.directory);
+        if !self.directory.as_os_str().is_empty() {
+            let _ = std::fs::remove_dir_all(&self.directory);
+        }
     }
 }
 
@@ -156,7 +197,28 @@ fn write_certificates(directory: &Path) -> String {
     ca_pem
 }
 
-fn write_config(directory: &Path, extra: &str) -> Config {
+const PSK_AND_PASSWORD: &str = r#"
+methods = ["eap-mschapv2", "psk"]
+[[auth.psk]]
+identity = "*"
+secret = "a shared key of the test"
+"#;
+
+const ANYCONNECT: &str = r#"
+methods = ["eap-mschapv2", "anyconnect-eap"]
+[reconnect]
+enabled = true
+[aaa]
+authorize_group = "staff"
+"#;
+
+fn fresh_directory(name: &str) -> PathBuf {
+    let directory = std::env::temp_dir().join(format!("causeway-cp-{}-{name}", std::process::id()));
+    std::fs::create_dir_all(&directory).unwrap();
+    directory
+}
+
+fn write_config(directory: &Path, methods: &str, extra: &str) -> Config {
     let hash: String =
         NtHash::of_password(PASSWORD).as_bytes().iter().map(|octet| format!("{octet:02x}")).collect();
     let text = format!(
@@ -179,10 +241,13 @@ address = "10.99.10.1/24"
 [auth]
 certificate_file = "{directory}/gateway.pem"
 private_key_file = "{directory}/gateway.key"
-methods = ["eap-mschapv2", "psk"]
-[[auth.psk]]
-identity = "*"
-secret = "{PSK}"
+{methods}
+[store]
+path = "{directory}/sessions.db"
+[[group]]
+name = "staff"
+domain = "staff.example.test"
+banner = "Welcome"
 [[pool]]
 name = "staff"
 range = "10.99.20.0/26"

@@ -9,4 +9,5 @@ mod faults;
 mod gateway;
 mod http;
 mod keys;
+mod reconnect;
 mod sessions;
