@@ -126,6 +126,9 @@ pub(crate) enum What {
         /// Only sessions of this user.
         #[arg(long)]
         user: Option<String>,
+        /// Those that wait for their client instead of those that are up.
+        #[arg(long)]
+        inactive: bool,
         /// Sessions in one answer of the API; with --json one answer is printed.
         #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
         limit: Option<u32>,

@@ -321,6 +321,30 @@ fn reconnect_statistics_are_shown() {
 }
 
 #[test]
+fn inactive_sessions_are_a_table_of_their_own() {
+    let page = |id: &str, next: &str| {
+        let text = format!(
+            r#"{{"sessions":[{{"id":"{id}","user":"alice","inner_address":"10.99.0.7","last_peer":"192.0.2.9:61000",
+            "inactive_secs":61,"expires_in_secs":839,"resumes":2}}],"total":2{next}}}"#
+        );
+        (200, text)
+    };
+    let api = Api::new(vec![page("aaa", r#","next_page_token":"aaa""#), page("bbb", ""), (200, "{}".into())]);
+    let (code, out, error) = api.run(&["show", "sessions", "--inactive"]);
+    assert_eq!(code, Some(0), "{error}");
+    assert_eq!(api.asked(), "GET /v1/sessions?state=inactive&limit=1000");
+    assert_eq!(api.asked(), "GET /v1/sessions?state=inactive&limit=1000&page_token=aaa");
+    let lines: Vec<String> =
+        out.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
+    assert_eq!(lines[0], "ID USER ADDRESS LAST PEER RESUMES SILENT EXPIRES IN");
+    assert_eq!(lines[1], "aaa alice 10.99.0.7 192.0.2.9:61000 2 1m 01s 13m 59s");
+    assert_eq!(lines[3], "2 inactive sessions");
+    let (code, out, _) = api.run(&["show", "sessions", "--inactive", "--user", "bob", "--json"]);
+    assert_eq!((code, out.as_str()), (Some(0), "{}\n"));
+    assert_eq!(api.asked(), "GET /v1/sessions?state=inactive&user=bob");
+}
+
+#[test]
 fn crypto_sessions_are_cleared_as_named_and_never_by_accident() {
     for (words, answer, request, told) in [
         (&["s1"][..], (202, ""), "DELETE /v1/sessions/s1", "1 session is being ended"),

@@ -4,6 +4,7 @@ mod clear;
 mod counters;
 mod crypto;
 mod health;
+mod inactive;
 mod session;
 mod sessions;
 pub(crate) mod units;
@@ -26,13 +27,17 @@ use crate::exit::{Exit, Failure};
 pub(crate) fn show(show: &Show, out: &mut dyn Write) -> Result<Exit, Failure> {
     let client = Client::new(&show.api)?;
     match &show.what {
-        What::Sessions { user, limit, page_token } => {
-            let query =
-                sessions::Query { user: user.as_deref(), limit: *limit, page_token: page_token.as_deref() };
-            if show.json {
-                raw(&client.get(&query.path())?, out)
-            } else {
-                sessions::print(&client, query, out)
+        What::Sessions { user, inactive, limit, page_token } => {
+            let query = sessions::Query {
+                user: user.as_deref(),
+                inactive: *inactive,
+                limit: *limit,
+                page_token: page_token.as_deref(),
+            };
+            match (show.json, inactive) {
+                (true, _) => raw(&client.get(&query.path())?, out),
+                (false, false) => sessions::print(&client, query, out),
+                (false, true) => inactive::print(&client, query, out),
             }
         }
         What::Session { id } => {

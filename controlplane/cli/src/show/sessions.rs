@@ -19,6 +19,7 @@ pub(super) const TABLE_PAGE: u32 = 1000;
 #[derive(Clone, Copy)]
 pub(super) struct Query<'a> {
     pub user: Option<&'a str>,
+    pub inactive: bool,
     pub limit: Option<u32>,
     pub page_token: Option<&'a str>,
 }
@@ -26,6 +27,7 @@ pub(super) struct Query<'a> {
 impl Query<'_> {
     pub fn path(&self) -> String {
         let parameters: Vec<String> = [
+            self.inactive.then(|| "state=inactive".to_owned()),
             self.user.map(|user| format!("user={}", escape(user))),
             self.limit.map(|limit| format!("limit={limit}")),
             self.page_token.map(|token| format!("page_token={}", escape(token))),
