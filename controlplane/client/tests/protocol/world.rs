@@ -108,8 +108,7 @@ impl World {
         let identity = Identity::parse(201, b"*$AnyConnectClient$*").unwrap();
         assert_eq!(Method::default(), Method::AnyconnectEap);
         self.connect(identity, Proof::Eap(Box::new(method)));
-        let shown = shown.lock().unwrap().clone();
-        shown
+        shown.lock().unwrap().clone()
     }
 
     /// Resumes a session from a new port.
