@@ -105,7 +105,9 @@ pub struct Ike {
     pub dpd_interval_secs: u64,
     /// Seconds after which a Child SA is rekeyed; 0 for never.
     pub child_lifetime_secs: u64,
-    /// Largest IKE datagram, octets.
+    /// Whether long IKE messages may go in fragments (RFC 7383); without, they are left to IP.
+    pub fragmentation: bool,
+    /// Largest IKE datagram with fragmentation, octets.
     pub fragment_octets: usize,
     /// Address to send from; the system's choice by default.
     pub source: Option<Ipv4Addr>,
@@ -230,7 +232,7 @@ impl Config {
             trust,
             ike: parsed("ike.proposals", &self.ike.proposals)?,
             esp,
-            fragment_octets: self.ike.fragment_octets,
+            fragment_octets: self.ike.fragmentation.then_some(self.ike.fragment_octets),
             attributes: self.reconnect.attributes,
             version: format!("Causeway {}", env!("CARGO_PKG_VERSION")),
             cisco_vendor_ids: self.login.method == Method::AnyconnectEap,
@@ -306,6 +308,7 @@ impl Default for Ike {
             esp: vec!["aes256gcm16".into(), "aes256-sha384".into()],
             dpd_interval_secs: 30,
             child_lifetime_secs: 3600,
+            fragmentation: true,
             fragment_octets: 1200,
             source: None,
         }

@@ -126,7 +126,9 @@ impl InitSent {
         let destination = nat_detection_hash(spi, IkeSpi::ZERO, IpAddr::V4(gateway), port);
         payloads.push(notify(NotifyType::NatDetectionSourceIp, source));
         payloads.push(notify(NotifyType::NatDetectionDestinationIp, destination));
-        payloads.push(Payload::Notify(Notify::new(NotifyType::FragmentationSupported)));
+        if shared.config.fragment_octets.is_some() {
+            payloads.push(Payload::Notify(Notify::new(NotifyType::FragmentationSupported)));
+        }
         payloads.push(Payload::Notify(Notify::signature_hashes(&SIGNATURE_HASHES)));
         let header = Header::new(spi, IkeSpi::ZERO, ExchangeType::IkeSaInit, true, false, 0);
         let request = Message::new(header, payloads).emit_clear().map_err(|_| Fault::Proposal)?;
@@ -225,7 +227,7 @@ impl InitSent {
         };
         let keys = IkeKeys::initial(choice.suite, &secret, &values).map_err(|_| Fault::Crypto)?;
         let fragments = message.notify(NotifyType::FragmentationSupported).is_some();
-        let fragment_octets = Some(shared.config.fragment_octets).filter(|_| fragments);
+        let fragment_octets = shared.config.fragment_octets.filter(|_| fragments);
         let sa = IkeSa::new((self.spi, responder_spi), Role::Initiator, keys, 1, fragment_octets)?;
         let InitSent { connection, ni, request, .. } = *self;
         let init = InitFacts { request, response: datagram.to_vec(), ni, nr: nr.clone() };

@@ -45,8 +45,8 @@ pub struct InitiatorConfig {
     pub ike: Vec<IkeProposal>,
     /// ESP proposals.
     pub esp: Vec<EspProposal>,
-    /// Largest IKE message in one datagram, octets; longer ones go in fragments (RFC 7383).
-    pub fragment_octets: usize,
+    /// Largest IKE message in one datagram, octets; longer ones go in fragments (RFC 7383). `None`: never.
+    pub fragment_octets: Option<usize>,
     /// Numbers of the attributes of Auto Reconnect.
     pub attributes: AttributeNumbers,
     /// APPLICATION_VERSION.

@@ -116,12 +116,21 @@ fn long_messages_go_in_fragments() {
     let pki = Pki::new();
     let gateway = Gateway::new(&pki, IKE, ESP, CertificateUse::None);
     let mut config = initiator(&pki, IKE, ESP);
-    config.fragment_octets = 576;
+    config.fragment_octets = Some(576);
     config.version = "v".repeat(2000);
     let mut world = World::new(gateway, config);
     world.log_in(&[PASSWORD], None);
     assert_eq!(world.granted().address, Some(ADDRESS));
     assert!(world.longest <= 1280, "{}", world.longest);
+    // Without fragmentation the same messages go whole.
+    let gateway = Gateway::new(&pki, IKE, ESP, CertificateUse::None);
+    let mut config = initiator(&pki, IKE, ESP);
+    config.fragment_octets = None;
+    config.version = "v".repeat(2000);
+    let mut world = World::new(gateway, config);
+    world.log_in(&[PASSWORD], None);
+    assert_eq!(world.granted().address, Some(ADDRESS));
+    assert!(world.longest > 2000, "{}", world.longest);
 }
 
 #[test]

@@ -68,7 +68,7 @@ pub fn initiator(pki: &Pki, ike: &str, esp: &str) -> InitiatorConfig {
         trust: pki.trust(),
         ike: vec![ike.parse().unwrap()],
         esp: vec![esp.parse().unwrap()],
-        fragment_octets: 1200,
+        fragment_octets: Some(1200),
         attributes: AttributeNumbers::default(),
         version: "Causeway test".into(),
         cisco_vendor_ids: true,
