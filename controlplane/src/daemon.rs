@@ -182,11 +182,11 @@ pub async fn serve<L: Link>(
     let endpoint = Endpoint::new(setup::endpoint_config(config, &keyring)?);
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let mut services = setup::services(config, &keyring)?;
-    let (table, desk) = restore(config, &mut services.pools).await?;
+    let durable = restore(config, &mut services.pools).await?;
     let jobs = PublicKeyPool::new(threads, keyring)?;
     let slots = Slots::new(config.dataplane.sa_capacity)?;
     let board = Arc::new(Board::default());
-    let core = Core::new(link, endpoint, jobs, services, slots, version.to_owned(), table, desk)
+    let core = Core::new(link, endpoint, jobs, services, slots, version.to_owned(), durable)
         .watched_by(Arc::clone(&board));
     let (handle, requests) = request_queue();
     let listener = socket::bind(&config.management.socket)?;

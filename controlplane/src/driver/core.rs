@@ -87,7 +87,7 @@ pub struct Core<L> {
 }
 
 impl<L: Link> Core<L> {
-    /// Puts the driver together.
+    /// Puts the driver together. Session databases and desk come from [`restore`](super::restore()).
     pub fn new(
         link: L,
         endpoint: Endpoint,
@@ -95,8 +95,7 @@ impl<L: Link> Core<L> {
         services: Services,
         slots: Slots,
         version: String,
-        table: Table,
-        desk: Desk,
+        (table, desk): (Table, Desk),
     ) -> Core<L> {
         Core {
             link,

@@ -20,17 +20,13 @@ use crate::store::{
 /// Something that was waited for.
 pub(super) enum Ended {
     /// What the store has of a session id.
-    Fetched {
-        job: JobId,
-        session: SessionId,
-        found: Result<Option<(SessionRecord, Option<Tokens>)>, StoreError>,
-    },
+    Fetched { job: JobId, session: SessionId, found: Box<Found> },
     /// A session was claimed, or not.
     Claimed {
         job: JobId,
         session: SessionId,
         requested: Vec<Attribute>,
-        outcome: Result<Claimed, StoreError>,
+        outcome: Box<Result<Claimed, StoreError>>,
     },
     /// A new session was stored, or not.
     Stored(Box<Stored>),
@@ -41,6 +37,9 @@ pub(super) enum Ended {
     /// A change that nobody waits for.
     Written { write: Write, outcome: Result<Changed, StoreError> },
 }
+
+/// What the store has of a session id.
+pub(super) type Found = Result<Option<(SessionRecord, Option<Tokens>)>, StoreError>;
 
 /// A new session that was stored, or not.
 pub(super) struct Stored {
@@ -98,7 +97,7 @@ impl Desk {
     pub(super) fn fetch(&mut self, job: JobId, session: SessionId, id: DurableId) {
         let read = self.store.as_ref().map(|store| store.read(move |store| store.get(&id)));
         self.wait(async move {
-            let found = answer(read).await;
+            let found = Box::new(answer(read).await);
             Ended::Fetched { job, session, found }
         });
     }
@@ -106,7 +105,7 @@ impl Desk {
     pub(super) fn claim(&mut self, job: JobId, session: SessionId, requested: Vec<Attribute>, claim: Claim) {
         let change = self.store.as_ref().map(|store| store.change(move |store| store.claim(&claim)));
         self.wait(async move {
-            let outcome = answer(change).await;
+            let outcome = Box::new(answer(change).await);
             Ended::Claimed { job, session, requested, outcome }
         });
     }

@@ -12,7 +12,7 @@ use causeway_ike::ident::Identity;
 use super::convert;
 use super::core::Core;
 use super::env::fill_random;
-use super::later::Ended;
+use super::later::{Ended, Found};
 use crate::aaa::Authorization;
 use crate::clock;
 use crate::counters::bump;
@@ -20,18 +20,18 @@ use crate::link::Link;
 use crate::reconnect::attributes::{self, Attribute, ReconnectGrant};
 use crate::reconnect::{Effect, Ending, Event, Incoming, Now, Proof, Refusal};
 use crate::sessions::SessionPolicy;
-use crate::store::{Changed, Claimed, DurableId, SessionRecord, StoreError, Token, Tokens};
+use crate::store::{Changed, Claimed, DurableId, StoreError, Token};
 
 impl<L: Link> Core<L> {
     /// Something that was waited for has ended.
     pub(super) fn later(&mut self, ended: Ended) {
         match ended {
             Ended::Fetched { job, session, found } => {
-                let answer = self.offer(session, found);
+                let answer = self.offer(session, *found);
                 self.answer_job(job, JobResult::Psk(answer));
             }
             Ended::Claimed { job, session, requested, outcome } => {
-                let lease = self.claimed(session, &requested, outcome);
+                let lease = self.claimed(session, &requested, *outcome);
                 self.answer_job(job, JobResult::Address(lease));
             }
             Ended::Stored(stored) => self.login_stored(*stored),
@@ -68,11 +68,7 @@ impl<L: Link> Core<L> {
         })))
     }
 
-    fn offer(
-        &mut self,
-        session: SessionId,
-        found: Result<Option<(SessionRecord, Option<Tokens>)>, StoreError>,
-    ) -> Option<PskAnswer> {
+    fn offer(&mut self, session: SessionId, found: Found) -> Option<PskAnswer> {
         if let Err(error) = &found {
             tracing::error!(%error, "the store cannot be asked about a session");
         }

@@ -1,4 +1,6 @@
 //! The table beside a store in memory: every row of the session's states, and the cases that must not go wrong.
+//!
+//! Long because all of them share one small world, and are read beside one another.
 
 use std::collections::BTreeSet;
 
