@@ -143,3 +143,18 @@ fn a_handshake_can_be_dropped_too() {
     assert!(gateway.do_held_job());
     gateway.assert_empty();
 }
+
+/// Somebody else was faster, or the session ended, between the proof and the claim.
+#[test]
+fn a_claim_that_comes_too_late_fails_the_login() {
+    let pki = Pki::new();
+    let mut gateway = resumable_gateway(&pki, resume_only);
+    gateway.hold = |kind| matches!(kind, JobKind::Address(_));
+    let mut client = Client::new(resume_config(&pki, 11, SESSION_ID, TOKEN), 2);
+    client.login(&mut gateway);
+    let job = gateway.held_jobs.pop_front().unwrap().id;
+    gateway.input(Input::JobDone { job, result: JobResult::Address(Err(AddressFailure::Refused)) });
+    client.exchange(&mut gateway, Vec::new());
+    assert_eq!(client.notable, [Notable::Refused(NotifyType::AuthenticationFailed)]);
+    gateway.assert_empty_after_farewell();
+}
