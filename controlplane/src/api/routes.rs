@@ -86,7 +86,8 @@ async fn list_sessions(
         return Err(ApiError::BadQuery(format!("`limit` must be from 1 to {MAX_PAGE}.")));
     }
     if query.state == ListState::Inactive {
-        let query = InactiveQuery { after: query.page_token, limit, user: query.user };
+        let after = query.page_token.as_deref().map(parse_page_token).transpose()?;
+        let query = InactiveQuery { after, limit, user: query.user };
         return Ok(Json(driver.ask(|answer| Ask::Inactive(query, answer)).await?).into_response());
     }
     let after = query.page_token.as_deref().map(parse_page_token).transpose()?;
@@ -204,7 +205,7 @@ async fn with_traffic(
     Ok(records.iter().zip(ike).map(render).collect())
 }
 
-fn parse_page_token(token: &str) -> Result<u64, ApiError> {
+fn parse_page_token<T: std::str::FromStr>(token: &str) -> Result<T, ApiError> {
     let text = "`page_token` must be the `next_page_token` of an earlier answer.";
     token.parse().map_err(|_| ApiError::BadQuery(text.to_owned()))
 }

@@ -13,7 +13,7 @@ use crate::clock;
 use crate::counters;
 use crate::debug::keys;
 use crate::link::Link;
-use crate::reconnect::{Inactive, Phase};
+use crate::reconnect::{Inactive, InactivePlace, Phase};
 use crate::store::{DurableId, Totals, WallSecs};
 
 /// A pool this full is reported, in percent.
@@ -58,19 +58,16 @@ impl<L: Link> Core<L> {
     }
 
     fn inactive(&self, query: &InactiveQuery) -> InactiveSessionList {
-        let now = self.desk.wall();
-        let of_user =
-            |waiting: &Inactive| query.user.as_ref().is_none_or(|user| *user == waiting.record.user);
-        let mut waiting: Vec<Inactive> = self.table.inactive().filter(of_user).collect();
-        waiting.sort_by_key(|waiting| waiting.record.id);
-        let total = waiting.len() as u64;
-        let after = query.after.as_deref().unwrap_or_default();
-        let mut page = waiting.into_iter().skip_while(|waiting| waiting.record.id.as_str() <= after);
-        let sessions: Vec<_> =
-            page.by_ref().take(query.limit).map(|waiting| inactive_session(waiting, now)).collect();
-        let more = page.next().is_some();
-        let next_page_token = sessions.last().filter(|_| more).map(|session| session.id.clone());
-        InactiveSessionList { sessions, total, next_page_token }
+        let (now, user) = (self.desk.wall(), query.user.as_deref());
+        let total =
+            user.map_or_else(|| self.table.inactive_count(), |user| self.table.inactive_count_of(user));
+        let (page, more) = self.table.inactive_page(query.after, user, query.limit);
+        let last = page.last().map(|last| InactivePlace { since: last.since, id: last.record.id });
+        InactiveSessionList {
+            sessions: page.into_iter().map(|waiting| inactive_session(waiting, now)).collect(),
+            total: total as u64,
+            next_page_token: last.filter(|_| more).map(|place| place.to_string()),
+        }
     }
 
     fn forget_inactive(&mut self, id: Option<&str>) -> u64 {

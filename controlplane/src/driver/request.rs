@@ -11,6 +11,7 @@ use causeway_ike::api::IkeFacts;
 use causeway_shared::api::{Counters, ExportedKeys, Health, InactiveSessionList, ReconnectStats};
 use tokio::sync::{mpsc, oneshot};
 
+use crate::reconnect::InactivePlace;
 use crate::sessions::{SaTraffic, Snapshot};
 
 /// Questions that wait for the driver.
@@ -48,8 +49,8 @@ pub enum Request {
 /// Which sessions that wait for their client.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct InactiveQuery {
-    /// Those after this id; all without one.
-    pub after: Option<String>,
+    /// Those after this place; all without one.
+    pub after: Option<InactivePlace>,
     /// Most of the answer.
     pub limit: usize,
     /// Only of this user.

@@ -16,7 +16,7 @@ use std::time::Duration;
 use causeway_shared::config::{self, OnClientDelete, OnTokenReplay, ReconnectAttributes, TokenPolicy};
 
 pub use statistics::Counts;
-pub use table::{Inactive, Login, Table};
+pub use table::{Inactive, InactivePlace, Login, Table};
 
 use crate::store::{DurableId, SessionRecord, StoreError, Token, Tokens, Totals, WallSecs};
 

@@ -4,7 +4,10 @@
 //! Leaves: [`Effect`]s. Resuming is in `resume.rs`.
 
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::fmt;
 use std::net::Ipv4Addr;
+use std::ops::Bound;
+use std::str::FromStr;
 
 use super::attempts::{Attempts, FAILURES_PER_ID, FAILURES_PER_SOURCE};
 use super::resume::Attempt;
@@ -77,6 +80,31 @@ pub struct Inactive {
     pub since: WallSecs,
     /// Until when.
     pub expires_at: WallSecs,
+}
+
+/// A place in the order of the inactive sessions: longest inactive first.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct InactivePlace {
+    /// Since when the session there waits.
+    pub since: WallSecs,
+    /// Its id.
+    pub id: DurableId,
+}
+
+impl fmt::Display for InactivePlace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.since.0, self.id)
+    }
+}
+
+impl FromStr for InactivePlace {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<InactivePlace, ()> {
+        let (since, id) = text.split_once('-').ok_or(())?;
+        let since = WallSecs(since.parse().map_err(|_| ())?);
+        Ok(InactivePlace { since, id: DurableId::parse(id.as_bytes()).ok_or(())? })
+    }
 }
 
 impl Table {
@@ -351,10 +379,20 @@ impl Table {
         self.entries.values().filter(up).filter_map(|entry| entry.holder).collect()
     }
 
-    /// The inactive sessions, longest inactive first.
-    pub fn inactive(&self) -> impl Iterator<Item = Inactive> + '_ {
-        self.inactive.iter().filter_map(|(_, id)| {
-            let entry = self.entries.get(id)?;
+    /// At most `limit` inactive sessions, longest inactive first, after this place, and whether there are more. Costs what
+    /// it gives, however many there are; with a user, a look at each of the others.
+    pub fn inactive_page(
+        &self,
+        after: Option<InactivePlace>,
+        user: Option<&str>,
+        limit: usize,
+    ) -> (Vec<Inactive>, bool) {
+        let start = after.map_or(Bound::Unbounded, |place| Bound::Excluded((place.since, place.id)));
+        let places = self.inactive.range((start, Bound::Unbounded));
+        let mut entries = places
+            .filter_map(|(_, id)| self.entries.get(id))
+            .filter(|entry| user.is_none_or(|user| user == entry.record.user));
+        let page = entries.by_ref().take(limit).filter_map(|entry| {
             let Phase::Inactive { since, expires_at } = entry.phase else { return None };
             Some(Inactive {
                 record: entry.record.clone(),
@@ -363,7 +401,15 @@ impl Table {
                 since,
                 expires_at,
             })
-        })
+        });
+        let page: Vec<_> = page.collect();
+        let more = entries.next().is_some();
+        (page, more)
+    }
+
+    /// How many sessions of a user are inactive.
+    pub fn inactive_count_of(&self, user: &str) -> usize {
+        self.inactive_of.get(user).copied().unwrap_or(0)
     }
 
     /// How many sessions are inactive.

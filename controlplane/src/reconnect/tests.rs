@@ -542,7 +542,13 @@ fn who_waits_longest_makes_room() {
         world.down(session, Ending::Silent);
         world.pass(1);
     }
-    let waiting: Vec<_> = world.table.inactive().map(|inactive| inactive.record.id).collect();
+    let waiting: Vec<_> = world
+        .table
+        .inactive_page(None, None, usize::MAX)
+        .0
+        .into_iter()
+        .map(|inactive| inactive.record.id)
+        .collect();
     // ann's third displaces her first; dan's displaces the longest of all, which is bob's.
     assert_eq!(waiting, [ids[3], ids[4], ids[5]]);
     assert_eq!(world.table.counts().evicted, 3);

@@ -25,6 +25,8 @@ fn every_error_is_a_problem_with_its_kind_and_remedy() {
         ("GET", "/v1/sessions?sort=user", None, 400, "bad-query"),
         ("GET", "/v1/sessions?page_token=%2e%2e", None, 400, "bad-query"),
         ("GET", "/v1/sessions?state=asleep", None, 400, "bad-query"),
+        ("GET", "/v1/sessions?state=inactive&page_token=7", None, 400, "bad-query"),
+        ("GET", "/v1/sessions?state=inactive&page_token=7-short", None, 400, "bad-query"),
         ("DELETE", "/v1/sessions", None, 400, "bad-query"),
         ("DELETE", "/v1/sessions?state=inactive&peer=127.0.0.1", None, 400, "bad-query"),
         ("DELETE", "/v1/sessions?state=active&peer=nowhere", None, 400, "bad-query"),

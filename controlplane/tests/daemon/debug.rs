@@ -13,7 +13,7 @@ use crate::http;
 const CONDITIONS: &str = "/v1/debug/conditions";
 
 /// What all gateways of this process log in detail; tests tell theirs apart by users.
-fn log() -> &'static Mutex<String> {
+pub fn log() -> &'static Mutex<String> {
     static LOG: OnceLock<Mutex<String>> = OnceLock::new();
     LOG.get_or_init(|| {
         let subscriber = tracing_subscriber::fmt()

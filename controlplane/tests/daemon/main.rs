@@ -9,5 +9,6 @@ mod faults;
 mod gateway;
 mod http;
 mod keys;
+mod operator;
 mod reconnect;
 mod sessions;
