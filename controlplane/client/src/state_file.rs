@@ -41,10 +41,37 @@ struct Form {
     gateway: String,
     user: String,
     session_id: String,
-    token_hex: String,
+    #[serde(flatten)]
+    token: Written,
     #[zeroize(skip)]
     address: Ipv4Addr,
     cleanup_interval_secs: Option<u32>,
+}
+
+/// A token as the file has it: text where it is text, so that another client can be given it by hand.
+#[derive(Serialize, Deserialize, Zeroize, ZeroizeOnDrop)]
+enum Written {
+    #[serde(rename = "token")]
+    Text(String),
+    #[serde(rename = "token_hex")]
+    Hex(String),
+}
+
+impl Written {
+    fn write(token: &[u8]) -> Written {
+        match std::str::from_utf8(token) {
+            Ok(text) if text.chars().all(|c| c.is_ascii_graphic()) => Written::Text(text.to_owned()),
+            _ => Written::Hex(token.iter().map(|octet| format!("{octet:02x}")).collect()),
+        }
+    }
+
+    fn read(&self) -> Option<Secret> {
+        match self {
+            Written::Text(text) => Some(text.as_bytes().to_vec()),
+            Written::Hex(text) => from_hex(text),
+        }
+        .map(Secret::new)
+    }
 }
 
 impl StateFile {
@@ -62,9 +89,9 @@ impl StateFile {
         let octets = zeroize::Zeroizing::new(crate::config::read(&self.path).ok()?);
         let form: Form = serde_json::from_slice(&octets).ok()?;
         let ours = form.version == VERSION && form.gateway == self.gateway && form.user == self.user;
-        let token = from_hex(&form.token_hex).filter(|_| ours)?;
+        let token = form.token.read().filter(|_| ours)?;
         Some(Kept {
-            reconnect: Reconnect { session_id: form.session_id.clone(), token: Secret::new(token) },
+            reconnect: Reconnect { session_id: form.session_id.clone(), token },
             address: form.address,
             cleanup_interval_secs: form.cleanup_interval_secs,
         })
@@ -80,7 +107,7 @@ impl StateFile {
             gateway: self.gateway.clone(),
             user: self.user.clone(),
             session_id: kept.reconnect.session_id.clone(),
-            token_hex: to_hex(kept.reconnect.token.as_bytes()),
+            token: Written::write(kept.reconnect.token.as_bytes()),
             address: kept.address,
             cleanup_interval_secs: kept.cleanup_interval_secs,
         };
@@ -113,10 +140,6 @@ fn remove(path: &Path) -> std::io::Result<()> {
     }
 }
 
-fn to_hex(octets: &[u8]) -> String {
-    octets.iter().map(|octet| format!("{octet:02x}")).collect()
-}
-
 fn from_hex(text: &str) -> Option<Vec<u8>> {
     if !text.is_ascii() || !text.len().is_multiple_of(2) {
         return None;
@@ -130,7 +153,11 @@ mod tests {
     use super::*;
 
     fn kept() -> Kept {
-        let token = Secret::new(b"token\xff".to_vec());
+        kept_with(b"token\xff")
+    }
+
+    fn kept_with(token: &[u8]) -> Kept {
+        let token = Secret::new(token.to_vec());
         Kept {
             reconnect: Reconnect { session_id: "rIUHKccDRiUtFTATwq".into(), token },
             address: Ipv4Addr::new(10, 0, 0, 5),
@@ -156,6 +183,9 @@ mod tests {
         let again = file.load().unwrap();
         assert_eq!(again.reconnect.session_id, "rIUHKccDRiUtFTATwq");
         assert!(again.reconnect.token.matches(b"token\xff"));
+        file.save(&kept_with(b"printable-token_1")).unwrap();
+        assert!(std::fs::read_to_string(&path).unwrap().contains("\"token\":\"printable-token_1\""));
+        assert!(file.load().unwrap().reconnect.token.matches(b"printable-token_1"));
         assert_eq!(again.address, kept().address);
         assert!(StateFile::new(path.clone(), "gateway", "user2").load().is_none());
         assert!(StateFile::new(path.clone(), "other", "user1").load().is_none());
