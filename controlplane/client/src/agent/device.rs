@@ -20,6 +20,29 @@ pub(super) struct Device {
     address: Option<Ipv4Addr>,
     /// The route around the tunnel to the gateway.
     around: Option<Ipv4Addr>,
+    /// Whether the tunnel's routes hold the gateway's own address.
+    needs_way_around: bool,
+}
+
+/// Where a route leads.
+#[derive(Clone, PartialEq, Eq, Debug)]
+struct Hop {
+    via: Option<String>,
+    device: String,
+}
+
+impl Hop {
+    /// Reads the lines of `ip -o route`.
+    fn read(lines: &str) -> Vec<Hop> {
+        let after = |line: &str, word: &str| {
+            let mut words = line.split_whitespace().skip_while(|found| *found != word);
+            words.nth(1).map(str::to_owned)
+        };
+        lines
+            .lines()
+            .filter_map(|line| Some(Hop { via: after(line, "via"), device: after(line, "dev")? }))
+            .collect()
+    }
 }
 
 impl Device {
@@ -33,7 +56,7 @@ impl Device {
             .pop()
             .ok_or_else(|| format!("the device {} was not made", config.device))?;
         let name = tun.name().to_owned();
-        Ok(Device { tun, name, address: None, around: None })
+        Ok(Device { tun, name, address: None, around: None, needs_way_around: false })
     }
 
     pub(super) fn name(&self) -> &str {
@@ -57,8 +80,9 @@ impl Device {
             return Ok(());
         }
         let subnets = if subnets.is_empty() { &EVERYTHING[..] } else { subnets };
-        if subnets.iter().any(|subnet| holds(*subnet, gateway)) {
-            self.route_around(gateway).await?;
+        match subnets.iter().any(|subnet| holds(*subnet, gateway)) {
+            true => self.route_around(gateway).await?,
+            false => self.needs_way_around = false,
         }
         let source = address.to_string();
         for (network, prefix_len) in subnets {
@@ -68,26 +92,34 @@ impl Device {
         Ok(())
     }
 
+    /// Finds the way around the tunnel again, if there must be one: the machine may have moved to another network.
+    pub(super) async fn refresh_way_around(&mut self, gateway: Ipv4Addr) -> Result<(), String> {
+        match self.needs_way_around {
+            true => self.route_around(gateway).await,
+            false => Ok(()),
+        }
+    }
+
     /// The gateway itself must not be reached through the tunnel to it.
     async fn route_around(&mut self, gateway: Ipv4Addr) -> Result<(), String> {
         self.forget_way_around().await;
-        let found = ip(&["-o", "route", "get", &gateway.to_string()]).await?;
-        let mut words = found.split_whitespace();
-        let (mut via, mut device) = (None, None);
-        while let Some(word) = words.next() {
-            match word {
-                "via" => via = words.next().map(str::to_owned),
-                "dev" => device = words.next().map(str::to_owned),
-                _ => {}
-            }
-        }
-        let Some(device) = device.filter(|device| *device != self.name && *device != "lo") else {
-            return Ok(());
+        self.needs_way_around = true;
+        let best = Hop::read(&ip(&["-o", "route", "get", &gateway.to_string()]).await?);
+        let hop = match best.into_iter().find(|hop| hop.device != self.name) {
+            Some(hop) => Some(hop),
+            // Our halves hide the default route, but it is still there.
+            None => Hop::read(&ip(&["-o", "route", "show", "default"]).await?)
+                .into_iter()
+                .find(|hop| hop.device != self.name),
         };
+        let hop = hop.ok_or_else(|| format!("there is no route to {gateway}"))?;
+        if hop.device == "lo" {
+            return Ok(());
+        }
         let prefix = format!("{gateway}/32");
         let mut words = vec!["route", "replace", &prefix];
-        words.extend(via.iter().flat_map(|via| ["via", via]));
-        words.extend(["dev", &device]);
+        words.extend(hop.via.iter().flat_map(|via| ["via", via]));
+        words.extend(["dev", &hop.device]);
         ip(&words).await?;
         self.around = Some(gateway);
         Ok(())
@@ -136,6 +168,15 @@ fn holds((network, prefix_len): (Ipv4Addr, u8), address: Ipv4Addr) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn routes_are_read() {
+        let hop =
+            |via: Option<&str>, device: &str| Hop { via: via.map(str::to_owned), device: device.into() };
+        let text = "192.0.2.1 via 10.0.0.1 dev eth0 src 10.0.0.7 uid 0 \\    cache \n\
+                    default dev wwan0 scope link metric 700\nunreachable default\n";
+        assert_eq!(Hop::read(text), [hop(Some("10.0.0.1"), "eth0"), hop(None, "wwan0")]);
+    }
 
     #[test]
     fn subnets() {

@@ -33,7 +33,7 @@ use answers::printable;
 use control_server::{Asked, ControlServer};
 use device::Device;
 use journal::{Journal, Kind, Source};
-use link::{Arrived, Link, MAX_DATAGRAM};
+use link::{Arrived, GatewayAddress, Link, MAX_DATAGRAM};
 
 pub use answers::Ask;
 
@@ -115,6 +115,8 @@ struct Agent {
     device: Option<Device>,
     kept: Option<Kept>,
     granted: Granted,
+    /// Where the session's gateway is.
+    last_gateway: Option<GatewayAddress>,
     resumed: bool,
     tally: report::Tally,
     waiters: Vec<oneshot::Sender<Reply>>,
@@ -202,6 +204,7 @@ impl Agent {
             device,
             kept,
             granted: Granted::default(),
+            last_gateway: None,
             resumed: false,
             tally: report::Tally::default(),
             waiters: Vec::new(),
@@ -369,6 +372,7 @@ impl Agent {
         if let Some(banner) = &granted.banner {
             self.journal.tell_user(&printable(banner));
         }
+        self.last_gateway = Some(link.gateway);
         let (gateway, address) = (link.gateway.address, granted.address);
         self.granted = granted;
         self.phase = Phase::Up { link };

@@ -3,6 +3,7 @@
 //! Enters: the kept session or the user's password. Leaves: a [`Phase::Opening`] with the first request on its way.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use causeway_ike::crypto::SystemRandom;
 use causeway_ike::ident::Identity;
@@ -15,6 +16,9 @@ use super::{Agent, AgentError, How, Phase};
 use crate::config::{ConfigError, Method};
 use crate::initiator::{Connection, Fault, Initiator, Proof};
 use crate::method::{AnyConnect, EapMethod, Mschapv2, device};
+
+/// How long names are looked up when there is an address to fall back to.
+const RESOLVE_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl Agent {
     /// Resumes the kept session over a new socket.
@@ -87,7 +91,10 @@ impl Agent {
     }
 
     async fn open(&mut self, identity: Identity, proof: Proof, how: How) -> Result<(), AgentError> {
-        let gateway = self.resolve().await?;
+        let gateway = self.find_gateway(how).await?;
+        if let Some(device) = &mut self.device {
+            device.refresh_way_around(gateway.address).await.map_err(AgentError::Device)?;
+        }
         let (socket, local) = link::open_socket(self.config.ike.source, gateway)
             .await
             .map_err(|error| AgentError::System { what: "a UDP socket", error })?;
@@ -106,6 +113,18 @@ impl Agent {
             self.tally.esp_before(link.tunnels.counters);
         }
         Ok(())
+    }
+
+    /// A session is resumed where it was; name servers may lie behind the very tunnel that is down.
+    async fn find_gateway(&self, how: How) -> Result<GatewayAddress, AgentError> {
+        match (how, self.last_gateway) {
+            (How::Resume, Some(last)) => Ok(last),
+            (_, None) => self.resolve().await,
+            (How::Login, Some(last)) => match tokio::time::timeout(RESOLVE_TIMEOUT, self.resolve()).await {
+                Ok(Ok(found)) => Ok(found),
+                _ => Ok(last),
+            },
+        }
     }
 
     async fn resolve(&self) -> Result<GatewayAddress, AgentError> {
