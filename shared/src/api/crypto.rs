@@ -177,14 +177,14 @@ pub struct Capabilities {
 }
 
 impl Capabilities {
-    /// The letters, in the order of the legend that the command prints.
+    /// The letters: those that the published example shows together, `DNR`, then the other one.
     pub fn letters(self) -> String {
         [
             (self.config_mode, 'C'),
             (self.dead_peer_detection, 'D'),
             (self.nat_traversal, 'N'),
-            (self.fragmentation, 'F'),
             (self.reconnected, 'R'),
+            (self.fragmentation, 'F'),
         ]
         .into_iter()
         .filter_map(|(has, letter)| has.then_some(letter))
@@ -240,12 +240,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn letters_come_in_the_legends_order() {
+    fn letters_come_in_the_examples_order() {
         let before =
             Capabilities { dead_peer_detection: true, nat_traversal: true, ..Capabilities::default() };
         assert_eq!(before.letters(), "DN");
         assert_eq!(Capabilities { reconnected: true, ..before }.letters(), "DNR");
-        assert_eq!(Capabilities { fragmentation: true, reconnected: true, ..before }.letters(), "DNFR");
+        assert_eq!(Capabilities { fragmentation: true, reconnected: true, ..before }.letters(), "DNRF");
         assert_eq!(Capabilities::default().letters(), "");
     }
 
