@@ -13,6 +13,7 @@ pub mod plane;
 pub mod queue;
 pub mod rng;
 pub mod setup;
+pub mod storm;
 pub mod story;
 pub mod world;
 

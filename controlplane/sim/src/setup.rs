@@ -114,7 +114,7 @@ pub fn gateway(rng: &mut Rng, gentle: bool) -> Result<GatewayParts, String> {
     };
     Ok(GatewayParts {
         endpoint,
-        directory: Directory::new(&auth, &users).map_err(|error| error.to_string())?,
+        directory: Directory::new(&auth, &users, &[]).map_err(|error| error.to_string())?,
         pools: AddressPools::new(&[pool], &[]).map_err(|error| error.to_string())?,
         keyring: Keyring { credential: Some(credential), client_authorities: Some(authorities) },
     })
@@ -165,7 +165,14 @@ pub fn client(number: u8, rng: &mut Rng, gentle: bool) -> Result<ClientConfig, S
         esp,
         port_4500_at_once: rng.chance(200),
         initial_contact: rng.chance(500),
+        attributes: vec![],
     })
+}
+
+/// The gateway's key and certificate, its public key, and its identity.
+pub fn gateway_identity() -> Result<(Credential, Vec<u8>, Identity), String> {
+    let pki = pki()?;
+    Ok((credential(&pki.gateway)?, pki.gateway_public_key.clone(), Identity::from_text(GATEWAY_NAME)))
 }
 
 fn parse<T: std::str::FromStr<Err: std::fmt::Display>>(texts: &[&str]) -> Result<Vec<T>, String> {

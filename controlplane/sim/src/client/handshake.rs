@@ -1,4 +1,5 @@
-//! Logging in: IKE_SA_INIT with COOKIE and INVALID_KE_PAYLOAD, IKE_AUTH with PSK or EAP (RFC 7296 §1.2, §2.6, §2.16).
+//! Logging in: IKE_SA_INIT with COOKIE and INVALID_KE_PAYLOAD, IKE_AUTH with PSK, EAP or the token of a session to be
+//! resumed (RFC 7296 §1.2, §2.6, §2.16).
 //!
 //! Enters: the gateway's answers. Leaves: requests, then an [`Established`] whose gateway has proven itself, or the end.
 
@@ -61,7 +62,7 @@ pub(super) struct Authentication {
 enum Step {
     /// Everything: we have sent AUTH.
     Psk(Vec<u8>),
-    /// Everything, the gateway proving itself by signature: we have sent ours.
+    /// Everything, the gateway proving itself by signature: we have sent our AUTH.
     Certificate,
     /// The gateway's own AUTH, and the first EAP request.
     EapFirst(EapPeer),
@@ -96,7 +97,10 @@ impl Handshake {
         };
         match tick {
             Tick::GiveUp => return State::Gone(End::Timeout),
-            Tick::Again(datagrams) => shared.send_all(datagrams),
+            Tick::Again(datagrams) => {
+                shared.retransmissions += 1;
+                shared.send_all(datagrams);
+            }
             Tick::Wait => {}
         }
         State::Connecting(self)
@@ -290,6 +294,10 @@ impl Authentication {
                 payloads.push(Payload::Auth(auth));
                 Step::Certificate
             }
+            Login::Resume(token) => {
+                payloads.push(self.our_auth(token, &id));
+                Step::Certificate
+            }
             Login::Eap { user, hash } => {
                 let peer = PeerConfig { identity: user.clone(), user: user.clone(), hash: hash.clone() };
                 Step::EapFirst(EapPeer::new(peer, shared.rng.octets()))
@@ -308,7 +316,8 @@ impl Authentication {
             CfgAttributeType::InternalIp4Dns,
             CfgAttributeType::InternalIp4Subnet,
         ];
-        let attributes = wanted.into_iter().map(CfgAttribute::empty).collect();
+        let more = config.attributes.iter().copied().map(CfgAttributeType::from_number);
+        let attributes = wanted.into_iter().chain(more).map(CfgAttribute::empty).collect();
         let any = vec![TrafficSelector::Range(TsRange::any_ipv4())];
         payloads.extend([
             Payload::Cp(Configuration { kind: CfgType::Request, attributes }),
@@ -409,6 +418,7 @@ impl Authentication {
             .cp()
             .and_then(|cp| cp.all(CfgAttributeType::InternalIp4Address).next())
             .and_then(CfgAttribute::as_ipv4);
+        shared.granted = answer.cp().map(|cp| cp.attributes.clone()).unwrap_or_default();
         let nonces = (self.our_nonce, self.gateway_nonce);
         Established::begin(now_ms, self.link, nonces, self.child_spi, address, answer, config, shared)
     }

@@ -19,7 +19,7 @@ use causeway_ike::api::Secret;
 use causeway_ike::cert::Credential;
 use causeway_ike::ident::Identity;
 use causeway_ike::suite::{EspProposal, Group, IkeProposal};
-use causeway_ike::wire::{Header, Incoming, NotifyType};
+use causeway_ike::wire::{CfgAttribute, Header, Incoming, NotifyType};
 
 use crate::net::{Esp, Load, Packet};
 use crate::rng::Rng;
@@ -57,6 +57,8 @@ pub struct ClientConfig {
     pub port_4500_at_once: bool,
     /// Whether it says INITIAL_CONTACT.
     pub initial_contact: bool,
+    /// Types of more attributes that it asks for.
+    pub attributes: Vec<u16>,
 }
 
 /// How a client proves itself.
@@ -73,6 +75,8 @@ pub enum Login {
         /// Hash of the password.
         hash: NtHash,
     },
+    /// The token of a session whose id is the identity; the gateway uses its certificate.
+    Resume(Vec<u8>),
 }
 
 /// What a client's user can want.
@@ -156,6 +160,9 @@ struct Shared {
     faults: Vec<String>,
     address: Ipv4Addr,
     gateway: Ipv4Addr,
+    /// Of the last CFG_REPLY.
+    granted: Vec<CfgAttribute>,
+    retransmissions: u64,
 }
 
 enum State {
@@ -179,6 +186,8 @@ impl Client {
             faults: vec![],
             address: config.address,
             gateway: config.gateway,
+            granted: vec![],
+            retransmissions: 0,
         };
         Client { config, state: State::Idle, shared }
     }
@@ -190,6 +199,11 @@ impl Client {
         self.shared.behind_nat = false;
         let handshake = Handshake::start(now_ms, &self.config, &mut self.shared);
         self.state = State::Connecting(Box::new(handshake));
+    }
+
+    /// Proves itself in this way from the next [`Client::connect`] on.
+    pub fn prove_by(&mut self, login: Login) {
+        self.config.login = login;
     }
 
     /// Lets the user want something; only a client that is up can.
@@ -289,6 +303,16 @@ impl Client {
             State::Up(up) => up.inner_address,
             _ => None,
         }
+    }
+
+    /// What the gateway granted with the address, the last time.
+    pub fn granted(&self) -> &[CfgAttribute] {
+        &self.shared.granted
+    }
+
+    /// Requests sent again so far, while logging in.
+    pub fn retransmissions(&self) -> u64 {
+        self.shared.retransmissions
     }
 
     /// Whether it has nothing under way.
