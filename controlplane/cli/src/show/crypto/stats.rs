@@ -18,8 +18,28 @@ pub(super) fn reconnect(stats: &ReconnectStats, detail: bool) -> Vec<String> {
             lines.push("Reconnect is off: reconnect.enabled is not set.".to_owned());
         }
         for counter in &stats.more {
-            lines.push(format!("{}: {}", printable(&counter.meaning), counter.value));
+            lines.push(format!("{}: {}", printable(counter.meaning.trim_end_matches('.')), counter.value));
         }
     }
     lines
+}
+
+#[cfg(test)]
+mod tests {
+    use causeway_shared::api::Counter;
+
+    use super::*;
+
+    #[test]
+    fn details_stand_below_the_five_figures() {
+        let counter = Counter {
+            name: "reconnect_expired".into(),
+            value: 3,
+            meaning: "Sessions that ended.".into(),
+            remedy: String::new(),
+        };
+        let stats = ReconnectStats { enabled: true, more: vec![counter], ..ReconnectStats::default() };
+        assert_eq!(reconnect(&stats, false).len(), 5);
+        assert_eq!(reconnect(&stats, true)[5..], ["Sessions that ended: 3"]);
+    }
 }
