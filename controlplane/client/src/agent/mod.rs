@@ -9,10 +9,12 @@
 mod answers;
 mod control_server;
 mod device;
+mod error;
 mod journal;
 mod link;
 mod opening;
 mod report;
+mod sleep_watch;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::fs::DirBuilderExt as _;
@@ -25,7 +27,7 @@ use tokio::net::UdpSocket;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::attributes::Granted;
-use crate::config::{Config, ConfigError};
+use crate::config::Config;
 use crate::control::{Reply, Request};
 use crate::initiator::{DownReason, Fault, InitiatorConfig, Output};
 use crate::state_file::{Kept, StateFile};
@@ -34,8 +36,10 @@ use control_server::{Asked, ControlServer};
 use device::Device;
 use journal::{Journal, Kind, Source};
 use link::{Arrived, GatewayAddress, Link, MAX_DATAGRAM};
+use sleep_watch::SleepWatch;
 
 pub use answers::Ask;
+pub use error::AgentError;
 
 /// Most commands that wait for a connection.
 const MAX_WAITERS: usize = 16;
@@ -49,40 +53,6 @@ pub struct Options {
     pub no_tun: bool,
     /// The user, whatever the configuration says.
     pub user: Option<String>,
-}
-
-/// Why the client ended without being asked to.
-#[derive(Debug, thiserror::Error)]
-pub enum AgentError {
-    /// The configuration cannot be used.
-    #[error(transparent)]
-    Config(#[from] ConfigError),
-    /// The system refused something.
-    #[error("{what}: {error}")]
-    System {
-        /// What was tried.
-        what: &'static str,
-        /// Why not.
-        error: std::io::Error,
-    },
-    /// The device or its routes cannot be made.
-    #[error("{0}")]
-    Device(String),
-    /// There is no user to log in.
-    #[error("no user: set login.user, or answer when asked")]
-    NoUser,
-    /// The login did not work.
-    #[error("no connection: {0}")]
-    Login(Fault),
-    /// The gateway's address cannot be found.
-    #[error("{0} cannot be resolved to an IPv4 address")]
-    Unresolved(String),
-    /// The gateway ended the session.
-    #[error("the gateway ended the session")]
-    EndedByGateway,
-    /// The connection was lost and cannot be resumed.
-    #[error("the connection is lost: {0}")]
-    Lost(String),
 }
 
 /// Runs a client until it is told to end: by a command, by a signal, or by the gateway.
@@ -232,7 +202,11 @@ impl Agent {
         let mut interrupt = signal(SignalKind::interrupt()).map_err(system)?;
         let mut datagram = vec![0; MAX_DATAGRAM];
         let mut packet = vec![0; MAX_DATAGRAM];
+        let mut watch = SleepWatch::new();
         loop {
+            if watch.has_slept() && matches!(self.phase, Phase::Up { .. }) && self.kept.is_some() {
+                self.wake_up().await;
+            }
             self.drain().await;
             if let Phase::Ended(outcome) = &mut self.phase {
                 let outcome = std::mem::replace(outcome, Ok(()));
@@ -576,6 +550,7 @@ impl Agent {
         let initiator = initiator.map(|at| self.clock + Duration::from_millis(at.as_millis()));
         let own = match &self.phase {
             Phase::Waiting { until } | Phase::Leaving { until, .. } => Some(*until),
+            Phase::Up { .. } => Some(tokio::time::Instant::now() + sleep_watch::EVERY),
             _ => None,
         };
         [initiator.map(tokio::time::Instant::from_std), own].into_iter().flatten().min()
