@@ -191,7 +191,7 @@ impl Storm {
             };
             self.happen(what)?;
             if self.queue.now_ms() >= tell_at_ms {
-                tell_at_ms += PROGRESS_MS;
+                tell_at_ms = (self.queue.now_ms() / PROGRESS_MS + 1) * PROGRESS_MS;
                 let half_open = self.gateway.endpoint().half_open();
                 tell(&format!(
                     "{:>4} s: {} back, {half_open} half-open",
