@@ -28,7 +28,8 @@ pub struct Table {
     pub(super) leases: HashSet<u64>,
     /// Inactive sessions, longest inactive first.
     inactive: BTreeSet<(WallSecs, DurableId)>,
-    inactive_of: HashMap<String, usize>,
+    /// The same by user.
+    inactive_of: HashMap<String, BTreeSet<(WallSecs, DurableId)>>,
     /// When something ends: the wait of an inactive session, or the lifetime of one that is not.
     deadlines: BTreeSet<(WallSecs, DurableId)>,
     pub(super) attempts: HashMap<u64, Attempt>,
@@ -409,7 +410,7 @@ impl Table {
 
     /// How many sessions of a user are inactive.
     pub fn inactive_count_of(&self, user: &str) -> usize {
-        self.inactive_of.get(user).copied().unwrap_or(0)
+        self.inactive_of.get(user).map_or(0, BTreeSet::len)
     }
 
     /// How many sessions are inactive.
@@ -419,7 +420,9 @@ impl Table {
 
     /// How many sessions are active and can be resumed.
     pub fn active_count(&self) -> usize {
-        self.entries.values().filter(|entry| entry.phase == Phase::Active).count()
+        // Who is active is held by an IKE session, and those are far fewer than the sessions that wait.
+        let held = self.by_session.values().filter_map(|id| self.entries.get(id));
+        held.filter(|entry| entry.phase == Phase::Active).count()
     }
 
     /// The durable session of an IKE session: record (without attributes) and phase.
@@ -477,9 +480,9 @@ impl Table {
         if let Phase::Inactive { since, expires_at } = entry.phase {
             self.inactive.remove(&(since, *id));
             self.deadlines.remove(&(expires_at, *id));
-            if let Some(count) = self.inactive_of.get_mut(&entry.record.user) {
-                *count = count.saturating_sub(1);
-                if *count == 0 {
+            if let Some(places) = self.inactive_of.get_mut(&entry.record.user) {
+                places.remove(&(since, *id));
+                if places.is_empty() {
                     self.inactive_of.remove(&entry.record.user);
                 }
             }
@@ -509,16 +512,13 @@ impl Table {
         entry.record.state = StoredState::Inactive { since, expires_at };
         self.inactive.insert((since, id));
         self.deadlines.insert((expires_at, id));
-        let count = self.inactive_of.entry(entry.record.user.clone()).or_default();
-        *count = count.saturating_add(1);
+        self.inactive_of.entry(entry.record.user.clone()).or_default().insert((since, id));
     }
 
     /// Ends the longest inactive session of the user, or of all, while there are too many.
     fn make_room(&mut self, user: &str) {
-        if self.inactive_of.get(user).copied().unwrap_or(0) >= self.settings.per_user_max {
-            let is_users =
-                |id: &DurableId| self.entries.get(id).is_some_and(|entry| entry.record.user == user);
-            let oldest = self.inactive.iter().map(|(_, id)| *id).find(is_users);
+        if self.inactive_count_of(user) >= self.settings.per_user_max {
+            let oldest = self.inactive_of.get(user).and_then(|places| Some(places.first()?.1));
             oldest.inspect(|id| self.evict(id));
         }
         if self.inactive.len() >= self.settings.max_inactive {
