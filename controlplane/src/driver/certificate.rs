@@ -55,3 +55,45 @@ fn digital_signature(identifier: &[u8], signature: &[u8]) -> Auth {
     let data = [&[length], identifier, signature].concat();
     Auth { method: AuthMethod::DigitalSignature, data }
 }
+
+#[cfg(test)]
+mod tests {
+    use aws_lc_rs::rand::SystemRandom;
+    use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair};
+    use causeway_ike::cert::TrustStore;
+    use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+
+    use super::*;
+    use crate::clock;
+
+    #[test]
+    fn a_good_certificate_names_its_user_if_the_signature_follows_the_prf() {
+        let ca_key = KeyPair::generate().unwrap();
+        let mut ca = CertificateParams::new(Vec::<String>::new()).unwrap();
+        ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let pem = ca.self_signed(&ca_key).unwrap().pem();
+        let issuer = Issuer::new(ca, ca_key);
+        let key = KeyPair::generate().unwrap();
+        let leaf =
+            CertificateParams::new(vec!["ann.test".to_owned()]).unwrap().signed_by(&key, &issuer).unwrap();
+        let signer = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, &key.serialize_der()).unwrap();
+        let signature = signer.sign(&SystemRandom::new(), b"signed octets").unwrap().as_ref().to_vec();
+        let trusting = Keyring {
+            credential: None,
+            client_authorities: Some(TrustStore::from_pem(pem.as_bytes()).unwrap()),
+        };
+        let judge = |keyring: &Keyring, octets: &[u8], prf| {
+            let (chain, signature) = (vec![leaf.der().to_vec()], signature.clone());
+            let question = CertificateQuestion { chain, signature, signed_octets: octets.to_vec() };
+            names(keyring, question, prf, clock::unix_secs())
+        };
+        let good = judge(&trusting, b"signed octets", Prf::HmacSha2_256);
+        assert_eq!(good, Ok(vec!["ann.test".to_owned()]));
+        assert!(judge(&trusting, b"other octets", Prf::HmacSha2_256).is_err());
+        assert!(
+            judge(&trusting, b"signed octets", Prf::HmacSha2_512).is_err(),
+            "SHA-256 is not the PRF's hash"
+        );
+        assert!(judge(&Keyring::default(), b"signed octets", Prf::HmacSha2_256).is_err());
+    }
+}
