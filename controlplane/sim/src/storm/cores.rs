@@ -79,6 +79,8 @@ impl Cores {
 pub struct Cpu {
     /// In the gateway: protocol, public-key work, reconnect table, store.
     pub gateway: Duration,
+    /// Of that, in public-key work.
+    pub public_key: Duration,
     /// In the clients.
     pub clients: Duration,
 }

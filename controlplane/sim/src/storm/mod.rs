@@ -275,12 +275,17 @@ impl Storm {
                 self.input(Input::Timer)
             }
             What::Work(work) => {
-                if matches!(work, Work::PublicKey(..)) {
+                let public_key = matches!(work, Work::PublicKey(..));
+                if public_key {
                     self.cores.worked();
                 }
                 let measured = Cpu::begin();
                 let effects = self.gateway.work(now, work)?;
-                self.cpu.gateway += measured.end();
+                let spent = measured.end();
+                self.cpu.gateway += spent;
+                if public_key {
+                    self.cpu.public_key += spent;
+                }
                 self.perform(effects)
             }
         }

@@ -78,6 +78,7 @@ impl fmt::Display for Report {
             ("datagrams lost in a full socket", self.socket_drops.to_string()),
             ("public-key jobs refused", self.jobs_refused.to_string()),
             ("processor time of the gateway, measured", format!("{gateway_secs:.2} s")),
+            ("… of this in public-key jobs", format!("{:.2} s", self.cpu.public_key.as_secs_f64())),
             ("processor time of the clients, measured", format!("{:.2} s", self.cpu.clients.as_secs_f64())),
             ("handshakes per second of the gateway's processor time", format!("{rate:.0}")),
         ];
