@@ -168,7 +168,7 @@ pub struct Health {
     pub version: String,
     /// Whether the data plane is attached and its heartbeat is fresh.
     pub dataplane_attached: bool,
-    /// Data plane epoch: grows by one with each data plane start.
+    /// Data plane epoch: another, larger number after each start of the data plane.
     pub dataplane_epoch: u64,
     /// Workers of the data plane.
     pub workers: u32,
