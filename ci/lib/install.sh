@@ -5,7 +5,7 @@ BUILD_PACKAGES=(libdpdk-dev clang-14 libclang-14-dev pkg-config gcc g++ make cma
 RUN_PACKAGES=(iproute2 iputils-ping ethtool python3)
 PEER_PACKAGES=(strongswan-swanctl charon-systemd strongswan-pki libcharon-extra-plugins libcharon-extauth-plugins
   libstrongswan-extra-plugins libstrongswan-standard-plugins iperf3 nftables conntrack kmod)
-CHECK_PACKAGES=(python3-cryptography python3-scapy user-mode-linux shellcheck)
+CHECK_PACKAGES=(python3-cryptography user-mode-linux shellcheck tshark)
 
 say() { printf '\033[2m%s\033[0m %s\n' "$(date +%H:%M:%S)" "$*" >&2; }
 die() { printf 'error: %s\n' "$*" >&2; exit 1; }
@@ -24,7 +24,10 @@ install_missing() {
   # The peers are started by the tests, in namespaces of their own; their services must not start on the machine.
   local policy=/usr/sbin/policy-rc.d made_policy=
   if [ ! -e $policy ]; then printf '#!/bin/sh\nexit 101\n' > $policy; chmod +x $policy; made_policy=yes; fi
-  command -v debconf-set-selections >/dev/null && echo 'iperf3 iperf3/start_daemon boolean false' | debconf-set-selections
+  if command -v debconf-set-selections >/dev/null; then
+    printf '%s\n' 'iperf3 iperf3/start_daemon boolean false' 'wireshark-common wireshark-common/install-setuid boolean false' |
+      debconf-set-selections
+  fi
   local ok=yes
   { apt-get -o DPkg::Lock::Timeout=600 update && apt-get -o DPkg::Lock::Timeout=600 install -y --no-install-recommends "${missing[@]}"; } > "$log" 2>&1 || ok=
   [ -n "$made_policy" ] && rm -f $policy
