@@ -35,7 +35,10 @@ fn to_hex(octets: &[u8]) -> String {
 /// Runs the checker, gives it `input` and returns what it prints.
 fn checker(direction: &str, input: &[u8]) -> Vec<u8> {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../ci/esp_check.py");
-    let mut child = Command::new("python3")
+    // Debian's own interpreter first: the package is installed for that one, and another may come before it in PATH.
+    let debians = "/usr/bin/python3";
+    let python = if std::path::Path::new(debians).exists() { debians } else { "python3" };
+    let mut child = Command::new(python)
         .args([script, direction])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
