@@ -152,8 +152,8 @@ section! {
         retransmit_base_ms: u64 = default("2000").unit("milliseconds").range(50, 60_000);
         /// How often a request is sent again before the client is given up.
         retransmit_tries: u32 = default("4").range(0, 10);
-        /// How long a client may take to authenticate.
-        half_open_secs: u64 = default("30").unit("seconds").range(1, 600);
+        /// How long a client may take to authenticate, the typing of passwords and codes included.
+        half_open_secs: u64 = default("60").unit("seconds").range(1, 600);
         /// Half-open IKE SAs above which new clients must return a cookie (RFC 7296 section 2.6). 0 asks always.
         cookie_threshold: u32 = default("100").unit("half-open IKE SAs").range(0, 1_000_000);
         /// Half-open IKE SAs above which new clients are not answered.
