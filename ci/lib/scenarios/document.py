@@ -60,8 +60,8 @@ def compare_session(appliance, access, peer, identity, letters, verify):
 
 def imported(context, world):
     """The document's configuration, imported and its blanks filled in, written to the appliance's place."""
-    here = os.path.join(os.path.dirname(__file__), "..", "data", "headend.ios")
-    with open(here, encoding="utf-8") as file:
+    here = os.path.join(os.path.dirname(os.path.abspath(__file__)), *[".."] * 3, "controlplane/cli/tests/data")
+    with open(os.path.join(here, "reconnect-headend.ios"), encoding="utf-8") as file:
         text = file.read() + "\nusername user1 password 0 cisco\n"
     source, target = os.path.join(world.directory, "headend.ios"), os.path.join(world.directory, "imported.toml")
     with open(source, "w", encoding="utf-8") as file:
@@ -70,7 +70,7 @@ def imported(context, world):
     expect("reconnect timeout 900" in explained.stdout, f"the import explains each line:\n{explained.stdout[-2000:]}")
     with open(target, encoding="utf-8") as file:
         toml = file.read()
-    fills = {"#identity = ": 'identity = "vpn.example.test"', "net_outside": "", "certificate_file = ":
+    fills = {"#identity = ": 'identity = "vpn.example.test"', "certificate_file = ":
              f'certificate_file = "{context.certificates}/gateway-rsa.pem"',
              "private_key_file = ": f'private_key_file = "{context.certificates}/gateway-rsa.key"'}
     lines, ports = [], iter([("net_af_packet0,iface=wan0", "10.99.1.1/24"), ("net_af_packet1,iface=lan0", "192.168.10.1/24")])
