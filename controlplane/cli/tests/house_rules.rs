@@ -16,7 +16,9 @@ const EDGES: &[(&str, &[&str])] = &[
     ("causeway-shm", &["causeway-shared"]),
     ("causeway-dpdk-sys", &[]),
     ("causeway-dpdk", &["causeway-dpdk-sys"]),
-    ("causeway-dataplane", &["causeway-shared", "causeway-shm", "causeway-dpdk"]),
+    ("causeway-kernels", &[]),
+    ("causeway-dataplane", &["causeway-shared", "causeway-shm", "causeway-dpdk", "causeway-kernels"]),
+    ("causeway-perf", &["causeway-dataplane", "causeway-dpdk", "causeway-kernels", "causeway-shared", "causeway-shm"]),
     ("causeway-ike", &[]),
     ("causeway-eap", &[]),
     ("causeway-controlplane", &["causeway-shared", "causeway-shm", "causeway-ike", "causeway-eap"]),
@@ -40,6 +42,7 @@ const IO_CRATES: &[&str] =
 const UNSAFE_PLACES: &[&str] = &[
     "dataplane/dpdk-sys/",
     "dataplane/dpdk/",
+    "dataplane/kernels/",
     "shared/shm/",
     // Group 14 and RSA with SHA-1 exist in no safe library of ours.
     "controlplane/ike/src/crypto/modp.rs",

@@ -1,0 +1,50 @@
+//! ESP kernels: bursts of packets with different keys sealed and opened by AVX-512, VAES and VPCLMULQDQ.
+//!
+//! Enters: whole ESP packets (SPI to ICV) in safe slices, and the raw keys of their SAs. Leaves: the same octets sealed or
+//! opened in place. RFC 4303 §3.2, RFC 4106 (AES-GCM), RFC 3602 (AES-CBC), RFC 4868 (HMAC-SHA2). Unsafe code stands here
+//! only behind [`Wide`], the proof that this processor has the instructions.
+
+/// Octets of SPI and sequence number in front of the IV.
+pub const ESP_HEADER_LEN: usize = 8;
+
+/// One packet to seal.
+pub struct SealJob<'a, K> {
+    /// Its SA's key.
+    pub key: &'a K,
+    /// SPI, sequence number, room for the IV, plaintext with its trailer, room for the ICV.
+    pub packet: &'a mut [u8],
+    /// The 64-bit sequence number, never used before with this key.
+    pub sequence: u64,
+    /// Answer: whether it was sealed. Where it is `false`, the packet must not leave.
+    pub sealed: bool,
+}
+
+/// One packet to open.
+pub struct OpenJob<'a, K> {
+    /// Its SA's key.
+    pub key: &'a K,
+    /// From SPI to ICV.
+    pub packet: &'a mut [u8],
+    /// The 64-bit sequence number; the upper half, inferred by the receiver, is authenticated if the SA has ESN.
+    pub sequence: u64,
+    /// Answer: whether the ICV was right. Where it is `false`, the packet's octets are undefined.
+    pub opened: bool,
+}
+
+/// Proof that this processor has AVX-512 (F, BW, VL, DQ), VAES, VPCLMULQDQ and BMI2. Only [`Wide::detect`] makes one.
+#[derive(Clone, Copy, Debug)]
+pub struct Wide(());
+
+impl Wide {
+    /// Asks the processor.
+    pub fn detect() -> Option<Wide> {
+        let there = is_x86_feature_detected!("avx512f")
+            && is_x86_feature_detected!("avx512bw")
+            && is_x86_feature_detected!("avx512vl")
+            && is_x86_feature_detected!("avx512dq")
+            && is_x86_feature_detected!("vaes")
+            && is_x86_feature_detected!("vpclmulqdq")
+            && is_x86_feature_detected!("bmi2");
+        there.then_some(Wide(()))
+    }
+}
