@@ -99,7 +99,12 @@ pub struct InitiatorConfig {
     pub initial_contact: bool,
     /// TSi and TSr.
     pub selectors: (Vec<TrafficSelector>, Vec<TrafficSelector>),
+    /// Changes the payloads of the first two requests before they are sent: what other clients send, and in which order.
+    pub arrange: Arrange,
 }
+
+/// Changes the payloads of IKE_SA_INIT or of the first IKE_AUTH.
+pub type Arrange = fn(ExchangeType, Vec<Payload>) -> Vec<Payload>;
 
 impl InitiatorConfig {
     /// A client that offers what the responder usually takes and asks for everything.
@@ -132,6 +137,7 @@ impl InitiatorConfig {
             ask_address: true,
             initial_contact: false,
             selectors: (any.clone(), any),
+            arrange: |_, payloads| payloads,
         })
     }
 }
@@ -369,6 +375,7 @@ impl Initiator {
                 vec![CfgAttribute { kind: CfgAttributeType::from_number(0x0340), value: vec![0, 0] }];
             payloads.push(Payload::Cp(Configuration { kind: CfgType::Request, attributes }));
         }
+        let payloads = (self.config.arrange)(ExchangeType::IkeSaInit, payloads);
         let header = Header::new(self.spi, IkeSpi::ZERO, ExchangeType::IkeSaInit, true, false, 0);
         self.init_request = Message::new(header, payloads).emit_clear().map_err(|_| TestError::Wire)?;
         Ok(self.outgoing(vec![self.init_request.clone()]))
@@ -523,6 +530,7 @@ impl Initiator {
             AuthWith::Eap(_) => About::Eap { spi },
             _ => About::Auth { spi },
         };
+        let payloads = (self.config.arrange)(ExchangeType::IkeAuth, payloads);
         self.request(0, ExchangeType::IkeAuth, payloads, about)
     }
 

@@ -8,5 +8,5 @@ mod initiator;
 mod sa;
 
 pub use initiator::{
-    AuthWith, ClientChild, EapPeer, Initiator, InitiatorConfig, Notable, Outgoing, TestError,
+    Arrange, AuthWith, ClientChild, EapPeer, Initiator, InitiatorConfig, Notable, Outgoing, TestError,
 };

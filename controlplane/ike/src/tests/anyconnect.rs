@@ -11,10 +11,10 @@ use crate::ident::Identity;
 use crate::job::PublicKeyJob;
 use crate::suite::Prf;
 use crate::testing::*;
-use crate::wire::{CfgAttributeType, NotifyType};
+use crate::wire::{CfgAttributeType, ExchangeType, Notify, NotifyType, Payload};
 
 /// What an EAP peer was told before its first request.
-type Bound = Arc<Mutex<Option<(Vec<u8>, Prf)>>>;
+pub(super) type Bound = Arc<Mutex<Option<(Vec<u8>, Prf)>>>;
 
 /// The made-up method of the harness, without a key.
 struct KeylessPeer {
@@ -44,7 +44,7 @@ fn identity(id_type: u8) -> Identity {
     Identity::parse(id_type, ANYCONNECT_IDENTITY).unwrap()
 }
 
-fn anyconnect_config(pki: &Pki) -> (InitiatorConfig, Bound) {
+pub(super) fn anyconnect_config(pki: &Pki) -> (InitiatorConfig, Bound) {
     let bound = Bound::default();
     let peer = KeylessPeer { password: PASSWORD, bound: Arc::clone(&bound) };
     let vendor_ids = vec![VendorId::DeleteReason, VendorId::Copyright, VendorId::AnyConnectEap];
@@ -172,6 +172,44 @@ fn attributes_come_raw_and_only_those_asked_for_go_out() {
     assert!(request.attributes.ends_with(&attributes));
     assert_eq!((request.client, request.method.as_str()), (ClientKind::AnyConnect, "eap-test"));
     assert_eq!((request.user.as_str(), request.resume), ("alice", None));
+}
+
+/// Notifies, vendor ids, a payload and attributes that this gateway has never heard of, in both of the first requests.
+#[test]
+fn what_nobody_knows_is_passed_over_and_handed_on_raw() {
+    fn strange(exchange: ExchangeType, mut payloads: Vec<Payload>) -> Vec<Payload> {
+        // Seen from Cisco's clients; its meaning is not public.
+        let notify = |kind, data| Payload::Notify(Notify::with_data(NotifyType::from_number(kind), data));
+        payloads.insert(0, Payload::Vendor(b"CISCO-GRE-MODE\x02".to_vec()));
+        payloads.push(notify(40_963, vec![0xee; 65]));
+        payloads.push(notify(65_535, Vec::new()));
+        if exchange == ExchangeType::IkeAuth {
+            payloads.insert(0, Payload::Vendor(vec![0x5a; 20]));
+            payloads.push(Payload::Unknown { number: 200, body: vec![1, 2, 3] });
+        }
+        payloads
+    }
+    let pki = Pki::new();
+    let mut gateway = keyless_gateway(&pki, |_| {});
+    // The members of Cisco's request that have no public name, one with a value and one of no sensible length.
+    let mut attributes: Vec<(u16, Vec<u8>)> = (28_704..=28_710).map(|kind| (kind, Vec::new())).collect();
+    attributes.extend([(28_711, vec![0x05, 0x7e]), (28_729, vec![0; 300]), (0x7fff, Vec::new())]);
+    let config = InitiatorConfig {
+        arrange: strange,
+        attributes: attributes.clone(),
+        clear_cp: true,
+        ..anyconnect_config(&pki).0
+    };
+    let mut client = Client::new(config, 2);
+    assert!(client.login(&mut gateway).contains(&Notable::Up));
+    assert_agreement(&client, &gateway);
+    assert!(
+        gateway.address_requests[0].attributes.ends_with(&attributes),
+        "one capture settles what they are"
+    );
+    let reply = client.initiator.config_reply().unwrap();
+    assert!(reply.attributes.iter().all(|attribute| attribute.kind.number() < 16_384));
+    assert_eq!(client.act(&mut gateway, Initiator::liveness), [Notable::Answered]);
 }
 
 #[test]

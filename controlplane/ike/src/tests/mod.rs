@@ -3,11 +3,13 @@
 mod anyconnect;
 mod collision;
 mod faults;
+mod fragments;
 mod harness;
 mod lifecycle;
 mod login;
 mod refusal;
 mod rekey;
+mod replicas;
 mod resume;
 mod robustness;
 mod snapshot;

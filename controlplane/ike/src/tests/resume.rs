@@ -7,7 +7,7 @@ use crate::counters::IkeCounter;
 use crate::ident::Identity;
 use crate::policy::EndpointConfig;
 use crate::testing::*;
-use crate::wire::NotifyType;
+use crate::wire::{ExchangeType, NotifyType, Payload};
 
 const SESSION_ID: &[u8] = b"rIUHKccDRiUtFTATwq";
 const TOKEN: &[u8] = &[b'A'; 64];
@@ -61,6 +61,39 @@ fn a_session_is_resumed_in_one_round_trip_under_any_id_type() {
         assert_eq!((ike.peer_next_id, ike.peer_outstanding_id, ike.local_next_id), (2, None, 0));
         assert_eq!((ike.suite.to_string(), ike.child_sas), (IKE.to_owned(), 1));
     }
+}
+
+/// The pool has the address that was asked for, and another: what is given is for the driver to say, whatever is asked.
+#[test]
+fn a_resuming_client_that_asks_for_another_address_is_handed_on_with_its_wish() {
+    fn wishes(_: ExchangeType, mut payloads: Vec<Payload>) -> Vec<Payload> {
+        for payload in &mut payloads {
+            if let Payload::Cp(request) = payload
+                && let Some(first) = request.attributes.first_mut()
+            {
+                first.value = vec![10, 9, 0, 40];
+            }
+        }
+        payloads
+    }
+    let pki = Pki::new();
+    let mut gateway = resumable_gateway(&pki, resume_only);
+    let config = InitiatorConfig { arrange: wishes, ..resume_config(&pki, 11, SESSION_ID, TOKEN) };
+    assert!(Client::new(config, 2).login(&mut gateway).contains(&Notable::Up));
+    let [request] = gateway.address_requests.as_slice() else { panic!() };
+    assert_eq!(request.requested, Some("10.9.0.40".parse().unwrap()));
+    assert!(request.resume.is_some(), "so that the driver knows whose address it is");
+}
+
+/// Nothing is claimed for a client that could not be told its address and its next token.
+#[test]
+fn a_resume_without_a_configuration_request_claims_nothing() {
+    let pki = Pki::new();
+    let mut gateway = resumable_gateway(&pki, resume_only);
+    let config = InitiatorConfig { ask_address: false, ..resume_config(&pki, 11, SESSION_ID, TOKEN) };
+    let notable = Client::new(config, 2).login(&mut gateway);
+    assert_eq!(notable, [Notable::Up, Notable::Refused(NotifyType::FailedCpRequired)]);
+    assert!(gateway.address_requests.is_empty() && gateway.leased.is_empty() && gateway.installed.is_empty());
 }
 
 #[test]
