@@ -1,6 +1,7 @@
 //! Counters of the driver, declared once. Those of IKE are in `causeway_ike::counters`, those of the packet path in
 //! `causeway_shared::counters`; `GET /v1/counters` shows all three.
 
+use causeway_ike::api::DownReason;
 use causeway_shared::api::Counter;
 
 use crate::link::LinkCounts;
@@ -22,6 +23,32 @@ pub struct DriverCounts {
     pub sas_lost: u64,
     /// Leases that could not be given back.
     pub lease_errors: u64,
+    /// Sessions that ended, by why.
+    pub ended: Ended,
+}
+
+/// Sessions that ended, by [`DownReason::ALL`].
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Ended([u64; DownReason::ALL.len()]);
+
+impl Ended {
+    /// One more.
+    pub(crate) fn count(&mut self, reason: DownReason) {
+        for (count, one) in self.0.iter_mut().zip(DownReason::ALL) {
+            if one == reason {
+                bump(count);
+            }
+        }
+    }
+
+    fn render(&self) -> impl Iterator<Item = Counter> {
+        self.0.into_iter().zip(DownReason::ALL).map(|(value, reason)| Counter {
+            name: format!("sessions_ended_{}", reason.name().replace('-', "_")),
+            value,
+            meaning: reason.meaning().to_owned(),
+            remedy: String::new(),
+        })
+    }
 }
 
 /// Every counter of driver and link, as the API shows it.
@@ -108,7 +135,7 @@ pub fn render(driver: &DriverCounts, link: &LinkCounts) -> Vec<Counter> {
         meaning: meaning.to_owned(),
         remedy: remedy.to_owned(),
     };
-    table.into_iter().map(counter).collect()
+    table.into_iter().map(counter).chain(driver.ended.render()).collect()
 }
 
 /// Adds one, without going round.

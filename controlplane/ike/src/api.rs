@@ -83,6 +83,13 @@ pub struct Datagram {
 pub enum Operator {
     /// Delete it, telling the peer.
     Delete(SessionId),
+    /// Delete it because policy wants so, telling the peer.
+    End {
+        /// Which.
+        session: SessionId,
+        /// What of the policy.
+        why: PolicyEnd,
+    },
     /// Rekey its IKE SA now.
     RekeyIke(SessionId),
     /// Rekey this Child SA now.
@@ -102,6 +109,17 @@ pub enum Operator {
         /// How.
         liveness: Liveness,
     },
+}
+
+/// What of a policy ends a session.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum PolicyEnd {
+    /// It carried nothing for too long.
+    Idle,
+    /// It has lasted as long as it may.
+    Lifetime,
+    /// A token of it was used that was burnt.
+    TokenReplay,
 }
 
 /// What the data plane reports about one Child SA, named by the SPI of packets to us. Unknown SPIs are ignored.

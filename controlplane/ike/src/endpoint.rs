@@ -7,7 +7,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use crate::api::{
     DataPlaneEvent, Datagram, DownReason, Event, Fragmentation, IkeFacts, IkeSpis, Input, JobId, JobResult,
-    Operator, Output, Outputs, SessionId, WakeReason,
+    Operator, Output, Outputs, PolicyEnd, SessionId, WakeReason,
 };
 use crate::cisco::{Pushed, is_cisco_fragment};
 use crate::counters::{IkeCounter, IkeCounters};
@@ -321,6 +321,14 @@ impl Endpoint {
         match operator {
             Operator::Delete(session) => self
                 .with_session(call, session, |session, cx| session.delete(cx, DownReason::OperatorDeleted)),
+            Operator::End { session, why } => {
+                let reason = match why {
+                    PolicyEnd::Idle => DownReason::IdleTimeout,
+                    PolicyEnd::Lifetime => DownReason::SessionTimeout,
+                    PolicyEnd::TokenReplay => DownReason::TokenReplay,
+                };
+                self.with_session(call, session, |session, cx| session.delete(cx, reason));
+            }
             Operator::Drop(session) => {
                 let reason = DownReason::TakenOver;
                 self.with_session(call, session, |session, _| Session {

@@ -1,6 +1,6 @@
 //! What the driver holds, and what it does with each input and output of the endpoint. Nothing here waits.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::net::Ipv4Addr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -30,8 +30,8 @@ use crate::link::{Link, LinkInput};
 use crate::pool::AddressPools;
 use crate::reconnect::Table;
 use crate::sessions::Registry;
+use crate::sessions::limits::Limits;
 use crate::slots::Slots;
-use crate::store::WallSecs;
 
 /// Longest time between two looks at the clock.
 const MAX_SLEEP: Duration = Duration::from_secs(60);
@@ -72,8 +72,8 @@ pub struct Core<L> {
     pub(super) desk: Desk,
     /// Of logins whose address is still to come.
     pub(super) logins: HashMap<u64, LoginNotes>,
-    /// When sessions end that cannot be resumed.
-    pub(super) lifetimes: BTreeSet<(WallSecs, u64)>,
+    /// How long sessions may last (those that cannot be resumed) and carry nothing (all).
+    pub(super) limits: Limits,
     /// Where the datagram comes from that is being worked on.
     pub(super) current_peer: Option<Ipv4Addr>,
     /// What the endpoint is told when the outputs are performed.
@@ -109,7 +109,7 @@ impl<L: Link> Core<L> {
             table,
             desk,
             logins: HashMap::new(),
-            lifetimes: BTreeSet::new(),
+            limits: Limits::default(),
             current_peer: None,
             inputs: VecDeque::new(),
             watcher: Watcher::new(Arc::default()),
@@ -412,14 +412,18 @@ impl<L: Link> Core<L> {
                 self.logins.remove(&facts.session.0);
                 self.table.up(facts.session.0, (facts.peer, facts.peer_port));
                 self.make_reconnectable(facts.session.0);
+                self.begin_idle_watch(facts.session.0);
             }
             Event::SessionDown { session, reason } => {
+                self.counts.ended.count(*reason);
+                self.limits.down(session.0);
                 let totals = self.sessions.totals(session.0);
                 let now = self.desk.wall();
                 self.table.down(session.0, ending(*reason), now, totals);
             }
             Event::HandshakeFailed { session, counter, .. } => {
                 self.logins.remove(&session.0);
+                self.limits.down(session.0);
                 let authentication = *counter == IkeCounter::AuthFailed;
                 let now = self.both_clocks();
                 self.table.handshake_failed(session.0, authentication, now);

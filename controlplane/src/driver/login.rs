@@ -174,6 +174,7 @@ impl<L: Link> Core<L> {
         let notes = self.logins.remove(&session.0);
         let chosen = notes.as_ref().and_then(|notes| notes.group.as_deref());
         let authorization = authorize(&self.services.directory, &self.services.aaa, &request.user, chosen);
+        self.limits.idle_for(session.0, authorization.idle_secs);
         let grant = match self.grant(session, &request, &authorization) {
             Ok(grant) => grant,
             Err(LeaseError::Exhausted) => return Some(Err(AddressFailure::Exhausted)),
@@ -265,6 +266,7 @@ impl<L: Link> Core<L> {
             }
             Err(error) => {
                 tracing::error!(%error, session = session.0, "no token for a session");
+                self.limit_lifetime(session, lifetime);
                 Some(Ok(lease))
             }
         }
@@ -277,6 +279,11 @@ impl<L: Link> Core<L> {
             Ok(()) => lease.attributes.extend(self.reconnect_attributes(id, &token, &requested)),
             Err(error) => {
                 tracing::error!(%error, session = session.0, "a session cannot be stored, so it cannot be resumed");
+                // Its policy still counts.
+                if let Some(ends_at) = self.table.of_session(session.0).and_then(|(record, _)| record.ends_at)
+                {
+                    self.limits.end_at(session.0, ends_at);
+                }
                 self.table.not_stored(session.0);
             }
         }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use causeway_ike::api::{
     AddressFailure, AddressRequest, DownReason, GatewayAuth, Input, JobId, JobResult, Lease, Operator,
-    PskAnswer, Secret, SessionId,
+    PolicyEnd, PskAnswer, Secret, SessionId,
 };
 use causeway_ike::ident::Identity;
 
@@ -128,6 +128,7 @@ impl<L: Link> Core<L> {
             return Err(AddressFailure::Exhausted);
         };
         let authorization = Authorization::from_stored(&resumption.record.attributes);
+        self.limits.idle_for(session.0, authorization.idle_secs);
         let mut lease = convert::lease(grant, &authorization, requested);
         if let Some(tokens) = &resumption.tokens {
             let id = resumption.record.id;
@@ -187,38 +188,63 @@ impl<L: Link> Core<L> {
                     self.sessions.closing(session);
                     self.inputs.push_back(Input::Operator(Operator::Delete(SessionId(session))));
                 }
+                Effect::End(session, why) => {
+                    self.sessions.closing(session);
+                    let session = SessionId(session);
+                    self.inputs.push_back(Input::Operator(Operator::End { session, why }));
+                }
                 Effect::Event(event) => tell(&event),
             }
         }
     }
 
-    /// Lets time pass for sessions that wait, and for those whose lifetime is limited.
+    /// Lets time pass for sessions that wait, and for those that may not last or carry nothing for ever.
     pub(super) fn expire(&mut self) {
         let now = self.desk.wall();
         self.table.timer(now);
-        while let Some((at, session)) = self.lifetimes.first().copied().filter(|(at, _)| *at <= now) {
-            self.lifetimes.remove(&(at, session));
-            if self.sessions.contains(session) {
-                tracing::info!(session, "the session's lifetime is over");
-                self.sessions.closing(session);
-                self.inputs.push_back(Input::Operator(Operator::Delete(SessionId(session))));
-            }
+        while let Some(session) = self.limits.outlived(now) {
+            self.end(session, PolicyEnd::Lifetime);
+        }
+        let (sessions, link) = (&self.sessions, &self.link);
+        // Whoever cannot send is not idle.
+        let carried =
+            |session| link.is_carrying().then(|| sessions.carried(session, |spi| link.traffic(spi)));
+        for session in self.limits.idle(clock::millis(clock::now()), carried) {
+            self.end(session, PolicyEnd::Idle);
         }
         self.pump();
     }
 
     /// When [`Core::expire`] has something to do.
     pub(super) fn time_until_expiry(&self) -> Option<Duration> {
-        let lifetime = self.lifetimes.first().map(|(at, _)| *at);
-        let next = [self.table.next_deadline(), lifetime].into_iter().flatten().min()?;
-        Some(Duration::from_secs(next.0.saturating_sub(self.desk.wall().0)))
+        let end = [self.table.next_deadline(), self.limits.next_end()].into_iter().flatten().min();
+        let end = end.map(|end| Duration::from_secs(end.0.saturating_sub(self.desk.wall().0)));
+        let look = self.limits.next_look_ms().map(Duration::from_millis);
+        let look = look.map(|look| look.saturating_sub(clock::now()));
+        [end, look].into_iter().flatten().min()
+    }
+
+    /// Policy ends a session for good: a client that could come back cannot any more.
+    fn end(&mut self, session: u64, why: PolicyEnd) {
+        if self.table.end(session, why) || !self.sessions.closing(session) {
+            return;
+        }
+        let session = SessionId(session);
+        self.inputs.push_back(Input::Operator(Operator::End { session, why }));
     }
 
     /// A session that cannot be resumed still ends when its policy says.
     pub(super) fn limit_lifetime(&mut self, session: SessionId, secs: u64) {
         if secs > 0 {
-            self.lifetimes.insert((self.desk.wall().after(secs), session.0));
+            self.limits.end_at(session.0, self.desk.wall().after(secs));
         }
+    }
+
+    /// From now on the session may be idle; what it carried before does not count.
+    pub(super) fn begin_idle_watch(&mut self, session: u64) {
+        let link = &self.link;
+        let carried = self.sessions.carried(session, |spi| link.traffic(spi));
+        self.limits.up(session, carried, clock::millis(clock::now()));
     }
 
     pub(super) fn both_clocks(&self) -> Now {
@@ -237,7 +263,11 @@ pub(super) fn ending(reason: DownReason) -> Ending {
         | DownReason::Shutdown
         | DownReason::Internal => Ending::Silent,
         DownReason::PeerDeleted => Ending::ClientDeleted,
-        DownReason::OperatorDeleted | DownReason::PeerMisbehaved => Ending::Final,
+        DownReason::OperatorDeleted
+        | DownReason::IdleTimeout
+        | DownReason::SessionTimeout
+        | DownReason::TokenReplay
+        | DownReason::PeerMisbehaved => Ending::Final,
     }
 }
 

@@ -13,6 +13,7 @@ mod table;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
+use causeway_ike::api::PolicyEnd;
 use causeway_shared::config::{self, OnClientDelete, OnTokenReplay, ReconnectAttributes, TokenPolicy};
 
 pub use statistics::Counts;
@@ -190,8 +191,10 @@ pub enum Effect {
     },
     /// End this IKE session without a word to its client.
     Drop(u64),
-    /// End this IKE session, telling its client.
+    /// End this IKE session by the operator's order, telling its client.
     Delete(u64),
+    /// End this IKE session because policy wants so, telling its client.
+    End(u64, PolicyEnd),
     /// Tell the operator.
     Event(Event),
 }

@@ -6,6 +6,7 @@
 
 use std::net::Ipv4Addr;
 
+use causeway_ike::api::PolicyEnd;
 use causeway_shared::config::{OnTokenReplay, TokenPolicy};
 
 use super::attributes::{self, Attribute};
@@ -206,7 +207,7 @@ impl Table {
         if let Some(id) = self.by_session.get(&session).copied() {
             self.leases.remove(&session);
             self.unbind(session);
-            self.remove(&id);
+            self.remove(&id, None);
         }
     }
 
@@ -263,7 +264,7 @@ impl Table {
         let killed = self.settings.on_token_replay == OnTokenReplay::Kill;
         self.effects.push_back(Effect::Event(Event::Replay { id, user, source, killed }));
         if killed {
-            self.remove(&id);
+            self.remove(&id, Some(PolicyEnd::TokenReplay));
         }
     }
 }

@@ -9,6 +9,8 @@ use std::net::Ipv4Addr;
 use std::ops::Bound;
 use std::str::FromStr;
 
+use causeway_ike::api::PolicyEnd;
+
 use super::attempts::{Attempts, FAILURES_PER_ID, FAILURES_PER_SOURCE};
 use super::resume::Attempt;
 use super::{Counts, Effect, Ending, Event, Phase, Settings, Write, fresh_token};
@@ -285,7 +287,7 @@ impl Table {
             (Some(id), Some(Phase::Negotiating)) => {
                 self.leases.remove(&session);
                 self.unbind(session);
-                self.remove(&id);
+                self.remove(&id, None);
             }
             // It came up without Child SA, or not at all.
             (Some(id), Some(Phase::Resuming)) => {
@@ -311,7 +313,7 @@ impl Table {
             }
             Ending::Final => false,
         };
-        if keeps { self.park(&id, now, totals) } else { self.remove(&id) }
+        if keeps { self.park(&id, now, totals) } else { self.remove(&id, None) }
     }
 
     /// Lets time pass: what is over ends.
@@ -324,7 +326,7 @@ impl Table {
             let entry = self.entries.get(&id);
             let user = entry.map(|entry| entry.record.user.clone()).unwrap_or_default();
             self.effects.push_back(Effect::Event(Event::Expired { id, user }));
-            self.remove(&id);
+            self.remove(&id, Some(PolicyEnd::Lifetime));
             self.deadlines.remove(&(at, id));
         }
     }
@@ -337,15 +339,21 @@ impl Table {
     /// The operator ends a session for good, active or not. Returns whether there is one.
     pub fn clear(&mut self, id: &DurableId) -> bool {
         let known = self.entries.contains_key(id);
-        self.remove(id);
+        self.remove(id, None);
         known
+    }
+
+    /// Policy ends the session of an IKE session for good. Returns whether there is one.
+    pub fn end(&mut self, session: u64, why: PolicyEnd) -> bool {
+        let id = self.by_session.get(&session).copied();
+        id.inspect(|id| self.remove(id, Some(why))).is_some()
     }
 
     /// The operator ends every inactive session. Returns how many there were.
     pub fn clear_inactive(&mut self) -> usize {
         let ids: Vec<_> = self.inactive.iter().map(|(_, id)| *id).collect();
         for id in &ids {
-            self.remove(id);
+            self.remove(id, None);
         }
         ids.len()
     }
@@ -461,12 +469,16 @@ impl Table {
         ]);
     }
 
-    /// The session is over: its IKE session, if it has one, its record and its lease.
-    pub(super) fn remove(&mut self, id: &DurableId) {
+    /// The session is over: its IKE session, if it has one, its record and its lease. `why`: what of the policy; the
+    /// operator's order without.
+    pub(super) fn remove(&mut self, id: &DurableId, why: Option<PolicyEnd>) {
         let Some(entry) = self.forget(id) else { return };
         if let Some(session) = entry.holder {
             self.by_session.remove(&session);
-            self.effects.push_back(Effect::Delete(session));
+            self.effects.push_back(match why {
+                None => Effect::Delete(session),
+                Some(why) => Effect::End(session, why),
+            });
         }
         self.effects.push_back(Effect::Write(Write::Remove { id: *id, generation: None }));
         if let (Some(owner), Some(address)) = (entry.owner, entry.record.inner_v4) {
@@ -531,7 +543,7 @@ impl Table {
         let Some(user) = self.entries.get(id).map(|entry| entry.record.user.clone()) else { return };
         bump(&mut self.counts.evicted);
         self.effects.push_back(Effect::Event(Event::Evicted { id: *id, user }));
-        self.remove(id);
+        self.remove(id, None);
     }
 
     fn forget(&mut self, id: &DurableId) -> Option<Entry> {

@@ -22,6 +22,7 @@ struct World {
     seed: u64,
     dropped: Vec<u64>,
     deleted: Vec<u64>,
+    ended: Vec<PolicyEnd>,
     released: BTreeSet<(u64, Ipv4Addr)>,
     events: Vec<Event>,
 }
@@ -56,6 +57,7 @@ fn world(settings: Settings) -> World {
         seed: 0,
         dropped: vec![],
         deleted: vec![],
+        ended: vec![],
         released: BTreeSet::new(),
         events: vec![],
     }
@@ -79,6 +81,10 @@ impl World {
                 Effect::ReleaseLease { owner, address } => assert!(self.released.insert((owner, address))),
                 Effect::Drop(session) => self.dropped.push(session),
                 Effect::Delete(session) => self.deleted.push(session),
+                Effect::End(session, why) => {
+                    self.deleted.push(session);
+                    self.ended.push(why);
+                }
                 Effect::Event(event) => self.events.push(event),
             }
         }
@@ -269,6 +275,22 @@ fn how_an_active_session_ends_decides_whether_it_waits() {
         assert_eq!(world.stored(&id).is_some(), waits);
         assert!(world.deleted.is_empty(), "its IKE SA is gone already");
         assert_eq!(world.resume(2, &id, &token).is_ok(), waits);
+    }
+}
+
+#[test]
+fn a_session_that_policy_ends_does_not_wait() {
+    for why in [PolicyEnd::Idle, PolicyEnd::Lifetime] {
+        let mut world = world(settings());
+        let (id, token) = world.login(1, "ann", INNER);
+        assert!(world.table.end(1, why));
+        world.settle();
+        assert_eq!((world.deleted.as_slice(), world.ended.as_slice()), (&[1][..], &[why][..]));
+        assert_eq!((world.figures(), world.stored(&id), world.released.len()), ([0; 5], None, 1));
+        // The IKE SA's own end changes nothing more.
+        world.down(1, Ending::Final);
+        assert!(world.resume(2, &id, &token).is_err());
+        assert!(!world.table.end(1, why) && !world.table.end(9, why));
     }
 }
 

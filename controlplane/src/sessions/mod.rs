@@ -3,6 +3,7 @@
 //! Enters: the endpoint's events (session and Child SAs up, rekeyed, moved, down) and the figures of the data plane.
 //! Leaves: published snapshots that the API pages, filters and renders without touching the driver's state again.
 
+pub mod limits;
 mod record;
 
 pub use record::{Numbers, Record, SaTraffic, SessionPolicy};
@@ -12,6 +13,7 @@ use std::sync::Arc;
 
 use causeway_ike::api::{ChildFacts, Event, SessionFacts};
 
+use limits::Carried;
 use record::Child;
 
 use crate::store::Totals;
@@ -89,6 +91,12 @@ impl Registry {
     /// What a session's Child SAs carried that are gone: all of it once the session is down.
     pub fn totals(&self, session: u64) -> Totals {
         self.records.get(&session).map(|record| record.totals()).unwrap_or_default()
+    }
+
+    /// What a session has carried in both directions. `traffic` gives the figures of a Child SA that is there.
+    pub fn carried(&self, session: u64, traffic: impl Fn(u32) -> Option<SaTraffic>) -> Carried {
+        let Some(record) = self.records.get(&session) else { return Carried::default() };
+        record.carried(record.inbound_spis().filter_map(traffic))
     }
 
     /// Gives a session the number that the store has for it; sessions that come up later get higher ones.

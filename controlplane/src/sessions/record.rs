@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 use causeway_ike::api::{ChildFacts, EspPath, IkeSpis, Selector, SessionFacts};
 use causeway_shared::api::{ChildSa, EspDetails, IkeDetails, SelectorRange, Session, SessionState, Traffic};
 
+use super::limits::Carried;
 use crate::store::Totals;
 
 /// A Child SA's figures, as the data plane keeps them.
@@ -12,6 +13,10 @@ use crate::store::Totals;
 pub struct SaTraffic {
     /// Packets and inner octets.
     pub traffic: Traffic,
+    /// Inbound packets that were refused.
+    pub in_drops: u64,
+    /// Outbound packets that were refused.
+    pub out_drops: u64,
     /// When the last inbound packet was accepted, milliseconds of CLOCK_MONOTONIC; `None` for never.
     pub last_inbound_ms: Option<u64>,
 }
@@ -26,6 +31,8 @@ pub struct Record {
     children: Vec<Child>,
     /// Figures of Child SAs that are gone.
     past: Traffic,
+    /// When the last packet came in over one of them.
+    past_inbound_ms: Option<u64>,
     /// When the peer was last heard, as far as events tell, milliseconds of CLOCK_MONOTONIC.
     last_heard_ms: u64,
 }
@@ -71,6 +78,7 @@ impl Record {
             state: SessionState::Connecting,
             children: Vec::new(),
             past: Traffic::default(),
+            past_inbound_ms: None,
             last_heard_ms: facts.established_at.as_millis(),
         }
     }
@@ -116,6 +124,17 @@ impl Record {
         Totals { in_packets, in_bytes, out_packets, out_bytes }
     }
 
+    /// What all of its Child SAs carried, with the figures of those that are there.
+    pub(super) fn carried(&self, there: impl Iterator<Item = SaTraffic>) -> Carried {
+        let Traffic { in_packets, out_packets, .. } = self.past;
+        let past = Carried { in_packets, out_packets, last_inbound_ms: self.past_inbound_ms };
+        there.fold(past, |sum, one| Carried {
+            in_packets: sum.in_packets.saturating_add(one.traffic.in_packets),
+            out_packets: sum.out_packets.saturating_add(one.traffic.out_packets),
+            last_inbound_ms: sum.last_inbound_ms.max(one.last_inbound_ms),
+        })
+    }
+
     /// SPIs of packets to us, of every Child SA.
     pub fn inbound_spis(&self) -> impl Iterator<Item = u32> + '_ {
         self.children.iter().map(|child| child.inbound_spi)
@@ -129,9 +148,8 @@ impl Record {
         let last_esp = (0..self.children.len()).filter_map(|place| figure(place).last_inbound_ms).max();
         let mut traffic = self.past;
         let child_sas = self.children.iter().enumerate().map(|(place, child)| {
-            let own = figure(place).traffic;
-            add(&mut traffic, own);
-            child.render(own, since(child.established_ms))
+            add(&mut traffic, figure(place).traffic);
+            child.render(figures.get(place).copied().flatten(), since(child.established_ms))
         });
         Session {
             child_sas: child_sas.collect(),
@@ -199,6 +217,7 @@ impl Record {
             && let Some(last) = last
         {
             add(&mut self.past, last.traffic);
+            self.past_inbound_ms = self.past_inbound_ms.max(last.last_inbound_ms);
             self.last_heard_ms = self.last_heard_ms.max(last.last_inbound_ms.unwrap_or(0));
         }
     }
@@ -218,7 +237,9 @@ impl Child {
         }
     }
 
-    fn render(&self, traffic: Traffic, established_secs: u64) -> ChildSa {
+    /// `figures` are missing when the data plane knows nothing of it.
+    fn render(&self, figures: Option<SaTraffic>, established_secs: u64) -> ChildSa {
+        let traffic = figures.unwrap_or_default().traffic;
         let texts = |selectors: &[Selector]| selectors.iter().map(selector_text).collect();
         ChildSa {
             inbound_spi: format!("{:08x}", self.inbound_spi),
@@ -236,6 +257,8 @@ impl Child {
                 local: ranges(&self.local_selectors),
                 remote: ranges(&self.peer_selectors),
                 esn: self.esp_suite.ends_with("-esn"),
+                in_drops: figures.map(|figures| figures.in_drops),
+                out_drops: figures.map(|figures| figures.out_drops),
                 ..EspDetails::default()
             },
         }

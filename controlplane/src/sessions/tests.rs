@@ -7,7 +7,7 @@ use causeway_ike::api::{
 };
 use causeway_ike::ident::Identity;
 use causeway_ike::time::Instant;
-use causeway_shared::api::{SessionState, Traffic};
+use causeway_shared::api::{Session, SessionState, Traffic};
 
 use super::record::selector_text;
 use super::*;
@@ -79,6 +79,8 @@ fn figures(packets: u64) -> SaTraffic {
             out_packets: 2 * packets,
             out_bytes: 200 * packets,
         },
+        in_drops: 3 * packets,
+        out_drops: packets,
         last_inbound_ms: Some(60_000),
     }
 }
@@ -96,7 +98,13 @@ fn figures_are_summed_over_rekeys() {
     let record = registry.snapshot().get(3).unwrap();
     let shown = record.render(61_120, &[Some(figures(2))]);
     assert_eq!(shown.traffic, figures(7).traffic);
+    let carried = registry.carried(3, |spi| (spi == 0x1002).then(|| figures(2)));
+    assert_eq!(carried, Carried { in_packets: 7, out_packets: 14, last_inbound_ms: Some(60_000) });
+    assert_eq!(registry.carried(4, |_| Some(figures(1))), Carried::default());
     assert_eq!((shown.child_sas.len(), shown.child_sas[0].in_packets), (1, 2));
+    let drops = |shown: &Session| (shown.child_sas[0].esp.in_drops, shown.child_sas[0].esp.out_drops);
+    assert_eq!(drops(&shown), (Some(6), Some(2)), "of this SA alone");
+    assert_eq!(drops(&record.render(61_120, &[None])), (None, None), "unknown is not 0");
     assert_eq!((shown.state, shown.idle_secs, shown.established_secs), (SessionState::Active, 1, 60));
     assert_eq!((shown.set_up_ms, shown.peer.as_str()), (120, "203.0.113.5:61000"));
     assert_eq!(shown.child_sas[0].inbound_spi, "00001002");

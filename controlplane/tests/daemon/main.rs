@@ -9,6 +9,7 @@ mod faults;
 mod gateway;
 mod http;
 mod keys;
+mod limits;
 mod operator;
 mod reconnect;
 mod sessions;

@@ -293,6 +293,12 @@ pub enum DownReason {
     PeerDeleted,
     /// The operator deleted it.
     OperatorDeleted,
+    /// It carried nothing for as long as its policy allows ([`PolicyEnd::Idle`](super::PolicyEnd::Idle)).
+    IdleTimeout,
+    /// It lasted as long as its policy allows ([`PolicyEnd::Lifetime`](super::PolicyEnd::Lifetime)).
+    SessionTimeout,
+    /// A burnt token of it was used ([`PolicyEnd::TokenReplay`](super::PolicyEnd::TokenReplay)).
+    TokenReplay,
     /// The client did not answer our requests.
     PeerDead,
     /// The same identity came back with INITIAL_CONTACT (RFC 7296 §2.4).
@@ -312,11 +318,31 @@ pub enum DownReason {
 }
 
 impl DownReason {
+    /// All.
+    pub const ALL: [DownReason; 13] = [
+        DownReason::PeerDeleted,
+        DownReason::OperatorDeleted,
+        DownReason::IdleTimeout,
+        DownReason::SessionTimeout,
+        DownReason::TokenReplay,
+        DownReason::PeerDead,
+        DownReason::ReplacedByInitialContact,
+        DownReason::TakenOver,
+        DownReason::Expired,
+        DownReason::NoChildSa,
+        DownReason::PeerMisbehaved,
+        DownReason::Shutdown,
+        DownReason::Internal,
+    ];
+
     /// A stable name for logs and the API.
     pub fn name(self) -> &'static str {
         match self {
             DownReason::PeerDeleted => "peer-deleted",
             DownReason::OperatorDeleted => "operator-deleted",
+            DownReason::IdleTimeout => "idle-timeout",
+            DownReason::SessionTimeout => "session-timeout",
+            DownReason::TokenReplay => "token-replay",
             DownReason::PeerDead => "peer-dead",
             DownReason::ReplacedByInitialContact => "replaced-by-initial-contact",
             DownReason::TakenOver => "taken-over",
@@ -325,6 +351,25 @@ impl DownReason {
             DownReason::PeerMisbehaved => "peer-misbehaved",
             DownReason::Shutdown => "shutdown",
             DownReason::Internal => "internal",
+        }
+    }
+
+    /// For operators.
+    pub fn meaning(self) -> &'static str {
+        match self {
+            DownReason::PeerDeleted => "Sessions that their client deleted.",
+            DownReason::OperatorDeleted => "Sessions that the operator deleted.",
+            DownReason::IdleTimeout => "Sessions that carried nothing for the idle_secs of their group.",
+            DownReason::SessionTimeout => "Sessions that lasted for the session_lifetime_secs of their group.",
+            DownReason::TokenReplay => "Sessions ended because a burnt token of them was used.",
+            DownReason::PeerDead => "Sessions whose client did not answer.",
+            DownReason::ReplacedByInitialContact => "Sessions whose client came back with INITIAL_CONTACT.",
+            DownReason::TakenOver => "Sessions that their client resumed before they were given up.",
+            DownReason::Expired => "Sessions whose IKE SA reached its hard lifetime.",
+            DownReason::NoChildSa => "Sessions that had no Child SA.",
+            DownReason::PeerMisbehaved => "Sessions whose client broke the protocol under their keys.",
+            DownReason::Shutdown => "Sessions ended because the gateway stopped.",
+            DownReason::Internal => "Sessions ended by a fault of the gateway's own.",
         }
     }
 }

@@ -362,6 +362,10 @@ impl Gateway {
             reconnect::Effect::Delete(session) => {
                 self.inputs.push_back(Input::Operator(Operator::Delete(SessionId(session))));
             }
+            reconnect::Effect::End(session, why) => {
+                let session = SessionId(session);
+                self.inputs.push_back(Input::Operator(Operator::End { session, why }));
+            }
             reconnect::Effect::Event(reconnect::Event::Resumed { taken_over, .. }) => {
                 self.resumed += 1;
                 self.taken_over += u64::from(taken_over);
@@ -454,7 +458,10 @@ impl Gateway {
                 self.sessions.remove(&spis);
                 let ending = match reason {
                     DownReason::PeerDeleted => Ending::ClientDeleted,
-                    DownReason::OperatorDeleted | DownReason::PeerMisbehaved => Ending::Final,
+                    DownReason::OperatorDeleted
+                    | DownReason::PeerMisbehaved
+                    | DownReason::SessionTimeout
+                    | DownReason::TokenReplay => Ending::Final,
                     _ => Ending::Silent,
                 };
                 self.table.down(session.0, ending, wall(now_ms), Totals::default());

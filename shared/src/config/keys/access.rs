@@ -121,9 +121,10 @@ section! {
             .sketch(r#"["10.0.0.0/8"]"#);
         /// Text that the client shows once it is connected.
         banner: Option<Paragraph> = optional("`anyconnect.banner`").sketch(r#""Welcome.""#);
-        /// Age at which a session ends for good. 0 for none; otherwise at least 120.
+        /// Age at which a session ends for good, active or waiting. 0 for none; otherwise at least 120.
         session_lifetime_secs: u64 = default("0").unit("seconds").range(0, MAX_SESSION_SECS);
-        /// Time without traffic after which a session ends. 0 for none; otherwise at least 60.
+        /// Time without a packet in either direction after which a session ends for good, or up to an eighth later. 0 for
+        /// none; otherwise at least 60.
         idle_secs: u64 = default("0").unit("seconds").range(0, MAX_SESSION_SECS);
     }
 }
