@@ -28,6 +28,8 @@ pub(crate) struct Child {
     pub(crate) inner: Ipv4Addr,
     pub(crate) path: EspPath,
     pub(crate) role: ChildRole,
+    /// When it was made.
+    pub(crate) established_at: Instant,
     /// When we rekey it; `None` leaves that to the peer.
     pub(crate) rekey_at: Option<Instant>,
     /// When it ends.
@@ -117,6 +119,7 @@ pub(crate) fn plan(cx: &mut Cx<'_>, sa: &IkeSa, made: Made<'_>) -> Result<ChildP
         inner: made.inner,
         path,
         role: made.child_role,
+        established_at: cx.now,
         rekey_at,
         hard_at,
     };
@@ -146,7 +149,7 @@ pub(crate) fn esp_path(sa: &IkeSa) -> EspPath {
 
 impl Child {
     /// What the operator sees.
-    pub(crate) fn facts(&self, session: SessionId, replaces: Option<u32>, now: Instant) -> Box<ChildFacts> {
+    pub(crate) fn facts(&self, session: SessionId, replaces: Option<u32>) -> Box<ChildFacts> {
         Box::new(ChildFacts {
             session,
             inbound_spi: self.inbound_spi,
@@ -157,7 +160,7 @@ impl Child {
             local_selectors: self.selectors.local.clone(),
             peer_selectors: self.selectors.peer.clone(),
             replaces,
-            established_at: now,
+            established_at: self.established_at,
         })
     }
 

@@ -90,6 +90,12 @@ pub(crate) struct Restored {
     pub(crate) sa_established_at: Instant,
     pub(crate) sa_rekey_at: Option<Instant>,
     pub(crate) sa_hard_at: Option<Instant>,
+    pub(crate) next: Option<NextSa>,
+    pub(crate) old: Vec<OldSa>,
+    pub(crate) ours: Option<Ours>,
+    pub(crate) tasks: Vec<Task>,
+    /// Whether it never had a Child SA.
+    pub(crate) childless: bool,
     pub(crate) children: Vec<Child>,
     pub(crate) selected: Option<u32>,
     pub(crate) liveness: Liveness,
@@ -132,6 +138,12 @@ pub(crate) enum Ours {
     /// A Delete of these inbound SPIs.
     DeleteChild(u32),
     RekeyChild(Box<ChildRekey>),
+    /// A rekey of another process, whose private key is gone: what the peer makes of it (our inbound SPI `new`) is
+    /// withdrawn, and `old` rekeyed again.
+    LostChildRekey {
+        old: u32,
+        new: u32,
+    },
     RekeyIke(Box<IkeRekey>),
 }
 
@@ -204,15 +216,24 @@ impl Established {
         facts.session = id;
         cx.set_up(id, Holder { identity: proof.identity().clone(), user: proof.user().to_owned() });
         cx.event(Event::SessionUp(facts.clone()));
-        let ours = sa.is_waiting().then_some(Ours::Liveness);
         let mut session = Established::new(cx, facts, proof, sa, lease, None);
         session.sa_established_at = restored.sa_established_at;
         session.sa_rekey_at = restored.sa_rekey_at;
         session.sa_hard_at = restored.sa_hard_at;
-        session.ours = ours;
+        session.next = restored.next;
+        session.old = restored.old;
+        session.ours = restored.ours;
+        session.tasks = restored.tasks.into();
         session.peer_probes = restored.peer_probes;
         session.confirmed = restored.confirmed;
+        if !restored.childless {
+            session.childless_until = None;
+        }
         for child in children {
+            if matches!(child.role, ChildRole::Lingering { .. }) {
+                session.children.insert(child.inbound_spi, child);
+                continue;
+            }
             let replaces = match child.role {
                 ChildRole::Successor { of } => Some(of),
                 _ => None,
@@ -223,7 +244,13 @@ impl Established {
         // The peer had no gateway meanwhile, so its silence proves nothing: the interval begins anew.
         session.liveness = restored.liveness;
         session.schedule_liveness();
+        session.pump(cx);
         session
+    }
+
+    /// Whether another process could go on from here. It could not follow our rekey of the IKE SA, once that is sent.
+    pub(crate) fn is_restorable(&self) -> bool {
+        !matches!(&self.ours, Some(Ours::RekeyIke(rekey)) if rekey.is_sent())
     }
 
     pub(crate) fn note_alive(&mut self, now: Instant) {
@@ -372,6 +399,13 @@ impl Established {
                 Ok(Flow::Stay)
             }
             Some(Ours::RekeyChild(rekey)) => self.on_child_rekey_answer(cx, *rekey, message),
+            Some(Ours::LostChildRekey { old, new }) => {
+                if message.is_ok_and(|message| message.error_notify().is_none()) {
+                    self.add_task(Task::WithdrawChild(new));
+                }
+                self.add_task(Task::RekeyChild(old));
+                Ok(Flow::Stay)
+            }
             Some(Ours::RekeyIke(rekey)) => self.on_ike_rekey_answer(cx, *rekey, message),
         }
     }
@@ -522,7 +556,7 @@ impl Established {
 
     /// Takes an installed Child SA into the session.
     pub(crate) fn adopt(&mut self, cx: &mut Cx<'_>, child: Child, replaces: Option<u32>) {
-        cx.event(Event::ChildUp(child.facts(self.id, replaces, cx.now)));
+        cx.event(Event::ChildUp(child.facts(self.id, replaces)));
         self.children.insert(child.inbound_spi, child);
         self.childless_until = None;
     }

@@ -33,4 +33,4 @@ pub mod wire;
 mod world;
 
 pub use endpoint::{Endpoint, Held, MAX_STRAY_ANSWERS_PER_SEC};
-pub use snapshot::RestoreError;
+pub use snapshot::{Mark, RestoreError};

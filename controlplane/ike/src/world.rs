@@ -148,6 +148,11 @@ impl World {
         self.jobs.len()
     }
 
+    /// Whether there is a session with this number.
+    pub(crate) fn knows(&self, session: SessionId) -> bool {
+        self.ledger.contains_key(&session)
+    }
+
     /// How many sessions have a page in the ledger.
     pub(crate) fn pages(&self) -> usize {
         self.ledger.len()
@@ -208,6 +213,12 @@ impl Cx<'_> {
         let others = self.world.holders.get(holder).into_iter().flatten().filter(|other| **other != session);
         let others: Vec<_> = others.map(|other| (*other, DownReason::ReplacedByInitialContact)).collect();
         self.world.to_end.extend(others);
+    }
+
+    /// A session of another process, under its number.
+    pub(crate) fn open_session_as(&mut self, session: SessionId) {
+        self.world.next_session = self.world.next_session.max(session.0.saturating_add(1));
+        self.world.ledger.insert(session, Holdings::default());
     }
 
     /// A new session, with its page in the ledger.
@@ -319,21 +330,25 @@ impl Cx<'_> {
         }
     }
 
-    /// Books what a session of another process brings: it is held already, outside.
+    /// Books what a session of another process brings: it is held already, outside. Of each Child SA: whether the operator
+    /// was told that it is gone.
     pub(crate) fn take_over(
         &mut self,
         session: SessionId,
-        ike_spi: u64,
-        child_spis: impl Iterator<Item = u32>,
+        ike_spis: &[u64],
+        child_spis: impl Iterator<Item = (u32, bool)>,
         lease: Option<Lease>,
     ) {
         let holdings = self.world.ledger.entry(session).or_default();
-        self.world.ike_spis.insert(ike_spi, session);
-        holdings.ike_spis.insert(ike_spi);
+        for spi in ike_spis {
+            self.world.ike_spis.insert(*spi, session);
+            holdings.ike_spis.insert(*spi);
+        }
         holdings.lease = lease;
-        for spi in child_spis {
+        for (spi, told_gone) in child_spis {
             self.world.child_spis.insert(spi, session);
-            holdings.children.insert(spi, ChildHolding::Installed);
+            let holding = if told_gone { ChildHolding::Retired } else { ChildHolding::Installed };
+            holdings.children.insert(spi, holding);
         }
     }
 

@@ -64,6 +64,11 @@ impl ChildRekey {
         }
     }
 
+    /// The SA that it replaces and our SPI of its successor, once the peer may know of it.
+    pub(crate) fn sent(&self) -> Option<(u32, u32)> {
+        (!matches!(self.step, Step::Generating { .. })).then_some((self.old, self.new_spi))
+    }
+
     /// Whether a Child SA that is not installed yet has, or may have, this SPI of packets to the peer.
     pub(crate) fn makes(&self, outbound_spi: u32) -> bool {
         match &self.step {

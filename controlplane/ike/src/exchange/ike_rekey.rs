@@ -61,6 +61,11 @@ impl IkeRekey {
         }
     }
 
+    /// Whether the peer may know of it.
+    pub(crate) fn is_sent(&self) -> bool {
+        !matches!(self.step, Step::Generating { .. })
+    }
+
     pub(crate) fn job_deadline(&self) -> Option<Instant> {
         match &self.step {
             Step::Generating { deadline, .. } | Step::Deriving { deadline, .. } => Some(*deadline),
@@ -72,7 +77,8 @@ impl IkeRekey {
 impl Established {
     /// The peer rekeys the IKE SA in use.
     pub(crate) fn on_peer_ike_rekey(&mut self, cx: &mut Cx<'_>, message: &Message) -> Result<(), IkeError> {
-        if matches!(self.ours, Some(Ours::RekeyChild(_) | Ours::DeleteChild(_))) {
+        if matches!(self.ours, Some(Ours::RekeyChild(_) | Ours::LostChildRekey { .. } | Ours::DeleteChild(_)))
+        {
             return Err(IkeError::Temporary);
         }
         let offer = message.sa().ok_or(WireError::Missing(PayloadType::Sa))?;
@@ -305,7 +311,7 @@ impl Established {
             Some(Ours::RekeyChild(rekey)) => self.abandon_child_rekey(cx, *rekey),
             Some(Ours::RekeyIke(rekey)) => self.abandon_ike_rekey(cx, *rekey),
             Some(Ours::DeleteChild(spi)) => self.add_task(Task::DeleteChild(spi)),
-            Some(Ours::Liveness) | None => {}
+            Some(Ours::Liveness | Ours::LostChildRekey { .. }) | None => {}
         }
         self.keep_for_retransmissions(cx, old);
     }

@@ -9,7 +9,7 @@ use crate::api::{
 use crate::child::{Child, ChildRole};
 use crate::endpoint::Endpoint;
 use crate::env::Env;
-use crate::established::{Established, Ours, Restored};
+use crate::established::{Established, MAX_OLD_SAS, MAX_TASKS, NextSa, OldSa, Ours, Restored, Task};
 use crate::exchange::authenticated::Authenticated;
 use crate::ident::Identity;
 use crate::policy::Subnet;
@@ -21,19 +21,19 @@ use crate::time::Instant;
 use crate::world::Cx;
 
 const KINDS: [ClientKind; 2] = [ClientKind::AnyConnect, ClientKind::Standard];
+/// More would be no state of ours.
+const MAX_OLD_SAS_READ: u32 = MAX_OLD_SAS as u32;
 const LOCAL_AUTHS: [&str; 5] = ["psk", "rsa", "ecdsa", "ed25519", "unknown"];
 
-/// Writes a session; `None` while a rekey is under way, whose outcome the octets could not follow. A stored snapshot is
-/// to be deleted then.
+/// Writes a session; `None` while our rekey of the IKE SA is under way, whose outcome the octets could not follow. A
+/// stored snapshot is to be deleted then.
 pub(crate) fn write(session: &Established, now: Instant) -> Option<Secret> {
-    let quiet = session.next.is_none()
-        && session.working.is_none()
-        && matches!(session.ours, None | Some(Ours::Liveness));
-    if !quiet {
+    if !session.is_restorable() {
         return None;
     }
     let mut out = Writer::new();
     out.raw(MAGIC);
+    out.u64(session.id.0);
     let facts = &session.facts;
     out.bytes(facts.user.as_bytes());
     write_identity(&mut out, &facts.identity);
@@ -51,9 +51,27 @@ pub(crate) fn write(session: &Established, now: Instant) -> Option<Secret> {
     out.u64(now.millis_since(session.sa_established_at));
     out.option(left(session.sa_rekey_at), Writer::u64);
     out.option(left(session.sa_hard_at), Writer::u64);
-    // What only waits for packets in flight, or for our Delete's answer, is not carried over.
-    let lives = |child: &&Child| !matches!(child.role, ChildRole::Lingering { .. } | ChildRole::Deleting);
-    let children: Vec<&Child> = session.children.values().filter(lives).collect();
+    let next: Vec<&NextSa> = session.next.iter().collect();
+    out.list(&next, |out, next| {
+        next.sa.write(out);
+        out.u64(next.settle_at.millis_since(now));
+    });
+    out.list(&session.old, |out, old| {
+        old.sa.write(out);
+        out.u64(old.until.millis_since(now));
+    });
+    let waiting = session.sa.is_waiting();
+    write_ours(&mut out, session.ours.as_ref().filter(|_| waiting));
+    // Answered, but its successor not installed: it never will be.
+    let lost = match &session.ours {
+        Some(Ours::RekeyChild(rekey)) if !waiting => rekey.sent(),
+        _ => None,
+    };
+    let again = lost.into_iter().flat_map(|(old, new)| [Task::WithdrawChild(new), Task::RekeyChild(old)]);
+    let tasks: Vec<Task> = session.tasks.iter().copied().chain(again).take(MAX_TASKS).collect();
+    out.list(&tasks, |out, task| write_task(out, *task));
+    out.bool(session.childless_until.is_some());
+    let children: Vec<&Child> = session.children.values().collect();
     out.list(&children, |out, child| write_child(out, child, now));
     out.option(session.selected, Writer::u32);
     write_liveness(&mut out, session.liveness);
@@ -63,14 +81,14 @@ pub(crate) fn write(session: &Established, now: Instant) -> Option<Secret> {
 }
 
 impl Endpoint {
-    /// An established session as octets, for [`Endpoint::restore`] in another process. `None` if it is not up, or while a
-    /// rekey is under way: then no older snapshot of it may be used either.
+    /// An established session as octets, for [`Endpoint::restore`] in another process. `None` if it is not up, or while
+    /// our rekey of its IKE SA is under way: then no older snapshot of it may be used either.
     pub fn snapshot(&self, now: Instant, session: SessionId) -> Option<Secret> {
         write(self.established_session(session)?, now)
     }
 
     /// Takes up a session of another process where its snapshot left it, `elapsed` ago by a clock that outlives processes.
-    /// Its Child SAs must be installed and their SPIs taken; the events of their coming up are in `out` as if they were
+    /// It keeps its number. Its Child SAs must be installed and their SPIs taken; the events of their coming up are in `out` as if they were
     /// new. Each snapshot may be restored once.
     ///
     /// # Errors
@@ -99,6 +117,7 @@ fn read(input: &mut Reader<'_>, now: Instant, elapsed_ms: u64, env: &mut dyn Env
     let past =
         |age: u64| Instant::from_millis(now.as_millis().saturating_sub(age.saturating_add(elapsed_ms)));
     let due = |left: u64| now.plus_millis(left.saturating_sub(elapsed_ms));
+    let session = SessionId(input.u64()?);
     let user = input.text()?;
     let identity = read_identity(input)?;
     let auth_method = input.text()?;
@@ -114,7 +133,19 @@ fn read(input: &mut Reader<'_>, now: Instant, elapsed_ms: u64, env: &mut dyn Env
     let sa_established_at = past(input.u64()?);
     let sa_rekey_at = input.option(Reader::u64)?.map(due);
     let sa_hard_at = input.option(Reader::u64)?.map(due);
-    let children = input.list(|input| read_child(input, due))?;
+    let elapsed = (now, elapsed_ms);
+    let mut next = Vec::new();
+    for _ in 0..input.u32()?.min(2) {
+        next.push(NextSa { sa: IkeSa::read(input, now, env)?, settle_at: due(input.u64()?) });
+    }
+    let mut old = Vec::new();
+    for _ in 0..input.u32()?.min(MAX_OLD_SAS_READ) {
+        old.push(OldSa { sa: IkeSa::read(input, now, env)?, until: due(input.u64()?) });
+    }
+    let ours = read_ours(input)?;
+    let tasks = input.list(read_task)?;
+    let childless = input.bool()?;
+    let children = input.list(|input| read_child(input, elapsed))?;
     let selected = input.option(Reader::u32)?;
     let liveness = read_liveness(input)?;
     let peer_probes = input.u64()?;
@@ -126,9 +157,11 @@ fn read(input: &mut Reader<'_>, now: Instant, elapsed_ms: u64, env: &mut dyn Env
     if !known || spis.len() != children.len() {
         return Err(RestoreError::Malformed("its Child SAs contradict each other"));
     }
+    if next.len() > 1 || tasks.len() > MAX_TASKS || ours.is_some() != sa.is_waiting() {
+        return Err(RestoreError::Malformed("its exchanges contradict each other"));
+    }
     let facts = Box::new(SessionFacts {
-        // Set when the session has its number.
-        session: SessionId(0),
+        session,
         user,
         identity,
         auth_method,
@@ -158,6 +191,11 @@ fn read(input: &mut Reader<'_>, now: Instant, elapsed_ms: u64, env: &mut dyn Env
         sa_established_at,
         sa_rekey_at,
         sa_hard_at,
+        next: next.pop(),
+        old,
+        ours,
+        tasks,
+        childless,
         children,
         selected,
         liveness,
@@ -178,15 +216,21 @@ impl Endpoint {
         if world.shutting_down || world.pages() >= world.config.limits.sessions {
             return Err(RestoreError::NoRoom);
         }
-        let taken = world.ike_spis.contains_key(&restored.sa.local_spi())
+        let next = restored.next.iter().map(|next| next.sa.local_spi());
+        let old = restored.old.iter().map(|old| old.sa.local_spi());
+        let ike_spis: Vec<u64> = std::iter::once(restored.sa.local_spi()).chain(next).chain(old).collect();
+        let taken = world.knows(restored.facts.session)
+            || ike_spis.iter().any(|spi| world.ike_spis.contains_key(spi))
             || restored.children.iter().any(|child| world.child_spis.contains_key(&child.inbound_spi));
         if taken {
             return Err(RestoreError::Taken);
         }
         let mut cx = Cx { now, env, out, world };
-        let id = cx.open_session();
-        let spis = restored.children.iter().map(|child| child.inbound_spi);
-        cx.take_over(id, restored.sa.local_spi(), spis, restored.lease.clone());
+        let id = restored.facts.session;
+        cx.open_session_as(id);
+        let told_gone = |child: &Child| matches!(child.role, ChildRole::Lingering { .. });
+        let spis = restored.children.iter().map(|child| (child.inbound_spi, told_gone(child)));
+        cx.take_over(id, &ike_spis, spis, restored.lease.clone());
         let state = Established::restore(&mut cx, id, restored);
         self.put_in(Session { id, state: State::Established(Box::new(state)) });
         Ok(id)
@@ -260,18 +304,22 @@ fn write_child(out: &mut Writer, child: &Child, now: Instant) {
         out.u16(ports.peer);
     });
     let (kind, other) = match child.role {
-        ChildRole::Successor { of } => (1, of),
-        ChildRole::Replaced { by } => (2, by),
-        ChildRole::Active | ChildRole::Deleting | ChildRole::Lingering { .. } => (0, 0),
+        ChildRole::Active => (0, 0),
+        ChildRole::Successor { of } => (1, u64::from(of)),
+        ChildRole::Replaced { by } => (2, u64::from(by)),
+        ChildRole::Deleting => (3, 0),
+        ChildRole::Lingering { until } => (4, until.millis_since(now)),
     };
     out.u8(kind);
-    out.u32(other);
+    out.u64(other);
+    out.u64(now.millis_since(child.established_at));
     let left = |at: Option<Instant>| at.map(|at| at.millis_since(now));
     out.option(left(child.rekey_at), Writer::u64);
     out.option(left(child.hard_at), Writer::u64);
 }
 
-fn read_child(input: &mut Reader<'_>, due: impl Fn(u64) -> Instant) -> Read<Child> {
+fn read_child(input: &mut Reader<'_>, (now, elapsed_ms): (Instant, u64)) -> Read<Child> {
+    let due = |left: u64| now.plus_millis(left.saturating_sub(elapsed_ms));
     let selector = |input: &mut Reader<'_>| {
         Ok(Selector {
             protocol: input.u8()?,
@@ -297,14 +345,73 @@ fn read_child(input: &mut Reader<'_>, due: impl Fn(u64) -> Instant) -> Read<Chil
             peer: input.ipv4()?,
             udp: input.option(|input| Ok(UdpPorts { local: input.u16()?, peer: input.u16()? }))?,
         },
-        role: match (input.u8()?, input.u32()?) {
+        role: match (input.u8()?, input.u64()?) {
             (0, 0) => ChildRole::Active,
-            (1, of) => ChildRole::Successor { of },
-            (2, by) => ChildRole::Replaced { by },
+            (1, of) => ChildRole::Successor { of: spi(of)? },
+            (2, by) => ChildRole::Replaced { by: spi(by)? },
+            (3, 0) => ChildRole::Deleting,
+            (4, left) => ChildRole::Lingering { until: due(left) },
             _ => return Err(RestoreError::Malformed("the role of a Child SA")),
         },
+        established_at: Instant::from_millis(
+            now.as_millis().saturating_sub(input.u64()?.saturating_add(elapsed_ms)),
+        ),
         rekey_at: input.option(Reader::u64)?.map(&due),
         hard_at: input.option(Reader::u64)?.map(&due),
+    })
+}
+
+fn spi(number: u64) -> Read<u32> {
+    u32::try_from(number).map_err(|_| RestoreError::Malformed("an SPI"))
+}
+
+/// Our outstanding request. What was not sent yet is begun anew by its timer.
+fn write_ours(out: &mut Writer, ours: Option<&Ours>) {
+    let (kind, first, second) = match ours {
+        Some(Ours::Liveness) => (1, 0, 0),
+        Some(Ours::DeleteChild(spi)) => (2, *spi, 0),
+        Some(Ours::LostChildRekey { old, new }) => (3, *old, *new),
+        Some(Ours::RekeyChild(rekey)) => match rekey.sent() {
+            Some((old, new)) => (3, old, new),
+            None => (0, 0, 0),
+        },
+        Some(Ours::RekeyIke(_)) | None => (0, 0, 0),
+    };
+    out.u8(kind);
+    out.u32(first);
+    out.u32(second);
+}
+
+fn read_ours(input: &mut Reader<'_>) -> Read<Option<Ours>> {
+    Ok(Some(match (input.u8()?, input.u32()?, input.u32()?) {
+        (0, 0, 0) => return Ok(None),
+        (1, 0, 0) => Ours::Liveness,
+        (2, spi, 0) => Ours::DeleteChild(spi),
+        (3, old, new) => Ours::LostChildRekey { old, new },
+        _ => return Err(RestoreError::Malformed("an exchange")),
+    }))
+}
+
+fn write_task(out: &mut Writer, task: Task) {
+    let (kind, spi) = match task {
+        Task::Liveness => (0, 0),
+        Task::DeleteChild(spi) => (1, spi),
+        Task::WithdrawChild(spi) => (2, spi),
+        Task::RekeyChild(spi) => (3, spi),
+        Task::RekeyIke => (4, 0),
+    };
+    out.u8(kind);
+    out.u32(spi);
+}
+
+fn read_task(input: &mut Reader<'_>) -> Read<Task> {
+    Ok(match (input.u8()?, input.u32()?) {
+        (0, 0) => Task::Liveness,
+        (1, spi) => Task::DeleteChild(spi),
+        (2, spi) => Task::WithdrawChild(spi),
+        (3, spi) => Task::RekeyChild(spi),
+        (4, 0) => Task::RekeyIke,
+        _ => return Err(RestoreError::Malformed("an exchange to begin")),
     })
 }
 
