@@ -13,6 +13,7 @@ pub mod neighbour;
 pub mod path;
 pub mod ports;
 pub mod ports_watch;
+pub mod probe;
 pub mod route;
 pub mod sa;
 pub mod sink;

@@ -18,6 +18,7 @@ pub use crate::sink::{Full, Handoff, Ingress, Outer, Punt, SaStatistics, Sink};
 
 use crate::buffer::{Allocator, Buffer};
 use crate::neighbour::{Due, Neighbours};
+use crate::probe::{NoProbe, Probe};
 use crate::stages::{self, Clear, EspIn, EspOut, Frame, FromPeer, InSa, Leaving, Out, Queue, Refused, State};
 
 /// Packets a stage handles at once.
@@ -190,14 +191,20 @@ macro_rules! stages {
         }
 
         /// One pass: every stage once, over all that waits for it.
-        fn pass<A: Allocator, S: Sink<A::Buffer>>(state: &mut State<A>, queues: &mut Queues<A::Buffer>, sink: &mut S) {
+        fn pass<A: Allocator, S: Sink<A::Buffer>, P: Probe>(state: &mut State<A>, out: &mut Out<'_, A::Buffer, S, P>) {
+            let mut place = 0;
             $(
-                if !queues.$stage.is_empty() {
-                    let mut items = std::mem::replace(&mut queues.$stage, Queue::placeholder());
-                    stages::$stage::run(&mut items, state, &mut Out { queues: &mut *queues, sink: &mut *sink });
-                    queues.$stage.restore(items);
+                if !out.queues.$stage.is_empty() {
+                    let began = out.probe.now();
+                    let mut items = std::mem::replace(&mut out.queues.$stage, Queue::placeholder());
+                    let packets = items.len();
+                    stages::$stage::run(&mut items, state, out);
+                    out.queues.$stage.restore(items);
+                    out.probe.stage(place, packets, began);
                 }
+                place += 1;
             )+
+            let _ = place;
         }
     };
 }
@@ -227,9 +234,10 @@ stages! {
 const MAX_PASSES: usize = 4;
 
 /// One worker's packet path.
-pub struct Path<A: Allocator> {
+pub struct Path<A: Allocator, P: Probe = NoProbe> {
     state: State<A>,
     queues: Queues<A::Buffer>,
+    probe: P,
 }
 
 impl<A: Allocator> Path<A> {
@@ -238,6 +246,16 @@ impl<A: Allocator> Path<A> {
     /// # Errors
     /// When the configuration contradicts itself, or the crypto engine fails its self-test.
     pub fn new(config: PathConfig, allocator: A) -> Result<Path<A>, PathError> {
+        Path::with_probe(config, allocator, NoProbe)
+    }
+}
+
+impl<A: Allocator, P: Probe> Path<A, P> {
+    /// As [`Path::new`], for a path that reports to `probe`.
+    ///
+    /// # Errors
+    /// As [`Path::new`].
+    pub fn with_probe(config: PathConfig, allocator: A, probe: P) -> Result<Path<A, P>, PathError> {
         if !config.sa_capacity.is_power_of_two() || !(256..=1 << 20).contains(&config.sa_capacity) {
             return Err(PathError::Capacity(config.sa_capacity));
         }
@@ -251,7 +269,7 @@ impl<A: Allocator> Path<A> {
         }
         let mut state = State::new(config, allocator)?;
         crate::crypto::self_test(&mut state.engine)?;
-        Ok(Path { state, queues: Queues::new() })
+        Ok(Path { state, queues: Queues::new(), probe })
     }
 
     /// Takes every frame of `burst` (any number; worked on [`BURST`] at a time) that came in on `port`.
@@ -311,7 +329,7 @@ impl<A: Allocator> Path<A> {
         sink: &mut impl Sink<A::Buffer>,
     ) -> Result<(), Drop> {
         self.state.now = now;
-        let mut out = Out { queues: &mut self.queues, sink: &mut *sink };
+        let mut out = Out { queues: &mut self.queues, sink: &mut *sink, probe: &mut self.probe };
         let sent = stages::ike_out::send(datagram, &mut self.state, &mut out);
         if let Err(reason) = sent {
             self.state.counters.drop(reason);
@@ -404,6 +422,16 @@ impl<A: Allocator> Path<A> {
         &mut self.state.counters
     }
 
+    /// What measures it.
+    pub fn probe(&self) -> &P {
+        &self.probe
+    }
+
+    /// What measures it, to begin again.
+    pub fn probe_mut(&mut self) -> &mut P {
+        &mut self.probe
+    }
+
     /// Packets that wait for a neighbour's Ethernet address.
     pub fn waiting(&self) -> usize {
         self.state.neighbours.waiting()
@@ -414,7 +442,8 @@ impl<A: Allocator> Path<A> {
             if self.queues.are_empty() {
                 return;
             }
-            pass(&mut self.state, &mut self.queues, sink);
+            let mut out = Out { queues: &mut self.queues, sink: &mut *sink, probe: &mut self.probe };
+            pass(&mut self.state, &mut out);
         }
         for _ in 0..self.queues.clear() {
             self.state.counters.drop(Drop::NoBuffer);

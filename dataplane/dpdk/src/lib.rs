@@ -13,6 +13,7 @@ mod mbuf;
 mod mempool;
 mod port;
 mod queue;
+mod tsc;
 
 pub use eal::{Eal, RegisteredThread};
 pub use error::{Errno, Error};
@@ -20,3 +21,4 @@ pub use mbuf::Mbuf;
 pub use mempool::Mempool;
 pub use port::{Capabilities, LinkState, PortHandle, PortStatistics, ProbedPort, QueueConfig, StartedPort};
 pub use queue::{BURST, RxQueue, TxQueue};
+pub use tsc::{CACHE_LINE, prefetch, prefetch_lines, tsc, tsc_hz};

@@ -10,16 +10,17 @@ use causeway_shared::net::{ethernet, ipv4, udp};
 use super::{Clear, Frame, FromPeer, Out, Queue, State};
 use crate::buffer::{Allocator, Buffer};
 use crate::path::{Ingress, Outer, Sink};
+use crate::probe::Probe;
 
 /// IKE (RFC 7296 §2).
 pub(super) const PORT_IKE: u16 = 500;
 /// IKE and UDP-encapsulated ESP behind NATs (RFC 3948).
 pub(super) const PORT_NATT: u16 = 4500;
 
-pub(crate) fn run<A: Allocator, S: Sink<A::Buffer>>(
+pub(crate) fn run<A: Allocator, S: Sink<A::Buffer>, P: Probe>(
     items: &mut Queue<Frame<A::Buffer>>,
     state: &mut State<A>,
-    out: &mut Out<'_, A::Buffer, S>,
+    out: &mut Out<'_, A::Buffer, S, P>,
 ) {
     for frame in items.drain() {
         if let Err(reason) = classify(frame, state, out) {
@@ -28,10 +29,10 @@ pub(crate) fn run<A: Allocator, S: Sink<A::Buffer>>(
     }
 }
 
-fn classify<A: Allocator, S>(
+fn classify<A: Allocator, S, P>(
     frame: Frame<A::Buffer>,
     state: &State<A>,
-    out: &mut Out<'_, A::Buffer, S>,
+    out: &mut Out<'_, A::Buffer, S, P>,
 ) -> Result<(), Drop> {
     let Frame { port, mut buffer } = frame;
     let ours = state.port(port).ok_or(Drop::PolicyDenied)?;

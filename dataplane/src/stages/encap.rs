@@ -9,12 +9,13 @@ use causeway_shared::counters::Drop;
 use super::{EspOut, Leaving, Out, Queue, State};
 use crate::buffer::{Allocator, Buffer};
 use crate::path::{Ingress, Sink};
+use crate::probe::Probe;
 use crate::sa::MAX_OUTER_HEADER;
 
-pub(crate) fn run<A: Allocator, S: Sink<A::Buffer>>(
+pub(crate) fn run<A: Allocator, S: Sink<A::Buffer>, P: Probe>(
     items: &mut Queue<EspOut<A::Buffer>>,
     state: &mut State<A>,
-    out: &mut Out<'_, A::Buffer, S>,
+    out: &mut Out<'_, A::Buffer, S, P>,
 ) {
     for packet in items.drain() {
         if let Err(reason) = wrap(packet, state, out) {
@@ -23,10 +24,10 @@ pub(crate) fn run<A: Allocator, S: Sink<A::Buffer>>(
     }
 }
 
-fn wrap<A: Allocator, S>(
+fn wrap<A: Allocator, S, P>(
     packet: EspOut<A::Buffer>,
     state: &mut State<A>,
-    out: &mut Out<'_, A::Buffer, S>,
+    out: &mut Out<'_, A::Buffer, S, P>,
 ) -> Result<(), Drop> {
     let EspOut { mut buffer, slot, tos, .. } = packet;
     let identification = state.next_identification();

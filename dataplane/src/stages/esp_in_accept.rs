@@ -14,15 +14,16 @@ use super::{EspIn, InSa, Out, QUEUE, Queue, State};
 use crate::buffer::{Allocator, Buffer};
 use crate::crypto::ESP_HEADER_LEN;
 use crate::path::{Ingress, Outer, Sink};
+use crate::probe::Probe;
 use crate::sa::WorkerSa;
 
 const ECN_MASK: u8 = 3;
 const ECN_CE: u8 = 3;
 
-pub(crate) fn run<A: Allocator, S: Sink<A::Buffer>>(
+pub(crate) fn run<A: Allocator, S: Sink<A::Buffer>, P: Probe>(
     items: &mut Queue<EspIn<A::Buffer>>,
     state: &mut State<A>,
-    out: &mut Out<'_, A::Buffer, S>,
+    out: &mut Out<'_, A::Buffer, S, P>,
 ) {
     let mut touched: ArrayVec<u32, QUEUE> = ArrayVec::new();
     for packet in items.drain() {
@@ -40,10 +41,10 @@ pub(crate) fn run<A: Allocator, S: Sink<A::Buffer>>(
     }
 }
 
-fn accept<A: Allocator, S: Sink<A::Buffer>>(
+fn accept<A: Allocator, S: Sink<A::Buffer>, P: Probe>(
     packet: EspIn<A::Buffer>,
     state: &mut State<A>,
-    out: &mut Out<'_, A::Buffer, S>,
+    out: &mut Out<'_, A::Buffer, S, P>,
 ) -> Result<(), Drop> {
     let EspIn { mut buffer, outer, slot, sequence } = packet;
     let State { tables, events, counters, .. } = state;

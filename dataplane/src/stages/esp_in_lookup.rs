@@ -10,11 +10,12 @@ use causeway_shared::wire::Event;
 use super::{EspIn, FromPeer, Out, Queue, State};
 use crate::buffer::{Allocator, Buffer};
 use crate::path::{Handoff, Sink, owner_of_spi};
+use crate::probe::Probe;
 
-pub(crate) fn run<A: Allocator, S: Sink<A::Buffer>>(
+pub(crate) fn run<A: Allocator, S: Sink<A::Buffer>, P: Probe>(
     items: &mut Queue<FromPeer<A::Buffer>>,
     state: &mut State<A>,
-    out: &mut Out<'_, A::Buffer, S>,
+    out: &mut Out<'_, A::Buffer, S, P>,
 ) {
     for packet in items.drain() {
         if let Err(reason) = lookup(packet, state, out) {
@@ -23,10 +24,10 @@ pub(crate) fn run<A: Allocator, S: Sink<A::Buffer>>(
     }
 }
 
-fn lookup<A: Allocator, S: Sink<A::Buffer>>(
+fn lookup<A: Allocator, S: Sink<A::Buffer>, P: Probe>(
     packet: FromPeer<A::Buffer>,
     state: &mut State<A>,
-    out: &mut Out<'_, A::Buffer, S>,
+    out: &mut Out<'_, A::Buffer, S, P>,
 ) -> Result<(), Drop> {
     let FromPeer { buffer, outer } = packet;
     let spi = u32::from_be_bytes(*buffer.data().first_chunk().ok_or(Drop::BadEspFormat)?);

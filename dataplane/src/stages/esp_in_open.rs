@@ -9,15 +9,16 @@ use super::{EspIn, Out, Queue, State};
 use crate::buffer::{Allocator, Buffer};
 use crate::crypto::{EspEngine, InboundKey, OpenJob};
 use crate::path::{BURST, Sink};
+use crate::probe::Probe;
 
-pub(crate) fn run<A: Allocator, S: Sink<A::Buffer>>(
+pub(crate) fn run<A: Allocator, S: Sink<A::Buffer>, P: Probe>(
     items: &mut Queue<EspIn<A::Buffer>>,
     state: &mut State<A>,
-    out: &mut Out<'_, A::Buffer, S>,
+    out: &mut Out<'_, A::Buffer, S, P>,
 ) {
     while !items.is_empty() {
         let mut burst: ArrayVec<EspIn<A::Buffer>, BURST> = items.drain_some(BURST).collect();
-        let opened = open(&mut burst, state);
+        let opened = open(&mut burst, state, out.probe);
         for (place, packet) in burst.into_iter().enumerate() {
             let result = if opened.get(place).is_some_and(|opened| *opened) {
                 out.queues.esp_in_accept.push(packet)
@@ -31,7 +32,11 @@ pub(crate) fn run<A: Allocator, S: Sink<A::Buffer>>(
     }
 }
 
-fn open<A: Allocator>(burst: &mut [EspIn<A::Buffer>], state: &mut State<A>) -> [bool; BURST] {
+fn open<A: Allocator>(
+    burst: &mut [EspIn<A::Buffer>],
+    state: &mut State<A>,
+    probe: &mut impl Probe,
+) -> [bool; BURST] {
     let mut opened = [false; BURST];
     let mut places: ArrayVec<usize, BURST> = ArrayVec::new();
     let mut jobs: ArrayVec<OpenJob<'_, InboundKey>, BURST> = ArrayVec::new();
@@ -42,7 +47,9 @@ fn open<A: Allocator>(burst: &mut [EspIn<A::Buffer>], state: &mut State<A>) -> [
             places.push(place);
         }
     }
+    let began = probe.now();
     state.engine.open_burst(&mut jobs);
+    probe.engine(jobs.len(), began);
     for (job, place) in jobs.iter().zip(places) {
         if let Some(opened) = opened.get_mut(place) {
             *opened = job.opened;

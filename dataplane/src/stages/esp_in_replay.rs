@@ -9,15 +9,16 @@ use super::{EspIn, Out, Queue, State};
 use crate::buffer::{Allocator, Buffer};
 use crate::crypto::ESP_HEADER_LEN;
 use crate::path::Sink;
+use crate::probe::Probe;
 use crate::sa::Inbound;
 
 /// Octets of pad length and next header.
 const TRAILER_LEN: usize = 2;
 
-pub(crate) fn run<A: Allocator, S: Sink<A::Buffer>>(
+pub(crate) fn run<A: Allocator, S: Sink<A::Buffer>, P: Probe>(
     items: &mut Queue<EspIn<A::Buffer>>,
     state: &mut State<A>,
-    out: &mut Out<'_, A::Buffer, S>,
+    out: &mut Out<'_, A::Buffer, S, P>,
 ) {
     for packet in items.drain() {
         let EspIn { buffer, outer, slot, .. } = packet;

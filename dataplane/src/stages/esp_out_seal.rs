@@ -10,12 +10,13 @@ use super::{EspOut, Out, QUEUE, Queue, State};
 use crate::buffer::{Allocator, Buffer};
 use crate::crypto::{ESP_HEADER_LEN, EspEngine, OutboundKey, SealJob};
 use crate::path::{BURST, Sink};
+use crate::probe::Probe;
 use crate::sa::Outbound;
 
-pub(crate) fn run<A: Allocator, S: Sink<A::Buffer>>(
+pub(crate) fn run<A: Allocator, S: Sink<A::Buffer>, P: Probe>(
     items: &mut Queue<EspOut<A::Buffer>>,
     state: &mut State<A>,
-    out: &mut Out<'_, A::Buffer, S>,
+    out: &mut Out<'_, A::Buffer, S, P>,
 ) {
     let mut touched: ArrayVec<u32, QUEUE> = ArrayVec::new();
     while !items.is_empty() {
@@ -27,7 +28,7 @@ pub(crate) fn run<A: Allocator, S: Sink<A::Buffer>>(
                 None => state.counters.drop(Drop::NoBuffer),
             }
         }
-        let sealed = seal(&mut burst, state);
+        let sealed = seal(&mut burst, state, out.probe);
         for (place, packet) in burst.into_iter().enumerate() {
             if touched.last() != Some(&packet.slot) {
                 let _ = touched.try_push(packet.slot);
@@ -63,7 +64,11 @@ fn frame<B: Buffer>(packet: &mut EspOut<B>, sa: &Outbound) -> Option<()> {
     Some(())
 }
 
-fn seal<A: Allocator>(burst: &mut [EspOut<A::Buffer>], state: &mut State<A>) -> [bool; BURST] {
+fn seal<A: Allocator>(
+    burst: &mut [EspOut<A::Buffer>],
+    state: &mut State<A>,
+    probe: &mut impl Probe,
+) -> [bool; BURST] {
     let mut sealed = [false; BURST];
     let mut places: ArrayVec<usize, BURST> = ArrayVec::new();
     let mut jobs: ArrayVec<SealJob<'_, OutboundKey>, BURST> = ArrayVec::new();
@@ -74,7 +79,9 @@ fn seal<A: Allocator>(burst: &mut [EspOut<A::Buffer>], state: &mut State<A>) -> 
             places.push(place);
         }
     }
+    let began = probe.now();
     state.engine.seal_burst(&mut jobs);
+    probe.engine(jobs.len(), began);
     for (job, place) in jobs.iter().zip(places) {
         if let Some(sealed) = sealed.get_mut(place) {
             *sealed = job.sealed;

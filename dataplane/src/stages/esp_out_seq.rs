@@ -8,11 +8,12 @@ use causeway_shared::net::ipv4;
 use super::{EspOut, InSa, Out, Queue, State};
 use crate::buffer::{Allocator, Buffer};
 use crate::path::Sink;
+use crate::probe::Probe;
 
-pub(crate) fn run<A: Allocator, S: Sink<A::Buffer>>(
+pub(crate) fn run<A: Allocator, S: Sink<A::Buffer>, P: Probe>(
     items: &mut Queue<InSa<A::Buffer>>,
     state: &mut State<A>,
-    out: &mut Out<'_, A::Buffer, S>,
+    out: &mut Out<'_, A::Buffer, S, P>,
 ) {
     for packet in items.drain() {
         if let Err(reason) = number(packet, state, out) {
@@ -21,10 +22,10 @@ pub(crate) fn run<A: Allocator, S: Sink<A::Buffer>>(
     }
 }
 
-fn number<A: Allocator, S: Sink<A::Buffer>>(
+fn number<A: Allocator, S: Sink<A::Buffer>, P: Probe>(
     packet: InSa<A::Buffer>,
     state: &mut State<A>,
-    out: &mut Out<'_, A::Buffer, S>,
+    out: &mut Out<'_, A::Buffer, S, P>,
 ) -> Result<(), Drop> {
     let InSa { buffer, slot, .. } = packet;
     let State { tables, events, .. } = state;

@@ -10,12 +10,13 @@ use causeway_shared::net::{icmp, ipv4};
 use super::{Clear, Leaving, Out, Queue, Refused, State};
 use crate::buffer::{Allocator, Buffer};
 use crate::path::{Ingress, Sink};
+use crate::probe::Probe;
 use crate::sa::OutboundRoute;
 
-pub(crate) fn run<A: Allocator, S: Sink<A::Buffer>>(
+pub(crate) fn run<A: Allocator, S: Sink<A::Buffer>, P: Probe>(
     items: &mut Queue<Clear<A::Buffer>>,
     state: &mut State<A>,
-    out: &mut Out<'_, A::Buffer, S>,
+    out: &mut Out<'_, A::Buffer, S, P>,
 ) {
     for packet in items.drain() {
         if let Err(reason) = forward(packet, state, out) {
@@ -24,10 +25,10 @@ pub(crate) fn run<A: Allocator, S: Sink<A::Buffer>>(
     }
 }
 
-fn forward<A: Allocator, S>(
+fn forward<A: Allocator, S, P>(
     packet: Clear<A::Buffer>,
     state: &mut State<A>,
-    out: &mut Out<'_, A::Buffer, S>,
+    out: &mut Out<'_, A::Buffer, S, P>,
 ) -> Result<(), Drop> {
     let Clear { mut buffer, ingress } = packet;
     let header = ipv4::Packet::parse(buffer.data()).map_err(|_| Drop::BadIpv4Header)?;

@@ -13,6 +13,7 @@ use super::local::LOCAL_TTL;
 use super::{Clear, Leaving, Out, Queue, Refused, State};
 use crate::buffer::{Allocator, Buffer};
 use crate::path::{Ingress, Sink};
+use crate::probe::Probe;
 
 /// Octets of the whole error packet (RFC 1812 §4.3.2.3).
 const MAX_ERROR_LEN: usize = 576;
@@ -20,10 +21,10 @@ const MAX_ERROR_LEN: usize = 576;
 const ERROR_TOS: u8 = 0xc0;
 const HEADERS_LEN: usize = ipv4::HEADER_LEN + icmp::HEADER_LEN;
 
-pub(crate) fn run<A: Allocator, S: Sink<A::Buffer>>(
+pub(crate) fn run<A: Allocator, S: Sink<A::Buffer>, P: Probe>(
     items: &mut Queue<Refused<A::Buffer>>,
     state: &mut State<A>,
-    out: &mut Out<'_, A::Buffer, S>,
+    out: &mut Out<'_, A::Buffer, S, P>,
 ) {
     for refused in items.drain() {
         // What is not told is not counted again: the packet itself was.
@@ -31,10 +32,10 @@ pub(crate) fn run<A: Allocator, S: Sink<A::Buffer>>(
     }
 }
 
-fn tell<A: Allocator, S>(
+fn tell<A: Allocator, S, P>(
     refused: Refused<A::Buffer>,
     state: &mut State<A>,
-    out: &mut Out<'_, A::Buffer, S>,
+    out: &mut Out<'_, A::Buffer, S, P>,
 ) -> Option<()> {
     let Refused { mut buffer, ingress, error } = refused;
     let to = sender_to_tell(buffer.data())?;

@@ -16,10 +16,10 @@ use super::{Leaving, Out, State};
 use crate::buffer::{Allocator, Buffer};
 use crate::path::Ingress;
 
-pub(crate) fn send<A: Allocator, S>(
+pub(crate) fn send<A: Allocator, S, P>(
     datagram: &Datagram,
     state: &mut State<A>,
-    out: &mut Out<'_, A::Buffer, S>,
+    out: &mut Out<'_, A::Buffer, S, P>,
 ) -> Result<(), Drop> {
     let port = state.config.ports.iter().find(|port| port.address == datagram.local);
     let port = port.ok_or(Drop::PolicyDenied)?;

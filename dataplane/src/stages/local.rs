@@ -9,14 +9,15 @@ use causeway_shared::net::{checksum, icmp, ipv4};
 use super::{Clear, Leaving, Out, Queue, State};
 use crate::buffer::{Allocator, Buffer};
 use crate::path::{Ingress, Sink};
+use crate::probe::Probe;
 
 /// TTL of what we send.
 pub(super) const LOCAL_TTL: u8 = 64;
 
-pub(crate) fn run<A: Allocator, S: Sink<A::Buffer>>(
+pub(crate) fn run<A: Allocator, S: Sink<A::Buffer>, P: Probe>(
     items: &mut Queue<Clear<A::Buffer>>,
     state: &mut State<A>,
-    out: &mut Out<'_, A::Buffer, S>,
+    out: &mut Out<'_, A::Buffer, S, P>,
 ) {
     for packet in items.drain() {
         if let Err(reason) = answer(packet, state, out) {
@@ -25,10 +26,10 @@ pub(crate) fn run<A: Allocator, S: Sink<A::Buffer>>(
     }
 }
 
-fn answer<A: Allocator, S>(
+fn answer<A: Allocator, S, P>(
     packet: Clear<A::Buffer>,
     state: &mut State<A>,
-    out: &mut Out<'_, A::Buffer, S>,
+    out: &mut Out<'_, A::Buffer, S, P>,
 ) -> Result<(), Drop> {
     let Clear { mut buffer, ingress } = packet;
     let header_len = check(buffer.data())?;

@@ -143,7 +143,8 @@ impl<T> Queue<T> {
 }
 
 /// Where a stage's packets go.
-pub(crate) struct Out<'a, B, S> {
+pub(crate) struct Out<'a, B, S, P> {
     pub queues: &'a mut Queues<B>,
     pub sink: &'a mut S,
+    pub probe: &'a mut P,
 }

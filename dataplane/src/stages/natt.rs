@@ -9,16 +9,17 @@ use causeway_shared::net::udp;
 use super::{FromPeer, Out, Queue, State};
 use crate::buffer::{Allocator, Buffer};
 use crate::path::Sink;
+use crate::probe::Probe;
 
 /// Four zero octets where ESP has its SPI (RFC 3948 §2.2).
 pub(super) const NON_ESP_MARKER: [u8; 4] = [0; 4];
 /// The one octet of a keepalive (RFC 3948 §2.3).
 const KEEPALIVE: u8 = 0xff;
 
-pub(crate) fn run<A: Allocator, S: Sink<A::Buffer>>(
+pub(crate) fn run<A: Allocator, S: Sink<A::Buffer>, P: Probe>(
     items: &mut Queue<FromPeer<A::Buffer>>,
     state: &mut State<A>,
-    out: &mut Out<'_, A::Buffer, S>,
+    out: &mut Out<'_, A::Buffer, S, P>,
 ) {
     for mut packet in items.drain() {
         let result = match content(packet.buffer.data()) {

@@ -16,12 +16,13 @@ use super::{Frame, Out, Queue, State};
 use crate::buffer::{Allocator, Buffer};
 use crate::neighbour::Learnt;
 use crate::path::{Handoff, PortConfig, PortId, Sink};
+use crate::probe::Probe;
 use crate::sa::OutboundRoute;
 
-pub(crate) fn run<A: Allocator, S: Sink<A::Buffer>>(
+pub(crate) fn run<A: Allocator, S: Sink<A::Buffer>, P: Probe>(
     items: &mut Queue<Frame<A::Buffer>>,
     state: &mut State<A>,
-    out: &mut Out<'_, A::Buffer, S>,
+    out: &mut Out<'_, A::Buffer, S, P>,
 ) {
     for frame in items.drain() {
         if let Err(reason) = take(frame, state, out.sink) {

@@ -10,11 +10,12 @@ use super::fragment::fragment;
 use super::{InSa, Out, Queue, Refused, State};
 use crate::buffer::{Allocator, Buffer};
 use crate::path::Sink;
+use crate::probe::Probe;
 
-pub(crate) fn run<A: Allocator, S: Sink<A::Buffer>>(
+pub(crate) fn run<A: Allocator, S: Sink<A::Buffer>, P: Probe>(
     items: &mut Queue<InSa<A::Buffer>>,
     state: &mut State<A>,
-    out: &mut Out<'_, A::Buffer, S>,
+    out: &mut Out<'_, A::Buffer, S, P>,
 ) {
     for packet in items.drain() {
         if let Err(reason) = fit(packet, state, out) {
@@ -23,10 +24,10 @@ pub(crate) fn run<A: Allocator, S: Sink<A::Buffer>>(
     }
 }
 
-fn fit<A: Allocator, S>(
+fn fit<A: Allocator, S, P>(
     packet: InSa<A::Buffer>,
     state: &mut State<A>,
-    out: &mut Out<'_, A::Buffer, S>,
+    out: &mut Out<'_, A::Buffer, S, P>,
 ) -> Result<(), Drop> {
     let InSa { buffer, slot, ingress } = packet;
     let sa = state.tables.sas.get(slot).ok_or(Drop::NoSession)?;

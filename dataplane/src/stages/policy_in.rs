@@ -9,12 +9,13 @@ use causeway_shared::net::ipv4;
 use super::{Clear, InSa, Out, Queue, State};
 use crate::buffer::{Allocator, Buffer};
 use crate::path::Sink;
+use crate::probe::Probe;
 use crate::sa::Flow;
 
-pub(crate) fn run<A: Allocator, S: Sink<A::Buffer>>(
+pub(crate) fn run<A: Allocator, S: Sink<A::Buffer>, P: Probe>(
     items: &mut Queue<InSa<A::Buffer>>,
     state: &mut State<A>,
-    out: &mut Out<'_, A::Buffer, S>,
+    out: &mut Out<'_, A::Buffer, S, P>,
 ) {
     for packet in items.drain() {
         let InSa { buffer, slot, ingress } = packet;

@@ -9,12 +9,13 @@ use causeway_shared::net::ipv4;
 use super::{Clear, InSa, Out, Queue, State};
 use crate::buffer::{Allocator, Buffer};
 use crate::path::{Handoff, Sink, owner_of_spi};
+use crate::probe::Probe;
 use crate::sa::{Flow, OutboundRoute};
 
-pub(crate) fn run<A: Allocator, S: Sink<A::Buffer>>(
+pub(crate) fn run<A: Allocator, S: Sink<A::Buffer>, P: Probe>(
     items: &mut Queue<Clear<A::Buffer>>,
     state: &mut State<A>,
-    out: &mut Out<'_, A::Buffer, S>,
+    out: &mut Out<'_, A::Buffer, S, P>,
 ) {
     for packet in items.drain() {
         if let Err(reason) = choose(packet, state, out) {
@@ -23,10 +24,10 @@ pub(crate) fn run<A: Allocator, S: Sink<A::Buffer>>(
     }
 }
 
-fn choose<A: Allocator, S: Sink<A::Buffer>>(
+fn choose<A: Allocator, S: Sink<A::Buffer>, P: Probe>(
     packet: Clear<A::Buffer>,
     state: &mut State<A>,
-    out: &mut Out<'_, A::Buffer, S>,
+    out: &mut Out<'_, A::Buffer, S, P>,
 ) -> Result<(), Drop> {
     let Clear { buffer, ingress } = packet;
     let header = ipv4::Packet::parse(buffer.data()).map_err(|_| Drop::BadIpv4Header)?;

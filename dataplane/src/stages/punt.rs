@@ -12,11 +12,12 @@ use super::natt::NON_ESP_MARKER;
 use super::{FromPeer, Out, Queue, State};
 use crate::buffer::{Allocator, Buffer};
 use crate::path::{Punt, Sink};
+use crate::probe::Probe;
 
-pub(crate) fn run<A: Allocator, S: Sink<A::Buffer>>(
+pub(crate) fn run<A: Allocator, S: Sink<A::Buffer>, P: Probe>(
     items: &mut Queue<FromPeer<A::Buffer>>,
     state: &mut State<A>,
-    out: &mut Out<'_, A::Buffer, S>,
+    out: &mut Out<'_, A::Buffer, S, P>,
 ) {
     for packet in items.drain() {
         let result = read(&packet).and_then(|punt| out.sink.punt(punt).map_err(|_| Drop::PuntFull));

@@ -11,12 +11,13 @@ use super::{Leaving, Out, Queue, Refused, State};
 use crate::buffer::{Allocator, Buffer};
 use crate::neighbour::Resolution;
 use crate::path::{PortId, Sink};
+use crate::probe::Probe;
 use crate::route::{NextHop, RouteAnswer};
 
-pub(crate) fn run<A: Allocator, S: Sink<A::Buffer>>(
+pub(crate) fn run<A: Allocator, S: Sink<A::Buffer>, P: Probe>(
     items: &mut Queue<Leaving<A::Buffer>>,
     state: &mut State<A>,
-    out: &mut Out<'_, A::Buffer, S>,
+    out: &mut Out<'_, A::Buffer, S, P>,
 ) {
     for packet in items.drain() {
         if let Err(reason) = route(packet, state, out) {
@@ -25,10 +26,10 @@ pub(crate) fn run<A: Allocator, S: Sink<A::Buffer>>(
     }
 }
 
-fn route<A: Allocator, S: Sink<A::Buffer>>(
+fn route<A: Allocator, S: Sink<A::Buffer>, P: Probe>(
     packet: Leaving<A::Buffer>,
     state: &mut State<A>,
-    out: &mut Out<'_, A::Buffer, S>,
+    out: &mut Out<'_, A::Buffer, S, P>,
 ) -> Result<(), Drop> {
     let Leaving { buffer, role, ingress } = packet;
     let destination = ipv4::Packet::parse(buffer.data()).map_err(|_| Drop::BadIpv4Header)?.destination();
