@@ -105,8 +105,11 @@ fn serve(data: DataSide, mut handover: Handover, orders: &Receiver<Order>, seen:
                 let slot = worker.stats.slot(inbound_spi);
                 slot.reserve_outbound(outbound_end);
                 slot.set_highest_inbound(highest_inbound);
-                slot.count_inbound(3, 300, 5_000_000_000);
+                slot.count_inbound_drops(2);
+                slot.count_outbound_drops(1);
                 slot.count_outbound(4, 400);
+                // Last, because tests wait for it.
+                slot.count_inbound(3, 300, 5_000_000_000);
             }
             Ok(Order::LookStuck) => {
                 beating = false;
@@ -352,6 +355,8 @@ async fn a_data_plane_that_died_is_replaced_without_a_repeated_sequence_number()
     });
     second.order(Order::Use { inbound_spi: 0x1001, outbound_end: 9000, highest_inbound: 99 });
     world.until("sums", |link, _| link.traffic(0x1001).is_some_and(|t| t.traffic.in_packets == 6)).await;
+    let sums = world.link.traffic(0x1001).unwrap();
+    assert_eq!((sums.in_drops, sums.out_drops), (4, 2), "of both data planes");
 }
 
 #[tokio::test]

@@ -475,6 +475,8 @@ fn sum_of(carried: SaTraffic, stats: &SaStats) -> SaTraffic {
             out_packets: carried.traffic.out_packets.saturating_add(stats.out_packets),
             out_bytes: carried.traffic.out_bytes.saturating_add(stats.out_bytes),
         },
+        in_drops: carried.in_drops.saturating_add(stats.in_drops),
+        out_drops: carried.out_drops.saturating_add(stats.out_drops),
         last_inbound_ms: last.max(carried.last_inbound_ms),
     }
 }

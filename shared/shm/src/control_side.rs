@@ -226,8 +226,9 @@ impl ControlSide {
 
     /// A reader of statistics that outlives this attachment and the data plane.
     pub fn stats_reader(&self) -> Option<StatsReader> {
-        let span = self.layout.stats();
-        self.words.part(span.start, span.len).map(|words| StatsReader::new(words, self.layout.sa_capacity))
+        let part = |span: Span| self.words.part(span.start, span.len);
+        let (words, drops) = (part(self.layout.stats())?, part(self.layout.sa_drops())?);
+        Some(StatsReader::new(words, drops, self.layout.sa_capacity))
     }
 
     /// How often the data plane misbehaved on any ring.

@@ -264,7 +264,8 @@ impl Parts<'_> {
     }
 
     fn stats(&self) -> Option<StatsTable> {
-        self.part(self.layout.stats()).map(|words| StatsTable::new(words, self.layout.sa_capacity))
+        let (words, drops) = (self.part(self.layout.stats())?, self.part(self.layout.sa_drops())?);
+        Some(StatsTable::new(words, drops, self.layout.sa_capacity))
     }
 
     fn bell(&self, armed: Span, doorbell: &Doorbell) -> Option<Bell> {

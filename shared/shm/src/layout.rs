@@ -5,7 +5,7 @@
 //! ```text
 //! header | next command id | control armed | manager armed      one 128-octet line each
 //! (workers + 1) × [heartbeat line | counters]                    the last block is the manager's
-//! SA capacity × 64 octets of statistics
+//! SA capacity × 64 octets of statistics | SA capacity × 16 octets of drops
 //! commands | datagrams to send | (workers + 1) × events | workers × punted datagrams
 //! ```
 
@@ -15,7 +15,7 @@ use causeway_shared::wire::{Command, Datagram, Event, SlotMessage};
 use crate::error::CreateError;
 use crate::mapping::SEGMENT_ALIGN;
 use crate::ring::Geometry;
-use crate::stats::STATS_WORDS;
+use crate::stats::{DROP_WORDS, STATS_WORDS};
 
 /// Slots of the command ring.
 pub const COMMAND_RING_SLOTS: usize = 1024;
@@ -100,9 +100,15 @@ impl Layout {
         Span { start: self.heartbeat(self.sources()).start, len: self.sa_capacity as usize * STATS_WORDS }
     }
 
+    pub(crate) fn sa_drops(&self) -> Span {
+        let before = self.stats();
+        let start = (before.start + before.len).next_multiple_of(LINE_WORDS);
+        Span { start, len: self.sa_capacity as usize * DROP_WORDS }
+    }
+
     pub(crate) fn commands(&self) -> Span {
-        let stats = self.stats();
-        Span { start: (stats.start + stats.len).next_multiple_of(LINE_WORDS), len: COMMAND_RING.words() }
+        let before = self.sa_drops();
+        Span { start: (before.start + before.len).next_multiple_of(LINE_WORDS), len: COMMAND_RING.words() }
     }
 
     pub(crate) fn send_queue(&self) -> Span {
@@ -137,7 +143,7 @@ pub fn layout_hash() -> u64 {
         (Event::LAYOUT, EVENT_RING),
         (Datagram::LAYOUT, PUNT_RING),
     ];
-    let mut text = format!("segment-1 {LINE_WORDS} {STATS_WORDS}");
+    let mut text = format!("segment-2 {LINE_WORDS} {STATS_WORDS} {DROP_WORDS}");
     for (name, ring) in rings {
         text.push_str(&format!("; {name} {} {} {}", ring.slots, ring.slot_bytes, ring.index_stride));
     }
@@ -162,7 +168,7 @@ mod tests {
             for source in 0..layout.sources() {
                 spans.extend([layout.heartbeat(source), layout.counters(source)]);
             }
-            spans.extend([layout.stats(), layout.commands(), layout.send_queue()]);
+            spans.extend([layout.stats(), layout.sa_drops(), layout.commands(), layout.send_queue()]);
             spans.extend((0..layout.sources()).map(|source| layout.events(source)));
             spans.extend((0..workers as usize).map(|worker| layout.punts(worker)));
             for pair in spans.windows(2) {

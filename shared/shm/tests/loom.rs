@@ -212,18 +212,23 @@ fn statistics_belong_to_their_tag<O: Obedience>() {
         inbound_spi: spi,
         in_packets: u64::from(spi),
         highest_inbound_sequence: u64::from(spi),
+        in_drops: u64::from(spi),
         ..SaStats::default()
     };
     explore(move || {
-        let words = memory::<O>(8);
-        write_fresh_stats(words.as_ref(), &of(1));
-        let writer = words.clone();
-        let writing = loom::thread::spawn(move || write_fresh_stats(writer.as_ref(), &of(2)));
-        if let Some(stats) = read_stats(words.as_ref()) {
+        let memory = memory::<O>(10);
+        let (words, drops) = memory.0.split_at(8);
+        write_fresh_stats(words, drops, &of(1));
+        let writer = memory.clone();
+        let writing = loom::thread::spawn(move || {
+            let (words, drops) = writer.0.split_at(8);
+            write_fresh_stats(words, drops, &of(2));
+        });
+        if let Some(stats) = read_stats(words, drops) {
             assert_eq!(stats, of(stats.inbound_spi));
         }
         writing.join().unwrap();
-        assert_eq!(read_stats(words.as_ref()), Some(of(2)));
+        assert_eq!(read_stats(words, drops), Some(of(2)));
     });
 }
 
