@@ -1,0 +1,142 @@
+//! Four AES keys expanded at a time, one in each 128-bit lane (FIPS 197 §5.2), and the powers of their hash keys.
+//!
+//! Enters: raw keys. Leaves: round keys in lanes, and for long packets a [`Quad`]: round keys and H¹…H¹⁶ in memory.
+//! SubWord is AESENCLAST on a word that stands in all four columns: ShiftRows then changes nothing.
+
+use core::arch::x86_64::*;
+
+use zeroize::Zeroize;
+
+use super::GcmKey;
+use super::ghash;
+use super::lanes::transpose;
+
+/// Keys in the lanes of one vector.
+pub(super) const LANES: usize = 4;
+/// Round keys of AES-256, the most.
+pub(super) const MAX_ROUND_KEYS: usize = 15;
+/// Powers of H in a table: what a group of 256 octets needs.
+pub(super) const POWERS: usize = 16;
+/// Blocks behind H¹ that a vector load of the last powers may read; zero.
+const TABLE_PAD: usize = 4;
+
+/// One block in memory.
+#[derive(Clone, Copy)]
+#[repr(C, align(16))]
+pub(super) struct Block(pub [u64; 2]);
+
+/// Expanded keys of four SAs. Round key `r` of lane `l` is `rounds[r][l]`; H^k of lane `l` is `powers[l][16 − k]`.
+#[derive(Clone)]
+#[repr(C, align(64))]
+pub(super) struct Quad {
+    pub rounds: [[Block; LANES]; MAX_ROUND_KEYS],
+    pub powers: [[Block; POWERS + TABLE_PAD]; LANES],
+}
+
+const ZERO: Block = Block([0; 2]);
+
+impl Quad {
+    pub const EMPTY: Quad =
+        Quad { rounds: [[ZERO; LANES]; MAX_ROUND_KEYS], powers: [[ZERO; POWERS + TABLE_PAD]; LANES] };
+
+    /// Zeroes it for good.
+    pub fn wipe(&mut self) {
+        let blocks = self.rounds.iter_mut().flatten().chain(self.powers.iter_mut().flatten());
+        blocks.for_each(|block| block.0.zeroize());
+    }
+}
+
+/// Loads four raw keys into lanes: their first and their second 16 octets.
+#[inline]
+#[target_feature(enable = "avx512f")]
+pub(super) fn load_keys(keys: [&GcmKey; LANES]) -> [__m512i; 2] {
+    let half = |at: usize| {
+        // SAFETY: `raw` has 32 octets and `at` is 0 or 16.
+        let lane = |key: &GcmKey| unsafe { _mm_loadu_si128(key.raw.as_ptr().add(at).cast()) };
+        let [a, b, c, d] = keys;
+        let low = _mm256_inserti128_si256::<1>(_mm256_castsi128_si256(lane(a)), lane(b));
+        let high = _mm256_inserti128_si256::<1>(_mm256_castsi128_si256(lane(c)), lane(d));
+        _mm512_inserti64x4::<1>(_mm512_castsi256_si512(low), high)
+    };
+    [half(0), half(16)]
+}
+
+/// All round keys of four keys of `ROUNDS` rounds (10 or 14); the rest zero.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,vaes")]
+pub(super) fn round_keys<const ROUNDS: usize>(raw: [__m512i; 2]) -> [__m512i; MAX_ROUND_KEYS] {
+    let mut keys = [_mm512_setzero_si512(); MAX_ROUND_KEYS];
+    let rotate = _mm512_set1_epi32(0x0c0f_0e0d);
+    keys[0] = raw[0];
+    if ROUNDS == 10 {
+        const RCON: [i32; 10] = [1, 2, 4, 8, 16, 32, 64, 128, 0x1b, 0x36];
+        for round in 0..10 {
+            let last = keys[round];
+            let word =
+                _mm512_aesenclast_epi128(_mm512_shuffle_epi8(last, rotate), _mm512_set1_epi32(RCON[round]));
+            keys[round + 1] = next(last, word);
+        }
+    } else {
+        const RCON: [i32; 7] = [1, 2, 4, 8, 16, 32, 64];
+        keys[1] = raw[1];
+        for round in 2..MAX_ROUND_KEYS {
+            let last = keys[round - 1];
+            let word = if round % 2 == 0 {
+                let rcon = _mm512_set1_epi32(RCON[round / 2 - 1]);
+                _mm512_aesenclast_epi128(_mm512_shuffle_epi8(last, rotate), rcon)
+            } else {
+                _mm512_aesenclast_epi128(_mm512_shuffle_epi32::<0xFF>(last), _mm512_setzero_si512())
+            };
+            keys[round] = next(keys[round - 2], word);
+        }
+    }
+    keys
+}
+
+/// The running XOR of the four words, and the new word in each.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw")]
+fn next(words: __m512i, word: __m512i) -> __m512i {
+    let pairs = _mm512_xor_si512(words, _mm512_bslli_epi128::<4>(words));
+    _mm512_ternarylogic_epi64::<0x96>(pairs, _mm512_bslli_epi128::<8>(pairs), word)
+}
+
+/// Encrypts one block in each lane under that lane's key.
+#[inline]
+#[target_feature(enable = "avx512f,vaes")]
+pub(super) fn encrypt<const ROUNDS: usize>(keys: &[__m512i; MAX_ROUND_KEYS], blocks: __m512i) -> __m512i {
+    let mut state = _mm512_xor_si512(blocks, keys[0]);
+    for key in &keys[1..ROUNDS] {
+        state = _mm512_aesenc_epi128(state, *key);
+    }
+    _mm512_aesenclast_epi128(state, keys[ROUNDS])
+}
+
+/// Expands four keys, with all powers of their hash keys.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,vaes,vpclmulqdq")]
+pub(super) fn fill<const ROUNDS: usize>(quad: &mut Quad, keys: [&GcmKey; LANES]) {
+    let rounds = round_keys::<ROUNDS>(load_keys(keys));
+    for (place, key) in quad.rounds.iter_mut().zip(rounds).take(ROUNDS + 1) {
+        // SAFETY: `place` is one row of 64 octets, aligned to 64 because `Quad` is and every row before it has 64.
+        unsafe { _mm512_store_si512(place.as_mut_ptr().cast(), key) };
+    }
+    let h1 = ghash::hash_key(ghash::reverse(encrypt::<ROUNDS>(&rounds, _mm512_setzero_si512())));
+    // Doubling: every step multiplies all powers so far by the highest one.
+    let mut powers = [h1; POWERS];
+    powers[1] = ghash::multiply(h1, h1);
+    let mut known = 2;
+    while known < POWERS {
+        for index in 0..known {
+            powers[known + index] = ghash::multiply(powers[index], powers[known - 1]);
+        }
+        known *= 2;
+    }
+    for group in 0..POWERS / LANES {
+        let top = POWERS - 1 - group * LANES;
+        let lanes = transpose([powers[top], powers[top - 1], powers[top - 2], powers[top - 3]]);
+        for (table, four) in quad.powers.iter_mut().zip(lanes) {
+            // SAFETY: `group * 4 + 4 <= 16` blocks lie in the table.
+            unsafe { _mm512_storeu_si512(table.as_mut_ptr().add(group * LANES).cast(), four) };
+        }
+    }
+}

@@ -1,0 +1,79 @@
+//! AES-GCM in ESP (RFC 4106), a burst at a time, across SAs with different keys.
+//!
+//! Enters: bursts of [`SealJob`] and [`OpenJob`] with raw keys of 40 octets. Leaves: sealed or opened packets. Short
+//! packets go four at a time through [`column`], each with its own key expanded on the way; longer ones go through
+//! [`row`], with keys that are expanded four at a time into a small cache of contexts. Which context belongs to which
+//! SA is decided by the key's place *and* its octets, so that a key that another one replaced in its place is never used.
+
+mod burst;
+mod cache;
+mod column;
+mod expand;
+mod frame;
+mod ghash;
+mod lanes;
+mod row;
+
+use zeroize::{Zeroize, ZeroizeOnDrop};
+
+use self::cache::Cache;
+use crate::{OpenJob, SealJob, Wide};
+
+pub use self::frame::MAX_TEXT_LEN;
+
+/// One SA's key, as small as it can be: what every packet needs is made anew or found in the cache.
+#[derive(Zeroize, ZeroizeOnDrop)]
+#[repr(C, align(8))]
+pub struct GcmKey {
+    raw: [u8; 32],
+    salt: [u8; 4],
+    key_len: u8,
+    esn: bool,
+}
+
+const _: () = assert!(size_of::<GcmKey>() == 40);
+
+impl GcmKey {
+    /// A key of 16 or 32 octets; `None` for any other length (IKE offers no AES-192-GCM here).
+    pub fn new(key: &[u8], salt: [u8; 4], esn: bool) -> Option<GcmKey> {
+        let mut raw = [0; 32];
+        let key_len = match key.len() {
+            16 | 32 => key.len() as u8,
+            _ => return None,
+        };
+        raw.get_mut(..key.len())?.copy_from_slice(key);
+        Some(GcmKey { raw, salt, key_len, esn })
+    }
+}
+
+/// The engine: a worker owns one.
+pub struct Gcm {
+    cache: Box<Cache>,
+}
+
+impl Gcm {
+    /// An engine with an empty cache.
+    pub fn new(_: Wide) -> Gcm {
+        Gcm { cache: Cache::new() }
+    }
+
+    /// Writes each packet's IV, encrypts what lies between IV and ICV, writes the ICV. A packet shorter than 32 octets or
+    /// with more than [`MAX_TEXT_LEN`] octets of text is not sealed.
+    pub fn seal_burst(&mut self, jobs: &mut [SealJob<'_, GcmKey>]) {
+        // SAFETY: whoever made `self` had a `Wide`, so the processor has the instructions.
+        unsafe { burst::run::<_, false>(&mut self.cache, jobs) }
+    }
+
+    /// Decrypts what lies between IV and ICV and compares the ICV in constant time. Where it is wrong, the text is zero
+    /// afterwards.
+    pub fn open_burst(&mut self, jobs: &mut [OpenJob<'_, GcmKey>]) {
+        // SAFETY: as above.
+        unsafe { burst::run::<_, true>(&mut self.cache, jobs) }
+    }
+
+    /// Forgets every expanded key. The cache is bounded and dies with the engine; call this when an SA was removed or
+    /// the worker idles, so that no key outlives its SA.
+    pub fn wipe(&mut self) {
+        self.cache.wipe();
+    }
+}
