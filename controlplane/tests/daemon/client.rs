@@ -6,14 +6,15 @@ use std::time::{Duration, Instant};
 
 use causeway_controlplane::reconnect::attributes::{BANNER, DEF_DOMAIN};
 use causeway_eap::anyconnect::{
-    AnyConnectPeer, CLIENT_IDENTITY, FormAnswers, Password, PeerConfig as AnyConnectConfig, PeerInput,
-    PeerStep as AnyConnectStep,
+    AnyConnectPeer, CLIENT_IDENTITY, ClientCertificate, FormAnswers, Password,
+    PeerConfig as AnyConnectConfig, PeerInput, PeerStep as AnyConnectStep,
 };
 use causeway_eap::{EapPeer as Mschapv2, NtHash, PeerConfig, PeerStep};
+use causeway_ike::cert::{Credential, RsaHash};
 use causeway_ike::crypto::SystemRandom;
 use causeway_ike::ident::Identity;
+use causeway_ike::suite::Prf;
 use causeway_ike::testing::{AuthWith, EapPeer, Initiator, InitiatorConfig, Notable, Outgoing};
-
 use causeway_shared::config::ReconnectAttributes;
 
 use crate::gateway::{DEADLINE, Gateway, NAME, PSK};
@@ -54,11 +55,15 @@ impl Client {
 
     /// Cisco's, with everything it asks for.
     pub fn anyconnect(gateway: &Gateway, user: &str, password: &str) -> Client {
-        let peer = AnyConnect {
-            method: AnyConnectPeer::new(AnyConnectConfig::default()),
-            user: user.to_owned(),
-            password: password.to_owned(),
-        };
+        Client::anyconnect_as(gateway, AnyConnect::new(user, password), |_| {})
+    }
+
+    /// Cisco's, that behaves as told.
+    pub fn anyconnect_as(
+        gateway: &Gateway,
+        peer: AnyConnect,
+        change: impl FnOnce(&mut InitiatorConfig),
+    ) -> Client {
         let trust = gateway.trust();
         Client::new(gateway, "unused.example", AuthWith::Eap(Box::new(peer)), |config| {
             config.identity = Identity::KeyId(CLIENT_IDENTITY.to_vec());
@@ -66,11 +71,17 @@ impl Client {
             config.unix_secs = causeway_controlplane::clock::unix_secs();
             config.force_nat = true;
             config.attributes = asked();
+            change(config);
         })
     }
 
     /// One that comes back with what it was told.
     pub fn resuming(gateway: &Gateway, told: &Told) -> Client {
+        Client::resuming_as(gateway, told, |_| {})
+    }
+
+    /// The same, with other requests.
+    pub fn resuming_as(gateway: &Gateway, told: &Told, change: impl FnOnce(&mut InitiatorConfig)) -> Client {
         let trust = gateway.trust();
         Client::new(gateway, "unused.example", AuthWith::Resume(told.token.clone()), |config| {
             config.identity = Identity::KeyId(told.id.clone());
@@ -78,6 +89,7 @@ impl Client {
             config.unix_secs = causeway_controlplane::clock::unix_secs();
             config.force_nat = true;
             config.attributes = asked();
+            change(config);
         })
     }
 
@@ -141,14 +153,30 @@ impl Client {
 
     /// Takes what has come, for a moment.
     pub fn turn(&mut self) {
-        let mut buffer = [0; 65_535];
-        let Ok((len, from)) = self.socket.recv_from(&mut buffer) else { return };
-        let datagram = &buffer[..len];
-        let message =
-            if from.port() == self.gateway.1 { datagram.strip_prefix(&MARKER).unwrap() } else { datagram };
-        let answers = self.ike.receive(message).unwrap();
+        let Some(message) = self.arrived() else { return };
+        let answers = self.ike.receive(&message).unwrap();
         self.seen.extend(self.ike.take_notable());
         self.send(answers);
+    }
+
+    /// The next IKE message of the gateway, which the engine does not see: on its way it was lost.
+    pub fn lose_next(&mut self) -> Vec<u8> {
+        let started = Instant::now();
+        loop {
+            assert!(started.elapsed() < DEADLINE, "nothing comes: {:?}", self.seen);
+            if let Some(message) = self.arrived() {
+                return message;
+            }
+        }
+    }
+
+    fn arrived(&mut self) -> Option<Vec<u8>> {
+        let mut buffer = [0; 65_535];
+        let (len, from) = self.socket.recv_from(&mut buffer).ok()?;
+        let datagram = &buffer[..len];
+        let marked = from.port() == self.gateway.1;
+        let message = if marked { datagram.strip_prefix(&MARKER).unwrap() } else { datagram };
+        Some(message.to_vec())
     }
 
     /// Sends what the engine made.
@@ -180,22 +208,79 @@ fn asked() -> Vec<(u16, Vec<u8>)> {
 }
 
 /// AnyConnect-EAP for the initiator.
-struct AnyConnect {
+pub struct AnyConnect {
     method: AnyConnectPeer,
     user: String,
-    password: String,
+    passwords: Vec<String>,
+    certificate: Option<(Credential, RsaHash)>,
+    mangle: fn(u32, Vec<u8>) -> Vec<u8>,
+    responses: u32,
+    bound: Vec<u8>,
+}
+
+impl AnyConnect {
+    /// A user with a password.
+    pub fn new(user: &str, password: &str) -> AnyConnect {
+        AnyConnect {
+            method: AnyConnectPeer::new(AnyConnectConfig::default()),
+            user: user.to_owned(),
+            passwords: vec![password.to_owned()],
+            certificate: None,
+            mangle: |_, packet| packet,
+            responses: 0,
+            bound: Vec::new(),
+        }
+    }
+
+    /// Who chooses a group.
+    pub fn of_group(self, group: &str) -> AnyConnect {
+        let config = AnyConnectConfig { group: Some(group.to_owned()), ..AnyConnectConfig::default() };
+        AnyConnect { method: AnyConnectPeer::new(config), ..self }
+    }
+
+    /// Who types these first, one for each form.
+    pub fn after_mistakes(mut self, wrong: &[&str]) -> AnyConnect {
+        self.passwords.extend(wrong.iter().rev().map(|wrong| (*wrong).to_owned()));
+        self
+    }
+
+    /// Who shows this if it is asked for; the hash is that of an RSA signature.
+    pub fn with_certificate(self, credential: Credential, hash: RsaHash) -> AnyConnect {
+        AnyConnect { certificate: Some((credential, hash)), ..self }
+    }
+
+    /// Whose responses are changed on their way; the number is that of the response, 1 for the first.
+    pub fn mangled(self, mangle: fn(u32, Vec<u8>) -> Vec<u8>) -> AnyConnect {
+        AnyConnect { mangle, ..self }
+    }
+
+    fn sign(&self) -> Option<ClientCertificate> {
+        let (credential, hash) = self.certificate.as_ref()?;
+        let signature = credential.sign_with(&self.bound, None, *hash).unwrap().data;
+        Some(ClientCertificate {
+            chain: credential.cert_payloads().map(|cert| cert.data).collect(),
+            signature,
+        })
+    }
 }
 
 impl EapPeer for AnyConnect {
     fn respond(&mut self, request: &[u8]) -> Option<Vec<u8>> {
         let mut step = self.method.handle(PeerInput::Packet(request));
+        if let AnyConnectStep::Sign = step {
+            step = self.method.handle(PeerInput::Certificate(self.sign()));
+        }
         if let AnyConnectStep::FillForm(_) = step {
             let answer = |name: &str, value: &str| (name.to_owned(), Password::new(value.to_owned()));
-            let answers = vec![answer("username", &self.user), answer("password", &self.password)];
+            let password = self.passwords.pop().unwrap_or_default();
+            let answers = vec![answer("username", &self.user), answer("password", &password)];
             step = self.method.handle(PeerInput::Answers(FormAnswers { answers, group: None }));
         }
         match step {
-            AnyConnectStep::Response(response) => Some(response),
+            AnyConnectStep::Response(response) => {
+                self.responses += 1;
+                Some((self.mangle)(self.responses, response))
+            }
             _ => None,
         }
     }
@@ -206,6 +291,10 @@ impl EapPeer for AnyConnect {
 
     fn makes_key(&self) -> bool {
         false
+    }
+
+    fn bind(&mut self, signed_octets: &[u8], _prf: Prf) {
+        self.bound = signed_octets.to_vec();
     }
 }
 

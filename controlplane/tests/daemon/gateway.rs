@@ -147,6 +147,11 @@ impl Gateway {
         wait_until(what, || holds(self));
     }
 
+    /// Where its files are.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
     /// Who signs the gateway's certificate, for clients.
     pub fn trust(&self) -> TrustStore {
         TrustStore::from_pem(self.authority.as_bytes()).unwrap()

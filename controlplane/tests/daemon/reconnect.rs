@@ -1,5 +1,8 @@
 //! Clients that fall silent, move, come back, and those who only pretend to: over real sockets, with a real store.
 
+mod cases;
+mod logins;
+
 use causeway_ike::testing::Notable;
 use causeway_ike::wire::NotifyType;
 use causeway_shared::api::{InactiveSessionList, ReconnectStats};
