@@ -190,8 +190,9 @@ impl Executor {
         todo: &mut Todo,
     ) -> Result<(), AckStatus> {
         let slot = slot_of_spi(pair.inbound_spi, self.sa_capacity);
-        if self.installed.contains_key(&slot) {
-            return Err(AckStatus::SlotInUse);
+        if let Some(there) = self.installed.get(&slot) {
+            let same = there.inbound_spi == pair.inbound_spi;
+            return Err(if same { AckStatus::AlreadyInstalled } else { AckStatus::SlotInUse });
         }
         let operation = Operation::Install(WorkerSa::new(pair)?);
         let sa = InstalledSa { inbound_spi: pair.inbound_spi, inner: pair.peer_inner };

@@ -139,6 +139,7 @@ fn what_cannot_be_is_refused_without_asking_a_worker() {
     harness.traced();
     for (action, status) in [
         (pair(0x2002, Ipv4Addr::new(10, 9, 0, 2), true), AckStatus::SlotInUse),
+        (pair(0x1002, INNER, true), AckStatus::AlreadyInstalled),
         (Action::RemoveSa { inbound_spi: 0x2002 }, AckStatus::NoSuchSa),
         (Action::SelectOutbound { inbound_spi: 0x1004 }, AckStatus::NoSuchSa),
         (

@@ -80,8 +80,9 @@ impl AsRawFd for PeerLink {
 }
 
 impl ControlSide {
-    /// Attaches to the data plane that listens on `path`. What a predecessor left unread in the event and punt rings is
-    /// discarded; commands that it sent are still executed and acknowledged, with ids below ours.
+    /// Attaches to the data plane that listens on `path`. What a predecessor left unread in the event and punt rings comes
+    /// first ([`ControlSide::discard_waiting`] passes it over); commands that it sent are still executed and acknowledged,
+    /// with ids below ours.
     ///
     /// Blocks for up to two seconds when the data plane accepts but does not answer: call it beside an event loop, not in it.
     ///
@@ -140,6 +141,12 @@ impl ControlSide {
             word.store(self.next_command_id, Relaxed);
         }
         id
+    }
+
+    /// Passes over everything that waits in the event and punt rings.
+    pub fn discard_waiting(&mut self) {
+        self.events.iter_mut().for_each(Consumer::discard);
+        self.punts.iter_mut().for_each(Consumer::discard);
     }
 
     /// Takes the next event, from each source in turn: the workers, and the manager as the last. `None` when none waits.
@@ -287,11 +294,8 @@ impl Parts {
         self.words.part(span.start, span.len)
     }
 
-    /// A reading end from which what a predecessor left is gone.
     fn consumer<M: SlotMessage>(&self, span: Span, geometry: Geometry) -> Option<Consumer<M>> {
-        let mut consumer = Consumer::new(self.part(span)?, geometry).ok()?;
-        consumer.discard();
-        Some(consumer)
+        Consumer::new(self.part(span)?, geometry).ok()
     }
 }
 

@@ -194,6 +194,15 @@ impl StatsReader {
         let drops = slot_words::<DROP_WORDS>(&self.drops, self.capacity, inbound_spi);
         read_stats(words, drops).filter(|stats| stats.inbound_spi == inbound_spi)
     }
+
+    /// Every SA that was installed and whose slot no other one has taken since; it may be gone by now.
+    pub fn spis(&self) -> impl Iterator<Item = u32> + '_ {
+        let slots =
+            (0..self.capacity).map(|slot| slot_words::<STATS_WORDS>(&self.words, self.capacity, slot));
+        // Relaxed: nothing is read on the strength of a tag here.
+        let tags = slots.filter_map(|words| u32::try_from(words.get(TAG)?.load(Relaxed)).ok());
+        tags.filter(|spi| *spi != 0)
+    }
 }
 
 fn slot_words<const EACH: usize>(words: &Words, capacity: u32, inbound_spi: u32) -> &[AtomicU64] {
@@ -315,6 +324,7 @@ mod tests {
         };
         assert_eq!(reader.read(first), Some(expected));
         assert_eq!(reader.read(second), None, "same slot, other generation");
+        assert_eq!(reader.spis().collect::<Vec<_>>(), [first]);
 
         table.slot(second).begin(&SaStats { inbound_spi: second, ..SaStats::default() });
         assert_eq!(reader.read(first), None);

@@ -25,7 +25,8 @@ pub struct Command {
 /// What a command does.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Action {
-    /// Installs a Child SA into the slot its inbound SPI names. Refused if the slot is in use.
+    /// Installs a Child SA into the slot its inbound SPI names. Refused if the slot is in use; if it is this SA's already,
+    /// nothing changes ([`AckStatus::AlreadyInstalled`]).
     InstallSa(Box<SaPair>),
     /// Makes this SA the one that packets to its inner address leave by.
     SelectOutbound {
@@ -48,7 +49,8 @@ pub enum Action {
     },
     /// Declares an address pool: outbound look-up of these addresses is an offset into an array.
     AddPool(Ipv4Prefix),
-    /// Removes every SA and pool: a control plane that starts with no memory begins with this.
+    /// Removes every SA and pool: a control plane that comes back to a data plane without knowing what it holds begins
+    /// with this.
     RemoveAll,
     /// Acknowledged after every command before it has taken effect on every worker.
     Barrier,
@@ -72,6 +74,8 @@ pub enum AckStatus {
     NoSuchPool = 5,
     /// The slot did not decode.
     Malformed = 6,
+    /// The SA is there already and goes on as it is, with its own sequence numbers: the control plane was restarted.
+    AlreadyInstalled = 7,
 }
 
 /// Data plane to control plane.

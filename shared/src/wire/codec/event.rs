@@ -13,7 +13,7 @@ const FIRST_INBOUND: u16 = 6;
 
 impl SlotMessage for Event {
     const SLOT_BYTES: usize = EVENT_SLOT_BYTES;
-    const LAYOUT: &'static str = "event-1";
+    const LAYOUT: &'static str = "event-2";
 
     fn encode(&self, slot: &mut [u8]) -> Result<usize, SlotError> {
         let (kind, status, spi) = match *self {
@@ -82,6 +82,7 @@ fn ack_status(number: u16) -> Result<AckStatus, SlotError> {
         AckStatus::TableFull,
         AckStatus::NoSuchPool,
         AckStatus::Malformed,
+        AckStatus::AlreadyInstalled,
     ]
     .into_iter()
     .find(|status| *status as u16 == number)

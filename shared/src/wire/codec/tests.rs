@@ -106,7 +106,7 @@ fn changed_octets_are_refused_by_the_reader_with_the_fields_name() {
     let events: [(&Event, usize, u8, SlotError); 8] = [
         (&ack, 0, 0, UnknownKind(0)),
         (&ack, 0, 7, UnknownKind(7)),
-        (&ack, 2, 7, Invalid("status")),
+        (&ack, 2, 8, Invalid("status")),
         (&ack, 4, 1, Invalid("inbound_spi")),
         (&expired, 2, 1, Invalid("status")),
         (&expired, 5, 0, Invalid("inbound_spi")),
@@ -279,6 +279,7 @@ fn any_event() -> impl Strategy<Value = Event> {
         AckStatus::TableFull,
         AckStatus::NoSuchPool,
         AckStatus::Malformed,
+        AckStatus::AlreadyInstalled,
     ];
     prop_oneof![
         (any::<u64>(), proptest::sample::select(statuses))
