@@ -3,9 +3,16 @@
 //! Enters: whole ESP packets (SPI to ICV) in safe slices, and the raw keys of their SAs. Leaves: the same octets sealed or
 //! opened in place. RFC 4303 §3.2, RFC 4106 (AES-GCM), RFC 3602 (AES-CBC), RFC 4868 (HMAC-SHA2). Unsafe code stands here
 //! only behind [`Wide`], the proof that this processor has the instructions.
-#![allow(unsafe_code, reason = "intrinsics that touch memory, and calls of code that needs certain instructions")]
+#![allow(
+    unsafe_code,
+    reason = "intrinsics that touch memory, and calls of code that needs certain instructions"
+)]
 
+pub mod cbc;
 pub mod gcm;
+mod hmac;
+mod sha256;
+mod sha512;
 
 /// Octets of SPI and sequence number in front of the IV.
 pub const ESP_HEADER_LEN: usize = 8;

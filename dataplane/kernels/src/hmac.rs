@@ -1,0 +1,417 @@
+//! HMAC over many packets at once: lanes that each carry one packet through inner hash, padding and outer hash.
+//!
+//! Enters: packets with their keys' precomputed states, the longest first. Leaves: for every packet its ICV, written
+//! behind it or compared with the one that stands there, in constant time. RFC 2104, RFC 4868, RFC 4303 §3.3.2.1. A lane
+//! whose packet ends takes the next packet at once, so that mixed lengths keep all lanes busy; the padding and the outer
+//! block go through the lanes like any other block.
+
+use core::arch::x86_64::*;
+
+use zeroize::Zeroize;
+
+use crate::sha256::{self, SHA256_INITIAL};
+use crate::sha512::{self, SHA384_INITIAL, SHA512_INITIAL};
+
+/// The hash under the HMAC, and with it the length of the ICV: half the hash's output (RFC 4868 §2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hash {
+    /// HMAC-SHA-256-128.
+    Sha256,
+    /// HMAC-SHA-384-192.
+    Sha384,
+    /// HMAC-SHA-512-256.
+    Sha512,
+}
+
+impl Hash {
+    /// Octets of the ICV.
+    pub const fn icv_len(self) -> usize {
+        match self {
+            Hash::Sha256 => 16,
+            Hash::Sha384 => 24,
+            Hash::Sha512 => 32,
+        }
+    }
+
+    /// Octets of the integrity key (RFC 4868 §2.1.1: as long as the hash's output).
+    pub const fn key_len(self) -> usize {
+        2 * self.icv_len()
+    }
+}
+
+/// A chaining state, or one lane's row of the transposed ones. SHA-256 uses the first 32 octets.
+#[derive(Clone, Copy)]
+#[repr(C, align(64))]
+pub(crate) struct State(pub(crate) [u64; 8]);
+
+/// An HMAC key as the two states that its inner and its outer pad leave behind (RFC 2104 §4).
+#[derive(Clone)]
+pub(crate) struct MacKey {
+    inner: [u64; 8],
+    outer: [u64; 8],
+    pub(crate) hash: Hash,
+}
+
+impl MacKey {
+    /// `None` if the key's length is not the hash's.
+    pub(crate) fn new(hash: Hash, key: &[u8]) -> Option<MacKey> {
+        if key.len() != hash.key_len() {
+            return None;
+        }
+        Some(MacKey {
+            inner: pad_state(hash, key, 0x36),
+            outer: pad_state(hash, key, 0x5c),
+            hash,
+        })
+    }
+}
+
+impl Drop for MacKey {
+    fn drop(&mut self) {
+        self.inner.zeroize();
+        self.outer.zeroize();
+    }
+}
+
+/// The state after the key, exclusive-ored with `pad` over a whole block.
+fn pad_state(hash: Hash, key: &[u8], pad: u8) -> [u64; 8] {
+    let mut block = [pad; sha512::BLOCK_LEN];
+    for (octet, key) in block.iter_mut().zip(key) {
+        *octet ^= key;
+    }
+    let mut state = match hash {
+        Hash::Sha256 => {
+            let mut words = SHA256_INITIAL;
+            if let Some(block) = block.first_chunk::<{ sha256::BLOCK_LEN }>() {
+                sha2::block_api::compress256(&mut words, core::slice::from_ref(block));
+            }
+            let mut state = [0; 8];
+            for (pair, words) in state.iter_mut().zip(words.chunks_exact(2)) {
+                *pair = u64::from(words[0]) | u64::from(words[1]) << 32;
+            }
+            words.zeroize();
+            state
+        }
+        Hash::Sha384 | Hash::Sha512 => {
+            let mut state = if hash == Hash::Sha384 {
+                SHA384_INITIAL
+            } else {
+                SHA512_INITIAL
+            };
+            sha2::block_api::compress512(&mut state, core::slice::from_ref(&block));
+            state
+        }
+    };
+    block.zeroize();
+    let out = state;
+    state.zeroize();
+    out
+}
+
+/// A compression function over lanes.
+pub(crate) trait Kernel {
+    /// Lanes at full width, at most 16.
+    const LANES: usize;
+    /// Octets of a block: 64 or 128.
+    const BLOCK_LEN: usize;
+
+    /// Takes lanes `0..live` through their next `blocks` blocks; other lanes' states become undefined.
+    ///
+    /// # Safety
+    /// The features that [`crate::Wide`] proves are there; the next `blocks` blocks of all `LANES` lanes, as
+    /// [`Heads::advance`] finds them, are readable.
+    unsafe fn compress(states: &mut [State; 16], heads: &mut Heads, live: usize, blocks: usize);
+}
+
+/// Where each lane's next block stands, where its packet's whole blocks end, and where it goes on from there.
+pub(crate) struct Heads {
+    pub(crate) at: [*const u8; 16],
+    end: [*const u8; 16],
+    then: [*const u8; 16],
+}
+
+impl Heads {
+    /// Moves every lane one block on, from the packet to its padded tail where the whole blocks end.
+    #[inline(always)]
+    pub(crate) fn advance<const LANES: usize>(&mut self, block_len: usize) {
+        for lane in 0..LANES {
+            self.advance_lane(lane, block_len);
+        }
+    }
+
+    /// Moves one lane one block on.
+    #[inline(always)]
+    pub(crate) fn advance_lane(&mut self, lane: usize, block_len: usize) {
+        let next = self.at[lane].wrapping_add(block_len);
+        self.at[lane] = if next == self.end[lane] {
+            self.then[lane]
+        } else {
+            next
+        };
+    }
+}
+
+/// One packet to authenticate.
+#[derive(Clone, Copy)]
+pub(crate) struct MacJob<'k> {
+    /// From the SPI on: `covered_len` octets that are authenticated, then the ICV.
+    pub(crate) packet: *mut u8,
+    pub(crate) covered_len: usize,
+    pub(crate) key: &'k MacKey,
+    /// Bits 32 to 63 of the sequence number, where the SA has ESN.
+    pub(crate) esn_high: Option<u32>,
+    /// The caller's name for the packet.
+    pub(crate) index: usize,
+}
+
+/// What is done with a finished ICV.
+pub(crate) trait Ending {
+    /// `icv` lies in the register's words under `mask`; `at` is where the packet's ICV stands.
+    ///
+    /// # Safety
+    /// The octets under `mask` behind `at` are the packet's and can be written.
+    unsafe fn end(&mut self, index: usize, at: *mut u8, mask: __mmask16, icv: __m512i);
+}
+
+/// What lanes without a packet read.
+static IDLE: [State; 2] = [State([0; 8]); 2];
+
+/// The lanes, and the scratch in which their last blocks are put together.
+pub(crate) struct Lanes<K> {
+    states: [State; 16],
+    scratch: [Scratch; 16],
+    kernel: core::marker::PhantomData<K>,
+}
+
+/// A lane's padded tail (two blocks at most), then the outer hash's block.
+#[derive(Clone, Copy)]
+#[repr(C, align(64))]
+struct Scratch {
+    tail: [State; 4],
+    outer: [State; 2],
+}
+
+/// A lane's packet.
+#[derive(Clone, Copy)]
+struct Lane<'k> {
+    job: MacJob<'k>,
+    blocks_left: usize,
+    outer: bool,
+    /// Which scratch is its own: lanes change places, scratches do not.
+    scratch: *mut Scratch,
+}
+
+impl<K: Kernel> Lanes<K> {
+    pub(crate) fn new() -> Lanes<K> {
+        let zero = State([0; 8]);
+        Lanes {
+            states: [zero; 16],
+            scratch: [Scratch {
+                tail: [zero; 4],
+                outer: [zero; 2],
+            }; 16],
+            kernel: core::marker::PhantomData,
+        }
+    }
+
+    /// Authenticates all of `jobs`; the nearer to longest first they come, the fuller the lanes.
+    ///
+    /// # Safety
+    /// The processor has what [`crate::Wide`] proves. Every job's packet is readable and writable from its SPI to the end
+    /// of its ICV, of no one else, `covered_len` a multiple of four, and its key alive.
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2")]
+    pub(crate) unsafe fn run<'k>(&mut self, jobs: &[MacJob<'k>], ending: &mut impl Ending) {
+        let idle = IDLE.as_ptr().cast::<u8>();
+        let states = &mut self.states;
+        let scratch = self.scratch.as_mut_ptr();
+        let mut heads = Heads {
+            at: [idle; 16],
+            end: [idle.wrapping_add(K::BLOCK_LEN); 16],
+            then: [idle; 16],
+        };
+        let mut queue = jobs.iter();
+        let mut lanes: [core::mem::MaybeUninit<Lane<'k>>; 16] =
+            [const { core::mem::MaybeUninit::uninit() }; 16];
+        let mut live = 0;
+        // SAFETY: lanes below `live` are written before they are read; the rest is the caller's promise.
+        unsafe {
+            while live < K::LANES
+                && let Some(job) = queue.next()
+            {
+                lanes[live].write(Self::begin(
+                    states,
+                    scratch.add(live),
+                    live,
+                    job,
+                    &mut heads,
+                ));
+                live += 1;
+            }
+            while live > 0 {
+                let mut blocks = usize::MAX;
+                for lane in &lanes[..live] {
+                    blocks = blocks.min(lane.assume_init_ref().blocks_left);
+                }
+                K::compress(states, &mut heads, live, blocks);
+                for at in (0..live).rev() {
+                    let lane = lanes[at].assume_init_mut();
+                    lane.blocks_left -= blocks;
+                    if lane.blocks_left > 0 {
+                        continue;
+                    }
+                    if !lane.outer {
+                        Self::turn(states, at, lane, &mut heads);
+                        continue;
+                    }
+                    Self::finish(states, at, lane, ending);
+                    if let Some(job) = queue.next() {
+                        let scratch = lane.scratch;
+                        *lane = Self::begin(states, scratch, at, job, &mut heads);
+                        continue;
+                    }
+                    live -= 1;
+                    states[at] = states[live];
+                    lanes.swap(at, live);
+                    heads.at.swap(at, live);
+                    heads.end.swap(at, live);
+                    heads.then.swap(at, live);
+                    heads.at[live] = idle;
+                    heads.end[live] = idle.wrapping_add(K::BLOCK_LEN);
+                    heads.then[live] = idle;
+                }
+            }
+        }
+    }
+
+    /// Puts a packet into lane `at`: the whole blocks are read where they stand, the rest is padded into the scratch.
+    ///
+    /// # Safety
+    /// As [`Lanes::run`].
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2")]
+    #[inline]
+    unsafe fn begin<'k>(
+        states: &mut [State; 16],
+        scratch: *mut Scratch,
+        at: usize,
+        job: &MacJob<'k>,
+        heads: &mut Heads,
+    ) -> Lane<'k> {
+        let whole = job.covered_len & !(K::BLOCK_LEN - 1);
+        let rest_words = (job.covered_len - whole) / 4;
+        let length_len = K::BLOCK_LEN / 8;
+        let esn_words = usize::from(job.esn_high.is_some());
+        // One octet of padding and the length must fit behind what is left.
+        let tail_blocks =
+            1 + usize::from((rest_words + esn_words) * 4 + 1 + length_len > K::BLOCK_LEN);
+        // RFC 4303 §3.3.2.1: the upper half of the sequence number follows the packet, untransmitted.
+        let rest = (1_u64 << rest_words) - 1;
+        let esn = (esn_words as u64) << rest_words;
+        let one = 1_u64 << (rest_words + esn_words);
+        let bits = 8 * (K::BLOCK_LEN + job.covered_len + 4 * esn_words) as u64;
+        let last = 1_u64 << (tail_blocks * K::BLOCK_LEN / 8 - 1);
+        let esn_word = _mm512_set1_epi32(job.esn_high.unwrap_or(0).swap_bytes() as i32);
+        let bits = _mm512_set1_epi64(bits.swap_bytes() as i64);
+        // SAFETY: the mask holds the reads to `covered_len`; the key is alive.
+        unsafe {
+            let from = job.packet.cast_const().wrapping_add(whole);
+            let tail = (&raw mut (*scratch).tail).cast::<u8>();
+            for row in 0..tail_blocks * K::BLOCK_LEN / 64 {
+                let words = _mm512_maskz_loadu_epi32(
+                    (rest >> (16 * row)) as u16,
+                    from.wrapping_add(64 * row).cast(),
+                );
+                let words = _mm512_mask_mov_epi32(words, (esn >> (16 * row)) as u16, esn_word);
+                let words = _mm512_mask_mov_epi32(
+                    words,
+                    (one >> (16 * row)) as u16,
+                    _mm512_set1_epi32(0x80),
+                );
+                let words = _mm512_mask_mov_epi64(words, (last >> (8 * row)) as u8, bits);
+                _mm512_store_si512(tail.add(64 * row).cast(), words);
+            }
+            states[at] = State(job.key.inner);
+            heads.at[at] = if whole == 0 {
+                tail
+            } else {
+                job.packet.cast_const()
+            };
+            // With no whole block there is no end to meet: the address of the scratch's own end never is one.
+            heads.end[at] = if whole == 0 { core::ptr::null() } else { from };
+            heads.then[at] = tail;
+            Lane {
+                job: *job,
+                blocks_left: whole / K::BLOCK_LEN + tail_blocks,
+                outer: false,
+                scratch,
+            }
+        }
+    }
+
+    /// From the inner hash to the outer: its digest becomes a padded block, its state the outer one.
+    ///
+    /// # Safety
+    /// As [`Lanes::run`].
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2")]
+    #[inline]
+    unsafe fn turn(states: &mut [State; 16], at: usize, lane: &mut Lane<'_>, heads: &mut Heads) {
+        // SAFETY: the key is alive; a `State` is 64 octets.
+        unsafe {
+            let key = lane.job.key;
+            let outer = (&raw mut (*lane.scratch).outer).cast::<u8>();
+            let digest = digest::<K>(&states[at]);
+            let (words, rows) = match key.hash {
+                Hash::Sha256 => (8, 1),
+                Hash::Sha384 => (12, 2),
+                Hash::Sha512 => (16, 2),
+            };
+            let (digest_mask, one) = ((1_u32 << words) - 1, 1_u32 << words);
+            let bits =
+                _mm512_set1_epi64(((K::BLOCK_LEN as u64 + 4 * words) * 8).swap_bytes() as i64);
+            let low = _mm512_maskz_mov_epi32(digest_mask as u16, digest);
+            let low = _mm512_mask_mov_epi32(low, one as u16, _mm512_set1_epi32(0x80));
+            if rows == 1 {
+                let low = _mm512_mask_mov_epi64(low, 0x80, bits);
+                _mm512_store_si512(outer.cast(), low);
+            } else {
+                let high = _mm512_maskz_mov_epi32((one >> 16) as u16, _mm512_set1_epi32(0x80));
+                let high = _mm512_mask_mov_epi64(high, 0x80, bits);
+                _mm512_store_si512(outer.cast(), low);
+                _mm512_store_si512(outer.add(64).cast(), high);
+            }
+            states[at] = State(key.outer);
+            heads.at[at] = outer;
+            heads.end[at] = core::ptr::null();
+            lane.blocks_left = 1;
+            lane.outer = true;
+        }
+    }
+
+    /// Hands over the ICV.
+    ///
+    /// # Safety
+    /// As [`Lanes::run`].
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2")]
+    #[inline]
+    unsafe fn finish(states: &[State; 16], at: usize, lane: &Lane<'_>, ending: &mut impl Ending) {
+        // SAFETY: the key is alive; the ICV follows what it covers.
+        unsafe {
+            let mask = ((1_u32 << (lane.job.key.hash.icv_len() / 4)) - 1) as u16;
+            let icv = lane.job.packet.add(lane.job.covered_len);
+            ending.end(lane.job.index, icv, mask, digest::<K>(&states[at]));
+        }
+    }
+}
+
+/// A state's words in the order of the wire.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2")]
+#[inline]
+fn digest<K: Kernel>(state: &State) -> __m512i {
+    let swap = if K::BLOCK_LEN == sha256::BLOCK_LEN {
+        sha256::swap_words()
+    } else {
+        sha512::swap_words()
+    };
+    // SAFETY: a `State` is 64 octets.
+    let words = unsafe { _mm512_load_si512(state.0.as_ptr().cast()) };
+    _mm512_shuffle_epi8(words, _mm512_broadcast_i32x4(swap))
+}
