@@ -8,8 +8,7 @@ from shell import expect, expect_equal, run
 from traffic import expect_ping
 from vpn_client import VpnClient
 
-# What `show crypto session detail` prints in the document, with what differs from lab to lab as patterns. The document's
-# flow is 0.0.0.0/0: our gateway grants no more than the split routes, so the flow names them.
+# What `show crypto session detail` prints in the document, with what differs from lab to lab as patterns.
 SESSION_DETAIL = r"""Crypto session current status
 Code: C - IKE Configuration mode, D - Dead Peer Detection
 K - Keepalives, N - NAT-traversal, T - cTCP encapsulation
@@ -25,7 +24,7 @@ Desc: \(none\)
 Session ID: \d+
 IKEv2 SA: local 10\.99\.1\.1/4500 remote {peer}/\d+ Active
 Capabilities:{letters} connid:1 lifetime:(24:00:00|23:5\d:\d\d)
-IPSEC FLOW: permit ip 192\.168\.10\.0/255\.255\.255\.0 host 192\.168\.20\.5
+IPSEC FLOW: permit ip 0\.0\.0\.0/0\.0\.0\.0 host 192\.168\.20\.5
 Active SAs: 2, origin: crypto map
 Inbound: #pkts dec'ed \d+ drop (\d+|-) life \(KB/Sec\) \d+/\d+
 Outbound: #pkts enc'ed \d+ drop (\d+|-) life \(KB/Sec\) \d+/\d+"""
@@ -34,6 +33,7 @@ IKEV2_SESSION = [r"Status:UP-ACTIVE, IKE count:1, CHILD count:1",
                  r"Encr: AES-CBC, keysize: 256, PRF: SHA512, Hash: SHA512, DH Grp:19, Auth sign: {sign}, Auth verify: {verify}",
                  r"Life/Active Time: 86400/\d+ sec", r"Remote id: {identity}", r"DPD configured for 45 seconds, retry 2",
                  r"NAT-T is detected outside", r"Assigned host addr: 192\.168\.20\.5", r"Initiator of SA : No",
+                 r"local selector 0\.0\.0\.0/0 - 255\.255\.255\.255/65535",
                  r"remote selector 192\.168\.20\.5/0 - 192\.168\.20\.5/65535",
                  r"Encr: AES-CBC, keysize: 256, esp_hmac: SHA384"]
 

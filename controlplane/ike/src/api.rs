@@ -345,12 +345,34 @@ pub struct Lease {
     pub netmask: Option<Ipv4Addr>,
     /// INTERNAL_IP4_DNS.
     pub dns: Vec<Ipv4Addr>,
-    /// INTERNAL_IP4_SUBNET and the selectors of our side: what the client reaches through the tunnel. Empty: everything.
+    /// INTERNAL_IP4_SUBNET: what the client sends into the tunnel. Empty: everything.
     pub subnets: Vec<Subnet>,
+    /// The selectors of our side that it may have.
+    pub selectors: SelectorPolicy,
     /// Name of the pool it came from.
     pub pool: String,
     /// More attributes of the CFG_REPLY, type and value. One whose type the client did not ask for is not sent.
     pub attributes: Vec<(u16, Vec<u8>)>,
+}
+
+impl Lease {
+    /// The subnets that the selectors of our side are narrowed to; none for no narrowing.
+    pub fn selectable(&self) -> &[Subnet] {
+        match self.selectors {
+            SelectorPolicy::Subnets => &self.subnets,
+            SelectorPolicy::Any => &[],
+        }
+    }
+}
+
+/// What the selectors of our side are narrowed to (RFC 7296 §2.9).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub enum SelectorPolicy {
+    /// To [`Lease::subnets`].
+    #[default]
+    Subnets,
+    /// To nothing: the client has what it asks for, and the subnets are its routes only.
+    Any,
 }
 
 /// Why there is no address.

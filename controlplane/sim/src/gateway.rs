@@ -13,7 +13,7 @@ use causeway_ike::Endpoint;
 use causeway_ike::api::{
     AddressFailure, AddressRequest, ChildCommand, ChildInstall, Datagram, EapOutcome, EapStep, Event,
     GatewayAuth, IkeSpis, Input, InstallFailure, Job, JobId, JobKind, JobResult, Lease, Output, Outputs,
-    PskAnswer, Secret, SessionFacts, SessionId, WakeReason,
+    PskAnswer, Secret, SelectorPolicy, SessionFacts, SessionId, WakeReason,
 };
 use causeway_ike::env::Env;
 use causeway_ike::job::{Keyring, PublicKeyJob};
@@ -159,6 +159,7 @@ impl Gateway {
                     .iter()
                     .map(|subnet| Subnet { address: subnet.address, prefix_len: subnet.length })
                     .collect(),
+                selectors: SelectorPolicy::Subnets,
                 pool: grant.pool,
                 attributes: Vec::new(),
             }),

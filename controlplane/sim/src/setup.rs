@@ -67,6 +67,7 @@ pub fn gateway(rng: &mut Rng, gentle: bool) -> Result<GatewayParts, String> {
         last: None,
         dns: vec![Ipv4Addr::new(10, 0, 0, 53)],
         subnets: vec![],
+        traffic_selectors: config::TrafficSelectors::Subnets,
     };
     let auth = config::Auth {
         certificate_file: None,

@@ -7,7 +7,7 @@
 
 use std::net::Ipv4Addr;
 
-use causeway_shared::config::{Aaa, Group, Policy, User};
+use causeway_shared::config::{Aaa, Group, Policy, TrafficSelectors, User};
 use causeway_shared::sa::Ipv4Prefix;
 use serde::{Deserialize, Serialize};
 
@@ -29,6 +29,8 @@ pub struct Authorization {
     pub domain: Option<String>,
     /// What is reached through the tunnel, as address and prefix length; empty: everything.
     pub subnets: Option<Vec<(Ipv4Addr, u8)>>,
+    /// Whether its traffic selectors may be wider than these networks.
+    pub any_selectors: Option<bool>,
     /// Text for the connected client.
     pub banner: Option<String>,
     /// Seconds after which the session ends for good; 0 for none.
@@ -57,6 +59,8 @@ fn merge(user: Option<&User>, group: Option<&Group>, group_overrides: bool) -> A
         domain: first(order, |policy| policy.domain.clone()),
         subnets: first(order, |policy| policy.subnets.clone())
             .map(|subnets| subnets.into_iter().map(|prefix| (prefix.address, prefix.length)).collect()),
+        any_selectors: first(order, |policy| policy.traffic_selectors)
+            .map(|selectors| selectors == TrafficSelectors::Any),
         banner: first(order, |policy| policy.banner.clone()),
         session_lifetime_secs: group.map_or(0, |group| group.session_lifetime_secs),
         idle_secs: group.map_or(0, |group| group.idle_secs),
@@ -149,6 +153,23 @@ mod tests {
             assert_eq!(got, [group, domain, banner], "{user} {chosen:?} {aaa:?}");
             assert_eq!(merged.address.is_some(), fixed);
             assert_eq!(merged.session_lifetime_secs, if group.is_empty() { 0 } else { 60 });
+        }
+    }
+
+    #[test]
+    fn selectors_are_the_users_over_the_groups_over_the_pools() {
+        use TrafficSelectors::{Any, Subnets};
+        let policy = |selectors| Policy { traffic_selectors: selectors, ..Policy::default() };
+        for (user, group, overrides, merged) in [
+            (None, None, false, None),
+            (None, Some(Any), false, Some(true)),
+            (Some(Subnets), Some(Any), false, Some(false)),
+            (Some(Subnets), Some(Any), true, Some(true)),
+            (Some(Any), None, true, Some(true)),
+        ] {
+            let user = User { policy: policy(user), ..User::default() };
+            let group = Group { policy: policy(group), ..Group::default() };
+            assert_eq!(merge(Some(&user), Some(&group), overrides).any_selectors, merged);
         }
     }
 

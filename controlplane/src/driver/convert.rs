@@ -1,6 +1,6 @@
 //! Between the protocol's values and those of the data plane and the configuration.
 
-use causeway_ike::api::{ChildInstall, Lease, Selector};
+use causeway_ike::api::{ChildInstall, Lease, Selector, SelectorPolicy};
 use causeway_ike::policy::Subnet;
 use causeway_shared::config::Esp;
 use causeway_shared::sa::{self, EspKeys, EspSuite, Ipv4Prefix, SaLimits, SaPair};
@@ -70,6 +70,10 @@ pub fn lease(grant: Grant, authorization: &Authorization, requested: &[Attribute
         netmask: Some(grant.netmask),
         dns: authorization.dns.clone().unwrap_or(grant.dns),
         subnets: subnets.into_iter().map(subnet).collect(),
+        selectors: match authorization.any_selectors.unwrap_or(grant.any_selectors) {
+            true => SelectorPolicy::Any,
+            false => SelectorPolicy::Subnets,
+        },
         pool: grant.pool,
         attributes: attributes::policy_reply(requested, domain, banner),
     }

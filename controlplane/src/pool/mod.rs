@@ -9,7 +9,7 @@ mod bitmap;
 use std::collections::{HashMap, VecDeque};
 use std::net::Ipv4Addr;
 
-use causeway_shared::config;
+use causeway_shared::config::{self, TrafficSelectors};
 use causeway_shared::sa::Ipv4Prefix;
 
 use bitmap::Bitmap;
@@ -30,6 +30,8 @@ pub struct Grant {
     pub dns: Vec<Ipv4Addr>,
     /// What the client reaches through the tunnel; empty: everything.
     pub subnets: Vec<Ipv4Prefix>,
+    /// Whether its traffic selectors may be wider than these networks.
+    pub any_selectors: bool,
     /// Name of the pool.
     pub pool: String,
 }
@@ -236,6 +238,7 @@ impl AddressPools {
             netmask: Ipv4Addr::BROADCAST,
             dns: pool.dns.clone(),
             subnets: pool.subnets.clone(),
+            any_selectors: pool.traffic_selectors == TrafficSelectors::Any,
             pool: pool.name.clone(),
         })
     }
@@ -344,6 +347,7 @@ mod tests {
             last: None,
             dns: vec![],
             subnets: vec![],
+            traffic_selectors: TrafficSelectors::Subnets,
         }
     }
 

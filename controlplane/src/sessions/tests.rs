@@ -3,7 +3,8 @@
 use std::net::Ipv4Addr;
 
 use causeway_ike::api::{
-    ClientKind, DownReason, EspPath, Fragmentation, IkeSpis, Lease, Selector, SessionId, Side, UdpPorts,
+    ClientKind, DownReason, EspPath, Fragmentation, IkeSpis, Lease, Selector, SelectorPolicy, SessionId,
+    Side, UdpPorts,
 };
 use causeway_ike::ident::Identity;
 use causeway_ike::time::Instant;
@@ -32,6 +33,7 @@ fn facts(session: u64) -> SessionFacts {
             netmask: None,
             dns: Vec::new(),
             subnets: Vec::new(),
+            selectors: SelectorPolicy::Subnets,
             pool: "staff".into(),
             attributes: Vec::new(),
         }),

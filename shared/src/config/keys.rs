@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 pub(super) use access::{RawAaa, RawAnyconnect, RawCisco, RawGroup, RawReconnect, RawStore, RawUser};
 
-use super::model::{AuthMethod, Hugepages, PortRole, Secret};
+use super::model::{AuthMethod, Hugepages, PortRole, Secret, TrafficSelectors};
 use super::schema::{Section, SectionDoc, section};
 use super::value::InterfaceAddress;
 use crate::sa::{EspSuite, Ipv4Prefix, MAX_REPLAY_WINDOW, MAX_SELECTORS};
@@ -225,6 +225,10 @@ section! {
         dns: Vec<Ipv4Addr> = default("[]").most(MAX_DNS).examples(&[r#"["10.0.0.53"]"#]);
         /// Networks that clients reach through the tunnel (split tunnel). Empty: everything goes through the tunnel.
         subnets: Vec<Ipv4Prefix> = default("[]").most(MAX_SELECTORS).examples(&[r#"["10.0.0.0/8"]"#]);
+        /// What a client's tunnel (its IKE traffic selectors) is for: `subnets` only, or `any` network, as on IOS, where
+        /// `subnets` are no more than the client's routes. With `any` the gateway forwards whatever a client sends: keep
+        /// it from other networks elsewhere.
+        traffic_selectors: TrafficSelectors = default(r#""subnets""#);
     }
 }
 

@@ -217,8 +217,10 @@ pub struct Pool {
     pub last: Option<Ipv4Addr>,
     /// INTERNAL_IP4_DNS.
     pub dns: Vec<Ipv4Addr>,
-    /// INTERNAL_IP4_SUBNET and the selectors of our side: what clients reach through the tunnel. Empty: everything.
+    /// INTERNAL_IP4_SUBNET: what clients send into the tunnel. Empty: everything.
     pub subnets: Vec<Ipv4Prefix>,
+    /// What the Child SA's selectors of our side are narrowed to.
+    pub traffic_selectors: TrafficSelectors,
 }
 
 /// The API.

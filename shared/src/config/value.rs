@@ -10,7 +10,7 @@ use toml::de::DeValue;
 
 use super::model::{
     AttributeProfile, AuthMethod, CertificateLogin, Hugepages, NtHash, OnClientDelete, OnTokenReplay,
-    PasswordHash, PortRole, Secret, ServerCertHash, StoreBackend, TokenPolicy,
+    PasswordHash, PortRole, Secret, ServerCertHash, StoreBackend, TokenPolicy, TrafficSelectors,
 };
 use super::phc;
 use super::schema::KeyDoc;
@@ -379,6 +379,7 @@ choices! {
     OnTokenReplay: "choice" = [("kill", OnTokenReplay::Kill), ("refuse", OnTokenReplay::Refuse)];
     AttributeProfile: "profile" = [("lab", AttributeProfile::Lab), ("capture", AttributeProfile::Capture)];
     ServerCertHash: "hash" = [("cert-sha1", ServerCertHash::CertSha1), ("spki-sha1", ServerCertHash::SpkiSha1)];
+    TrafficSelectors: "choice" = [("subnets", TrafficSelectors::Subnets), ("any", TrafficSelectors::Any)];
     StoreBackend: "backend" = [("sqlite", StoreBackend::Sqlite), ("memory", StoreBackend::Memory)];
     EspSuite: "suite" = EspSuite::ALL.map(|suite| (suite.name(), suite));
 }

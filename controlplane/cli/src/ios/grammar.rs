@@ -54,6 +54,7 @@ pub(super) enum Key {
     HalfOpenMax,
     Hostname,
     IkeLifetime,
+    IdleTime,
     IkeProfile,
     Integrity,
     IpAddress,
@@ -163,6 +164,7 @@ pub(super) const COMMANDS: &[(Mode, &str, Effect)] = &[
     (Mode::Global, "crypto ipsec transform-set <name> <...>", Opens(Mode::TransformSet)),
     (Mode::Global, "crypto ipsec profile <name>", Opens(Mode::IpsecProfile)),
     (Mode::Global, "crypto ipsec security-association lifetime seconds <number>", Sets(Key::SaSeconds)),
+    (Mode::Global, "crypto ipsec security-association idle-time <seconds>", Sets(Key::IdleTime)),
     (Mode::Global, "crypto ipsec security-association lifetime kilobytes <number>", Sets(Key::SaKilobytes)),
     (Mode::Global, "crypto ipsec security-association replay window-size <number>", Sets(Key::ReplayWindow)),
     (Mode::Global, "version <number>", Lacks(MACHINE)),
@@ -262,6 +264,7 @@ pub(super) const COMMANDS: &[(Mode, &str, Effect)] = &[
     (Mode::IpsecProfile, "set transform-set <...>", Sets(Key::TransformSets)),
     (Mode::IpsecProfile, "set ikev2-profile <name>", Sets(Key::IkeProfile)),
     (Mode::IpsecProfile, "set security-association lifetime seconds <number>", Sets(Key::SaSeconds)),
+    (Mode::IpsecProfile, "set security-association idle-time <seconds> [default]", Sets(Key::IdleTime)),
     (Mode::IpsecProfile, "set security-association lifetime kilobytes <number>", Sets(Key::SaKilobytes)),
     (Mode::IpsecProfile, "set security-association replay window-size <number>", Sets(Key::ReplayWindow)),
     (

@@ -80,6 +80,7 @@ fn every_line_of_the_documented_headend_is_explained() {
         ("anyconnect profile acvpn", Outcome::NoEquivalent, "causeway profile anyconnect"),
         ("ip unnumbered GigabitEthernet1", Outcome::Became, "outside port"),
         ("route set access-list split_tunnel", Outcome::Became, "INTERNAL_IP4_SUBNET"),
+        ("route set access-list split_tunnel", Outcome::Became, "selectors stay 0.0.0.0/0"),
     ] {
         let line = outcome(&import, text);
         assert!(line.outcome == expected && line.why.contains(part), "{line:?}");
@@ -335,7 +336,7 @@ fn more_of_the_router_becomes_more_of_the_gateway() {
         .replace("anyconnect-eap list", "override anyconnect-eap list")
         .replace(
             "set ikev2-profile",
-            "set security-association lifetime kilobytes disable\nset ikev2-profile",
+            "set security-association lifetime kilobytes disable\nset security-association idle-time 1800\nset ikev2-profile",
         )
         + "interface GigabitEthernet1\nip address 203.0.113.1 255.255.255.0\n\
            interface GigabitEthernet2\nip address 192.168.10.1 255.255.255.0\nip mtu 1400\n\
@@ -350,7 +351,8 @@ fn more_of_the_router_becomes_more_of_the_gateway() {
     assert_eq!(config.routes[0].via.to_string(), "203.0.113.254");
     assert_eq!(config.groups[0].policy.banner.as_deref(), Some("Hello"));
     assert_eq!(config.groups[0].policy.dns.as_ref().map(Vec::len), Some(2));
-    assert_eq!(config.groups[0].session_lifetime_secs, 7200);
+    assert_eq!((config.groups[0].session_lifetime_secs, config.groups[0].idle_secs), (7200, 1800));
+    assert_eq!(config.groups[0].policy.traffic_selectors, Some(config::TrafficSelectors::Any));
     assert!(config.aaa.group_overrides);
     assert_eq!(config.anyconnect.certificate, config::CertificateLogin::Required);
     assert_eq!(config.esp.rekey_bytes, 0);

@@ -302,6 +302,7 @@ impl Gateway {
             netmask: None,
             dns: vec![],
             subnets: vec![Subnet { address: Ipv4Addr::new(10, 1, 0, 0), prefix_len: 16 }],
+            selectors: SelectorPolicy::Subnets,
             pool: "staff".into(),
             attributes,
         }

@@ -105,7 +105,7 @@ impl Admission {
         let Admission { hs, applicant, .. } = self;
         let choice = select_esp(&cx.world.config.esp, &applicant.sa, ChildKe::Impossible)?;
         let inner = lease.map_or(hs.sa.path.peer, |lease| lease.address);
-        let subnets = lease.map_or(&[][..], |lease| &lease.subnets);
+        let subnets = lease.map_or(&[][..], |lease| lease.selectable());
         let pair = SelectorPair {
             local: selectors::narrow(&applicant.ts_r, &selectors::reachable(subnets))
                 .ok_or(IkeError::TsUnacceptable)?,

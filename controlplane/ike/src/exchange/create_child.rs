@@ -78,7 +78,7 @@ impl Established {
         };
         let ke = message.ke().map_or(ChildKe::Absent, |ke| ChildKe::Present(ke.group));
         let choice = select_esp(&cx.world.config.esp, offer, ke)?;
-        let subnets = self.lease.as_ref().map_or(&[][..], |lease| &lease.subnets);
+        let subnets = self.lease.as_ref().map_or(&[][..], |lease| lease.selectable());
         let pair = SelectorPair {
             local: selectors::narrow(ts_r, &selectors::reachable(subnets)).ok_or(IkeError::TsUnacceptable)?,
             peer: selectors::narrow(ts_i, &selectors::host(inner)).ok_or(IkeError::TsUnacceptable)?,

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use super::{MAGIC, Read, Reader, RestoreError, Writer};
 use crate::api::{
-    ClientKind, EspPath, Lease, Liveness, Outputs, Secret, Selector, SessionFacts, SessionId, UdpPorts,
+    ClientKind, EspPath, Lease, Liveness, Outputs, Secret, Selector, SelectorPolicy, SessionFacts, SessionId,
+    UdpPorts,
 };
 use crate::child::{Child, ChildRole};
 use crate::endpoint::Endpoint;
@@ -250,7 +251,7 @@ fn read_identity(input: &mut Reader<'_>) -> Read<Identity> {
 }
 
 fn write_lease(out: &mut Writer, lease: &Lease) {
-    let Lease { address, netmask, dns, subnets, pool, attributes } = lease;
+    let Lease { address, netmask, dns, subnets, selectors, pool, attributes } = lease;
     out.ipv4(*address);
     out.option(*netmask, Writer::ipv4);
     out.list(dns, |out, dns| out.ipv4(*dns));
@@ -258,6 +259,7 @@ fn write_lease(out: &mut Writer, lease: &Lease) {
         out.ipv4(subnet.address);
         out.u8(subnet.prefix_len);
     });
+    out.bool(*selectors == SelectorPolicy::Any);
     out.bytes(pool.as_bytes());
     out.list(attributes, |out, (kind, value)| {
         out.u16(*kind);
@@ -275,6 +277,7 @@ fn read_lease(input: &mut Reader<'_>) -> Read<Lease> {
             let fits = prefix_len <= 32;
             fits.then_some(Subnet { address, prefix_len }).ok_or(RestoreError::Malformed("a subnet"))
         })?,
+        selectors: if input.bool()? { SelectorPolicy::Any } else { SelectorPolicy::Subnets },
         pool: input.text()?,
         attributes: input.list(|input| Ok((input.u16()?, input.bytes()?.to_vec())))?,
     })

@@ -109,6 +109,7 @@ pub(super) struct Gateway {
     pub(super) pool: BTreeSet<Ipv4Addr>,
     pub(super) leased: BTreeMap<Ipv4Addr, SessionId>,
     pub(super) subnets: Vec<Subnet>,
+    pub(super) selectors: SelectorPolicy,
     pub(super) installed: BTreeMap<u32, ChildInstall>,
     /// Which SA packets to an inner address leave by.
     pub(super) selected: BTreeMap<Ipv4Addr, u32>,
@@ -207,6 +208,7 @@ impl Gateway {
             pool: (1..=50).map(|last| Ipv4Addr::new(10, 9, 0, last)).collect(),
             leased: BTreeMap::new(),
             subnets: vec![Subnet { address: Ipv4Addr::new(10, 1, 0, 0), prefix_len: 16 }],
+            selectors: SelectorPolicy::Subnets,
             installed: BTreeMap::new(),
             selected: BTreeMap::new(),
             paths: BTreeMap::new(),
@@ -409,6 +411,7 @@ impl Gateway {
             netmask: Some(Ipv4Addr::new(255, 255, 255, 0)),
             dns: vec![Ipv4Addr::new(10, 1, 0, 53)],
             subnets: self.subnets.clone(),
+            selectors: self.selectors,
             pool: "clients".to_owned(),
             attributes: self.attributes.clone(),
         })

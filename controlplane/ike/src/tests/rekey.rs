@@ -1,7 +1,7 @@
 //! Rekeys begun by either side: same keys on both, no moment without an SA to send by (RFC 7296 §2.8).
 
 use super::harness::*;
-use crate::api::{DataPlaneEvent, Event, Input, Operator, Side};
+use crate::api::{DataPlaneEvent, Event, Input, Operator, SelectorPolicy, Side};
 use crate::counters::IkeCounter;
 use crate::established::CHILD_LINGER_MS;
 use crate::policy::Lifetimes;
@@ -45,6 +45,45 @@ fn the_client_rekeys_a_child_sa_and_we_send_by_the_old_one_until_it_is_deleted()
         };
         assert_eq!(gateway.events.iter().filter(|event| **event == down).count(), 1);
         assert_eq!(gateway.count(IkeCounter::ChildRekeys), 1);
+    }
+}
+
+#[test]
+fn selectors_are_the_subnets_or_whatever_the_client_asks_for_at_login_and_after() {
+    for (selectors, [first, last]) in [
+        (SelectorPolicy::Subnets, [[10, 1, 0, 0], [10, 1, 255, 255]]),
+        (SelectorPolicy::Any, [[0; 4], [255; 4]]),
+    ] {
+        let pki = Pki::new();
+        let mut gateway = Gateway::new(&pki, 1, |_| {});
+        gateway.selectors = selectors;
+        let mut client = Client::new(psk_config(), 2);
+        assert!(client.login(&mut gateway).contains(&Notable::Up));
+        let inner = client.initiator.address().unwrap();
+        let old = client.child().inbound_spi;
+        // One in place of the first, one beside it, and one that we begin.
+        client.act(&mut gateway, |initiator| initiator.create_child(Some(old), None));
+        client.act(&mut gateway, |initiator| initiator.create_child(None, None));
+        let session = gateway.session();
+        gateway.input(Input::Operator(Operator::RekeyChildren(session)));
+        client.exchange(&mut gateway, Vec::new());
+        let ups = gateway.events.iter().filter_map(|event| match event {
+            Event::ChildUp(facts) => Some(facts),
+            _ => None,
+        });
+        let mut seen = 0;
+        for facts in ups {
+            let ends = |list: &[crate::api::Selector]| {
+                list.iter().map(|selector| (selector.first, selector.last)).collect::<Vec<_>>()
+            };
+            assert_eq!(ends(&facts.local_selectors), [(first.into(), last.into())], "{selectors:?}");
+            assert_eq!(ends(&facts.peer_selectors), [(inner, inner)], "never another client's address");
+            seen += 1;
+        }
+        assert!(seen >= 4, "{seen}");
+        let reply = client.initiator.config_reply().unwrap();
+        let told = reply.attributes.iter().any(|attribute| attribute.value == [10, 1, 0, 0, 255, 255, 0, 0]);
+        assert!(told, "the routes are told either way");
     }
 }
 

@@ -20,7 +20,7 @@ use causeway_ike::Endpoint;
 use causeway_ike::api::{
     AddressFailure, AddressRequest, ChildCommand, ChildInstall, Datagram, DownReason, Event, GatewayAuth,
     Input, InstallFailure, Job, JobId, JobKind, JobResult, Lease, Liveness, Operator, Output, Outputs,
-    PskAnswer, Secret, SessionId,
+    PskAnswer, Secret, SelectorPolicy, SessionId,
 };
 use causeway_ike::counters::IkeCounter;
 use causeway_ike::env::Env;
@@ -345,6 +345,7 @@ impl Gateway {
             netmask: Some(grant.netmask),
             dns: grant.dns,
             subnets: vec![],
+            selectors: SelectorPolicy::Subnets,
             pool: grant.pool,
             attributes: attributes.unwrap_or_default(),
         }))

@@ -151,6 +151,7 @@ fn pools() -> Result<AddressPools, String> {
         last: None,
         dns: vec![],
         subnets: vec![],
+        traffic_selectors: config::TrafficSelectors::Subnets,
     };
     AddressPools::new(&[pool], &[]).map_err(|error| error.to_string())
 }

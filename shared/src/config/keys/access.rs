@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use super::{MAX_DNS, MAX_USERS};
 use crate::config::model::{
     AttributeProfile, CertificateLogin, NtHash, OnClientDelete, OnTokenReplay, PasswordHash, ServerCertHash,
-    StoreBackend, TokenPolicy,
+    StoreBackend, TokenPolicy, TrafficSelectors,
 };
 use crate::config::schema::section;
 use crate::config::value::Paragraph;
@@ -119,6 +119,8 @@ section! {
         subnets: Option<Vec<Ipv4Prefix>> = optional("those of the pool")
             .most(MAX_SELECTORS)
             .sketch(r#"["10.0.0.0/8"]"#);
+        /// Whether their tunnels are for these `subnets` only or for `any` network; see [[pool]].
+        traffic_selectors: Option<TrafficSelectors> = optional("that of the pool").sketch(r#""subnets""#);
         /// Text that the client shows once it is connected.
         banner: Option<Paragraph> = optional("`anyconnect.banner`").sketch(r#""Welcome.""#);
         /// Age at which a session ends for good, active or waiting. 0 for none; otherwise at least 120.
@@ -153,6 +155,8 @@ section! {
         domain: Option<String> = optional("that of the group");
         /// Networks that the user reaches through the tunnel. Empty: everything.
         subnets: Option<Vec<Ipv4Prefix>> = optional("those of the group").most(MAX_SELECTORS);
+        /// Whether the tunnel is for these `subnets` only or for `any` network; see [[pool]].
+        traffic_selectors: Option<TrafficSelectors> = optional("that of the group");
         /// Text that the client shows once it is connected.
         banner: Option<Paragraph> = optional("that of the group");
     }

@@ -168,8 +168,20 @@ pub struct Policy {
     pub domain: Option<String>,
     /// Split tunnel; empty: everything.
     pub subnets: Option<Vec<Ipv4Prefix>>,
+    /// What the Child SA's selectors of our side are narrowed to.
+    pub traffic_selectors: Option<TrafficSelectors>,
     /// Text for the connected client; may have several lines.
     pub banner: Option<String>,
+}
+
+/// What the selectors of our side of a Child SA are narrowed to (RFC 7296 §2.9).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum TrafficSelectors {
+    /// To the split tunnel's networks: the gateway drops what a client sends elsewhere.
+    #[default]
+    Subnets,
+    /// To nothing: the networks are the client's routes only.
+    Any,
 }
 
 /// A group of users.

@@ -22,6 +22,7 @@ name = "bob"
 password_hash = "$argon2id$v=19$m=19456,t=2,p=1$c29tZXNhbHRzb21lc2FsdA$BQyIJVwEqKO9KuJbUEIAl8bDpM1OaOyLfZdTFNBcRI8"
 pool = "clients"
 subnets = []
+traffic_selectors = "any"
 [[group]]
 name = "staff"
 domain = "example.com"
@@ -79,6 +80,9 @@ fn a_gateway_for_anyconnect_becomes_typed_values() {
     assert!(bob.nt_hash.is_none() && bob.password_hash.is_some());
     assert_eq!(bob.policy.subnets.as_deref(), Some(&[][..]), "empty is everything, absent is the group's");
     assert_eq!(alice.policy.subnets, None);
+    assert_eq!(bob.policy.traffic_selectors, Some(TrafficSelectors::Any));
+    assert_eq!(alice.policy.traffic_selectors, None);
+    assert_eq!(config.pools[0].traffic_selectors, TrafficSelectors::Subnets, "the safe one unless told");
     assert_eq!(config.store, Store { backend: StoreBackend::Sqlite, path: "/srv/sessions.db".into() });
 }
 

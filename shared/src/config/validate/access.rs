@@ -295,6 +295,7 @@ pub(super) fn group(raw: RawGroup) -> Option<Group> {
             dns: raw.dns?.value,
             domain: raw.domain?.value,
             subnets: raw.subnets?.value,
+            traffic_selectors: raw.traffic_selectors?.value,
             banner: raw.banner?.value.map(|banner| banner.0),
         },
         session_lifetime_secs: raw.session_lifetime_secs?.value,
@@ -314,6 +315,7 @@ pub(super) fn user(raw: RawUser) -> Option<User> {
             dns: raw.dns?.value,
             domain: raw.domain?.value,
             subnets: raw.subnets?.value,
+            traffic_selectors: raw.traffic_selectors?.value,
             banner: raw.banner?.value.map(|banner| banner.0),
         },
     })

@@ -45,6 +45,7 @@ pub(super) fn pool(raw: RawPool) -> Option<Pool> {
         last: raw.last?.value,
         dns: raw.dns?.value,
         subnets: raw.subnets?.value,
+        traffic_selectors: raw.traffic_selectors?.value,
     })
 }
 

@@ -41,7 +41,7 @@ pub(super) fn convert(ios: &Ios, wanted: Option<&str>, notes: &mut Notes) -> Res
     crypto::esp(&mut work, &chain);
     let methods = work.auth();
     work.reconnect();
-    people::pools_and_groups(&mut work);
+    people::pools_and_groups(&mut work, &chain);
     people::users(&mut work, &methods);
     Ok(work.draft)
 }

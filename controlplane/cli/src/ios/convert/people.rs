@@ -7,6 +7,7 @@ use super::super::addresses::{covering, standard_source, with_netmask};
 use super::super::grammar::{Key, Mode};
 use super::super::parse::{Block, Setting};
 use super::super::password::{self, NoPassword};
+use super::network::Chain;
 use super::{NO_PSK, Work};
 
 /// Longest and shortest prefix that a pool may have.
@@ -23,7 +24,7 @@ struct GroupAuthorization<'a> {
     policy: Option<&'a str>,
 }
 
-pub(super) fn pools_and_groups(work: &mut Work<'_>) {
+pub(super) fn pools_and_groups(work: &mut Work<'_>, chain: &Chain<'_>) {
     let profile = work.profile;
     let authorization = group_authorization(work);
     let Some(policy) = authorization.as_ref().and_then(|authorization| authorization.policy) else {
@@ -43,6 +44,7 @@ pub(super) fn pools_and_groups(work: &mut Work<'_>) {
     work.notes.became(block.line, &["group.name"], "a group whose users get what it says");
     let pool = pool(work, block);
     group(work, block, pool.as_deref());
+    idle_time(work, chain);
     work.draft.section("[aaa]");
     work.draft.text("authorize_group", policy);
     work.notes.became(
@@ -214,6 +216,28 @@ fn group(work: &mut Work<'_>, policy: &Block, pool: Option<&str>) {
     }
 }
 
+/// IOS ends the Child SA of who carries nothing, and with it a remote-access session.
+fn idle_time(work: &mut Work<'_>, chain: &Chain<'_>) {
+    let of_profile = chain.ipsec.and_then(|ipsec| ipsec.last(Key::IdleTime));
+    let Some(setting) = of_profile.or(work.ios.globals(Key::IdleTime).last()) else { return };
+    match setting.argument(0).parse::<u64>() {
+        Ok(secs) => {
+            work.draft.raw("idle_secs", secs);
+            work.notes.became(
+                setting.line,
+                &["group.idle_secs"],
+                "a session that carries nothing for so long ends for good, and its client is told",
+            );
+        }
+        Err(_) => work.notes.refuse(setting.line, "it is 60 to 86400 seconds"),
+    }
+}
+
+/// What a split route becomes.
+const ROUTE_KEYS: [&str; 2] = ["group.subnets", "group.traffic_selectors"];
+const ROUTES_ONLY: &str = "told to the client as INTERNAL_IP4_SUBNET; as on IOS these are its routes and no limit: the traffic \
+                           selectors stay 0.0.0.0/0 (write \"subnets\" to hold clients to these networks)";
+
 /// Split routes: each permitted network of the access list is told to the client as INTERNAL_IP4_SUBNET.
 fn subnets(work: &mut Work<'_>, policy: &Block) {
     let mut subnets: Vec<String> = Vec::new();
@@ -224,11 +248,7 @@ fn subnets(work: &mut Work<'_>, policy: &Block) {
             Some(prefix) => {
                 split = true;
                 subnets.push(prefix.to_string());
-                work.notes.became(
-                    setting.line,
-                    &["group.subnets"],
-                    "told to the client as INTERNAL_IP4_SUBNET",
-                );
+                work.notes.became(setting.line, &ROUTE_KEYS, ROUTES_ONLY);
             }
             None => work.notes.refuse(setting.line, "network and mask cannot be read"),
         }
@@ -240,11 +260,7 @@ fn subnets(work: &mut Work<'_>, policy: &Block) {
             continue;
         };
         split = true;
-        work.notes.became(
-            setting.line,
-            &["group.subnets"],
-            "told to the client as INTERNAL_IP4_SUBNET; the traffic selectors of AnyConnect clients stay 0.0.0.0/0, as on IOS",
-        );
+        work.notes.became(setting.line, &ROUTE_KEYS, ROUTES_ONLY);
         work.notes.became(list.line, &["group.subnets"], "its permitted networks are the split tunnel");
         for entry in &list.settings {
             match (entry.key, standard_source(&entry.arguments)) {
@@ -269,6 +285,7 @@ fn subnets(work: &mut Work<'_>, policy: &Block) {
     }
     if split {
         work.draft.list("subnets", &subnets);
+        work.draft.text("traffic_selectors", "any");
     }
 }
 
