@@ -31,9 +31,10 @@ class UnixConnection(http.client.HTTPConnection):
 
 
 class Appliance:
-    """One `causeway run`. `extra` holds TOML per section that replaces or adds keys, e.g. {"ike": {"cookie_threshold": 0}}."""
+    """One `causeway run`. `extra` holds TOML per section that replaces or adds keys, e.g. {"ike": {"cookie_threshold": 0}};
+    `groups` is a list of [[group]]."""
 
-    def __init__(self, world, pki, binaries, certificate="gateway", users=None, psks=None, extra=None):
+    def __init__(self, world, pki, binaries, certificate="gateway", users=None, psks=None, extra=None, groups=()):
         self.world, self.binaries = world, binaries
         self.run_directory = os.path.join(world.directory, "causeway")
         os.makedirs(self.run_directory, exist_ok=True)
@@ -62,6 +63,7 @@ class Appliance:
             "pool": [{"name": "staff", "range": POOL_NET, "dns": ["10.99.10.53"], "subnets": [LAN_NET, POOL_NET]}],
             "user": [{"name": name, "password_nt_hash": nt_hash(password)}
                      for name, password in (users or {USER: PASSWORD}).items()],
+            "group": groups,
             "auth.psk": [{"identity": "*", "secret": PSK}] if psks is None else psks,
         }
         with open(self.config_path, "w", encoding="utf-8") as file:

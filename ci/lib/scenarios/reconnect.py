@@ -1,11 +1,12 @@
 """Auto Reconnect: a client that slept or moved is back in its own session, without a password."""
 import json
 import os
+import time
 
 from e2e import scenario
 from shell import Failure, expect, expect_equal, read, wait_until
 from swan import Client
-from traffic import expect_ping
+from traffic import PingStream, expect_ping
 from vpn_client import VpnClient
 from world import LAN_HOST
 
@@ -43,10 +44,10 @@ while True:
 """
 
 
-def gateway(context, world, **extra):
+def gateway(context, world, groups=(), **extra):
     """An appliance with reconnect, two users and no pre-shared keys."""
     sections = {name: {**RECONNECT.get(name, {}), **extra.get(name, {})} for name in {*RECONNECT, *extra}}
-    return context.appliance(world, users=USERS, psks=[], extra=sections)
+    return context.appliance(world, users=USERS, psks=[], extra=sections, groups=groups)
 
 
 def client(context, world, namespace="c1", **options):
@@ -210,6 +211,30 @@ def deleted(context):
     expect(statistics(appliance)[2] >= 1, "the failed reconnect is counted")
     user.ask(["disconnect"])
     wait_until("the session is gone", 10, lambda: statistics(appliance)[3:] == [0, 0])
+
+
+@scenario("idle-session", "who carries nothing for the group's idle_secs is ended and told, and cannot resume; who carries stays")
+def idle_session(context):
+    world = context.world(nat_clients=2)
+    appliance = gateway(context, world, groups=[{"name": "staff", "idle_secs": 60}], aaa={"authorize_group": "staff"})
+    busy = client(context, world)
+    stream = PingStream(world, "c1", interval=0.5)
+    # It is not silent: it asks every two seconds whether the gateway lives. That is no traffic.
+    idle = client(context, world, "c2", user="user2", password="second")
+    expect_ping(world, "c2")
+    expect_equal(statistics(appliance), [0, 0, 0, 2, 0], "reconnect statistics with both clients")
+    ended = time.monotonic()
+    wait_until("the idle session is gone", 80, lambda: len(appliance.sessions()) == 1)
+    lasted = time.monotonic() - ended
+    expect(55 < lasted < 75, f"60 seconds, and at most an eighth more: {lasted:.0f}")
+    expect_equal(appliance.only_session()["user"], "user1", "who is left")
+    expect_equal(statistics(appliance), [0, 0, 0, 1, 0], "reconnect statistics: removed, not inactive")
+    expect("idle-timeout" in appliance.log(), "the log gives the reason")
+    expect_equal(appliance.counters()["ike"]["sessions_ended_idle_timeout"], 1, "sessions ended because idle")
+    wait_until("the client was told and has ended", 10, lambda: idle.process.poll() is not None)
+    sent, answered = stream.finish()
+    expect_equal(answered, sent, "pings of the busy client that were answered")
+    expect_equal(busy.status()["state"], "connected", "the busy client")
 
 
 @scenario("anyconnect-wrong-password", "AnyConnect-EAP: the form comes back with an error, then the login fails; no state is left")
