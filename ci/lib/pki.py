@@ -2,6 +2,7 @@
 import os
 
 from shell import run
+from world import GATEWAY_OUTSIDE
 
 GATEWAY_NAME = "vpn.example.test"
 USER = "carol@example.test"
@@ -16,7 +17,7 @@ def make(directory):
     os.environ["STRONGSWAN_CONF"] = config
     _authority(directory, "ca", "ecdsa", "256")
     _authority(directory, "ca-rsa", "rsa", "2048")
-    gateway = ["--san", GATEWAY_NAME, "--flag", "serverAuth", "--flag", "ikeIntermediate"]
+    gateway = ["--san", GATEWAY_NAME, "--san", GATEWAY_OUTSIDE, "--flag", "serverAuth", "--flag", "ikeIntermediate"]
     client = ["--san", USER, "--flag", "clientAuth"]
     _leaf(directory, "gateway", "ca", "ecdsa", "256", GATEWAY_NAME, gateway)
     _leaf(directory, "gateway-rsa", "ca-rsa", "rsa", "3072", GATEWAY_NAME, gateway)

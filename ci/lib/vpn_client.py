@@ -12,7 +12,7 @@ class VpnClient:
     """One `causeway client connect` with a TUN device. Logs in with AnyConnect-EAP unless `login` says otherwise."""
 
     def __init__(self, world, namespace, pki, binaries, user="user1", password="cisco", login=None, ike=None,
-                 reconnect=None):
+                 reconnect=None, gateway=None):
         self.world, self.namespace, self.binaries = world, namespace, binaries
         self.directory = os.path.join(world.directory, f"client-{namespace}")
         os.makedirs(self.directory)
@@ -25,7 +25,7 @@ class VpnClient:
         sections = {
             "": {"directory": os.path.join(self.directory, "state")},
             "gateway": {"address": GATEWAY_OUTSIDE, "name": GATEWAY_NAME, "display_name": "IKEv2_Gateway",
-                        "ca_file": os.path.join(pki, "cas.pem")},
+                        "ca_file": os.path.join(pki, "cas.pem"), **(gateway or {})},
             "login": {"method": "anyconnect-eap", "user": user, "password_file": password_file, **(login or {})},
             "ike": {"proposals": ["aes256-sha512-ecp256"], "esp": ["aes256-sha384"], "dpd_interval_secs": 2, **(ike or {})},
             "reconnect": {"enabled": True, "retry_secs": 2, **(reconnect or {})},

@@ -4,6 +4,7 @@
 //! §2.21.4) is decided here and in `exchange/ike_sa_init.rs`; the rest by the session's state.
 
 use std::collections::{BTreeSet, HashMap};
+use std::net::Ipv4Addr;
 
 use crate::api::{
     DataPlaneEvent, Datagram, DownReason, Event, Fragmentation, IkeFacts, IkeSpis, Input, JobId, JobResult,
@@ -143,6 +144,14 @@ impl Endpoint {
         let session = self.world.ike_spis.get(&local_spi)?;
         let sa = self.sessions.get_mut(session)?.state.sa_mut(local_spi)?;
         Some(look(sa.spis, sa.role, &sa.keys))
+    }
+
+    /// Where the client of a session is, half-open or up. Looks through all sessions: for operators only.
+    pub fn peer_end(&mut self, session: SessionId) -> Option<(Ipv4Addr, u16)> {
+        let spis = self.local_spis(session);
+        let state = &mut self.sessions.get_mut(&session)?.state;
+        let path = spis.into_iter().find_map(|spi| state.sa_mut(spi).map(|sa| sa.path))?;
+        Some((path.peer, path.peer_port))
     }
 
     /// The session of the IKE SA with this SPI of ours.

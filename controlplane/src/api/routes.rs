@@ -18,6 +18,7 @@ use causeway_ike::api::IkeFacts;
 use causeway_shared::api::{Counters, Health, ReconnectStats, Session, SessionList};
 use serde::Deserialize;
 
+use super::peer::Peer;
 use super::problem::ApiError;
 use super::view::{self, ViewPolicy};
 use super::{ApiContext, bulk, debug, keys};
@@ -40,7 +41,7 @@ pub fn router(context: ApiContext) -> Router {
         .route("/v1/sessions/{id}", get(get_session).delete(delete_session))
         .route("/v1/sessions/{id}/rekey", post(rekey_session))
         .route("/v1/sessions/{id}/keys", post(keys::export))
-        .route("/v1/stats/reconnect", get(reconnect_stats))
+        .route("/v1/stats/reconnect", get(reconnect_stats).delete(reset_reconnect_stats))
         .route("/v1/debug/conditions", get(debug::state).post(debug::add).delete(debug::reset))
         .route("/v1/debug/conditions/{id}", delete(debug::remove))
         .route("/v1/debug/topics", post(debug::set_topics))
@@ -174,6 +175,15 @@ async fn rekey_session(
 
 async fn reconnect_stats(State(driver): State<DriverHandle>) -> Result<Json<ReconnectStats>, ApiError> {
     Ok(Json(driver.ask(Ask::Reconnect).await?))
+}
+
+async fn reset_reconnect_stats(
+    State(driver): State<DriverHandle>,
+    peer: Peer,
+) -> Result<StatusCode, ApiError> {
+    driver.ask(Ask::ResetReconnect).await?;
+    tracing::info!(%peer, "reconnect statistics were reset");
+    Ok(StatusCode::NO_CONTENT)
 }
 
 async fn counters(State(driver): State<DriverHandle>) -> Result<Json<Counters>, ApiError> {

@@ -178,8 +178,12 @@ fn verified_by(facts: &SessionFacts) -> &'static str {
         "psk" => "PSK",
         method if method.contains("anyconnect") => "AnyConnect-EAP",
         method if method.contains("eap") => "EAP",
-        // The kind of its key is not known here.
-        _ => "Certificate",
+        _ => match facts.peer_key {
+            Some("rsa") => "RSA",
+            Some("ecdsa") => "ECDSA",
+            Some("ed25519") => "ED25519",
+            _ => "Certificate",
+        },
     }
 }
 
@@ -252,6 +256,7 @@ mod tests {
             user: "user1".into(),
             identity,
             auth_method: "anyconnect-eap".into(),
+            peer_key: None,
             ike_suite: "aes256-sha512-ecp256".into(),
             spis: IkeSpis { initiator: 0xEBFE_2587_F20E_A7C2, responder: 0x67C3_394E_D1EA_ADE7 },
             nat_detected: true,
@@ -381,13 +386,16 @@ mod tests {
     #[test]
     fn methods_suites_and_sides_have_their_words() {
         let mut facts = facts(Identity::KeyId(vec![0, 255]));
-        for (method, word) in [
-            ("psk", "PSK"),
-            ("eap-mschapv2", "EAP"),
-            ("anyconnect-eap", "AnyConnect-EAP"),
-            ("certificate", "Certificate"),
+        for (method, key, word) in [
+            ("psk", None, "PSK"),
+            ("eap-mschapv2", None, "EAP"),
+            ("anyconnect-eap", None, "AnyConnect-EAP"),
+            ("certificate", Some("rsa"), "RSA"),
+            ("certificate", Some("ecdsa"), "ECDSA"),
+            ("certificate", Some("ed25519"), "ED25519"),
+            ("certificate", None, "Certificate"),
         ] {
-            facts.auth_method = method.into();
+            (facts.auth_method, facts.peer_key) = (method.into(), key);
             assert_eq!(verified_by(&facts), word);
         }
         assert_eq!(text(&facts.identity), "keyid:00ff");

@@ -10,10 +10,11 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use causeway_ike::Endpoint;
-use causeway_ike::api::{Datagram, EapOutcome, Event, Job, JobKind, JobResult};
+use causeway_ike::api::{Datagram, EapOutcome, EapStep, Event, Job, JobKind, JobResult, SessionId};
 use causeway_ike::counters::IkeCounter;
 use causeway_ike::crypto::Role;
-use causeway_shared::api::DebugTopic;
+use causeway_ike::job::PublicKeyJob;
+use causeway_shared::api::{DebugTopic, MAX_CONDITION_TEXT};
 
 use super::board::{Board, Orders};
 use super::describe;
@@ -121,12 +122,15 @@ impl Watcher {
     }
 
     /// A job begins.
-    pub fn job(&mut self, now: Duration, job: &Job) {
+    pub fn job(&mut self, now: Duration, endpoint: &mut Endpoint, job: &Job) {
         let session = job.session.0;
         if let Some(end) = self.current
             && self.sessions.len() < MAX_WATCHED
         {
             self.sessions.entry(session).or_insert(end);
+        }
+        if let Some(name) = claimed(&job.kind) {
+            self.named(now, endpoint, job.session, &name);
         }
         if self.wants(DebugTopic::Internal) && self.watches_session(session) {
             let (id, what) = (job.id.0, job_name(&job.kind));
@@ -138,6 +142,28 @@ impl Watcher {
                     target: "causeway_debug", topic = "internal", session, job = id, "job begins: {what}"
                 );
             });
+        }
+    }
+
+    /// A client that is logging in says that it is this user, which nothing has proved yet: from here on it is watched like
+    /// the user.
+    pub fn named(&mut self, now: Duration, endpoint: &mut Endpoint, session: SessionId, name: &str) {
+        let known = self.sessions.contains_key(&session.0) || self.sessions.len() >= MAX_WATCHED;
+        if known || !self.orders.name(session.0, Some(name)) {
+            return;
+        }
+        if let Some(end) = endpoint.peer_end(session) {
+            let SessionId(session) = session;
+            self.sessions.insert(session, end);
+            if self.wants(DebugTopic::Internal) {
+                let (peer, peer_port) = end;
+                self.line(now, || {
+                    tracing::info!(
+                        target: "causeway_debug", topic = "internal", session, %peer, peer_port,
+                        "a client says that it is {name:?}"
+                    );
+                });
+            }
         }
     }
 
@@ -160,7 +186,10 @@ impl Watcher {
         match event {
             Event::SessionUp(facts) => {
                 let matches = self.orders.address(facts.peer) || self.orders.name(session, Some(&facts.user));
-                if matches && self.sessions.len() < MAX_WATCHED {
+                if !matches {
+                    // It was watched for a name that it is not.
+                    self.sessions.remove(&session);
+                } else if self.sessions.len() < MAX_WATCHED {
                     self.sessions.insert(session, (facts.peer, facts.peer_port));
                 }
             }
@@ -236,6 +265,30 @@ impl Watcher {
         self.board.lines.fetch_add(1, Ordering::Relaxed);
         write();
     }
+}
+
+/// EAP-Identity (RFC 3748 §5.1): code, identifier, length and type before the name.
+const EAP_RESPONSE: u8 = 2;
+const EAP_IDENTITY: u8 = 1;
+
+/// The name that a job's client goes by: its IKE identity, or its EAP identity. Longer names than a condition may have are
+/// nobody's.
+fn claimed(kind: &JobKind) -> Option<String> {
+    let name = match kind {
+        JobKind::PskLookup { identity } | JobKind::Eap(EapStep::Start { identity, .. }) => {
+            identity.to_string()
+        }
+        JobKind::PublicKey(job) => match &**job {
+            PublicKeyJob::Verify(verify) => verify.identity.to_string(),
+            _ => return None,
+        },
+        JobKind::Eap(EapStep::Response { packet }) => match packet.as_slice() {
+            [EAP_RESPONSE, _, _, _, EAP_IDENTITY, name @ ..] => String::from_utf8(name.to_vec()).ok()?,
+            _ => return None,
+        },
+        _ => return None,
+    };
+    (name.len() <= MAX_CONDITION_TEXT).then_some(name)
 }
 
 fn job_name(kind: &JobKind) -> &'static str {

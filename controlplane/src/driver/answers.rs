@@ -42,6 +42,10 @@ impl<L: Link> Core<L> {
             Request::Inactive(query, sender) => drop(sender.send(self.inactive(&query))),
             Request::DeleteInactive(id, sender) => drop(sender.send(self.forget_inactive(id.as_deref()))),
             Request::Reconnect(sender) => drop(sender.send(self.reconnect_stats())),
+            Request::ResetReconnect(sender) => {
+                self.table.reset_counts();
+                let _ = sender.send(());
+            }
             Request::Rekey(session, what, sender) => drop(sender.send(self.rekey(session, what))),
         }
     }

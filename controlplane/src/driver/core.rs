@@ -78,7 +78,7 @@ pub struct Core<L> {
     pub(super) current_peer: Option<Ipv4Addr>,
     /// What the endpoint is told when the outputs are performed.
     pub(super) inputs: VecDeque<Input>,
-    watcher: Watcher,
+    pub(super) watcher: Watcher,
     out: Outputs,
     /// Answers of jobs that were done at once; they are given when the outputs are performed.
     answered: VecDeque<(JobId, JobResult)>,
@@ -298,7 +298,7 @@ impl<L: Link> Core<L> {
             }
             Output::Job(job) => {
                 if self.watcher.is_armed(clock::now(), self.sessions.parties()) {
-                    self.watcher.job(clock::now(), &job);
+                    self.watcher.job(clock::now(), &mut self.endpoint, &job);
                 }
                 self.job(job);
             }

@@ -138,6 +138,9 @@ impl<L: Link> Core<L> {
     }
 
     fn check_password(&mut self, job: JobId, session: SessionId, question: PasswordQuestion) -> bool {
+        if self.watcher.is_armed(clock::now(), self.sessions.parties()) {
+            self.watcher.named(clock::now(), &mut self.endpoint, session, &question.user);
+        }
         let account = self.services.directory.account(&question.user);
         // A certificate beside the password must be the same user's.
         let other = question.certificate_identity.as_ref().is_some_and(|name| *name != question.user);

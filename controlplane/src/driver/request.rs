@@ -40,6 +40,8 @@ pub enum Request {
     DeleteInactive(Option<String>, oneshot::Sender<u64>),
     /// What became of attempts to come back.
     Reconnect(oneshot::Sender<ReconnectStats>),
+    /// Count attempts to come back from zero again.
+    ResetReconnect(oneshot::Sender<()>),
     /// The keys of a session's SAs. `None` if there is no such session.
     Keys(u64, oneshot::Sender<Option<ExportedKeys>>),
     /// Begin a rekey. The answer says whether there is such a session.

@@ -5,7 +5,7 @@ use causeway_shared::api::{Counter, ReconnectStats};
 use super::Refusal;
 use crate::counters::bump;
 
-/// Counts since start.
+/// Counts since start, or since an operator reset them.
 #[derive(Clone, Debug, Default)]
 pub struct Counts {
     /// IKE_AUTH requests that named a session id, known or not.

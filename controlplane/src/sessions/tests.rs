@@ -21,6 +21,7 @@ fn facts(session: u64) -> SessionFacts {
         user: format!("user{session}"),
         identity: Identity::from_text("client.example"),
         auth_method: "eap-mschapv2".into(),
+        peer_key: None,
         ike_suite: "aes256gcm16-prfsha384-ecp384".into(),
         spis: IkeSpis { initiator: 1, responder: 2 },
         nat_detected: true,

@@ -32,6 +32,7 @@ fn every_error_is_a_problem_with_its_kind_and_remedy() {
         ("DELETE", "/v1/sessions?state=active&peer=nowhere", None, 400, "bad-query"),
         ("DELETE", "/v1/sessions/7?state=inactive", None, 404, "no-such-session"),
         ("POST", "/v1/stats/reconnect", None, 405, "method-not-allowed"),
+        ("DELETE", "/v1/counters", None, 405, "method-not-allowed"),
         ("POST", rekey, Some(r#"{"what":"ike"}"#), 404, "no-such-session"),
         ("POST", rekey, Some("{"), 400, "bad-body"),
         ("POST", rekey, Some("{}"), 422, "bad-body"),

@@ -4,6 +4,7 @@ use std::io::Write;
 use std::sync::{Mutex, OnceLock};
 
 use causeway_ike::testing::Notable;
+use causeway_ike::wire::NotifyType;
 use causeway_shared::api::{Condition, DebugState, DebugTopic};
 
 use crate::client::Client;
@@ -109,6 +110,38 @@ fn errors_of_a_user_are_logged_and_nothing_else() {
     assert_eq!(gateway.counter("ike_drop_integrity"), 1);
     assert_eq!(http::request(&gateway.api, "DELETE", CONDITIONS, None).status, 204);
     assert!(state(&gateway).conditions.is_empty());
+}
+
+/// The name is in IDi, in the EAP identity, or in AnyConnect's form; a client that only says that it is somebody and does not
+/// prove it is watched, too, because that is what one wants to see when a user cannot log in.
+#[test]
+fn a_user_is_watched_from_the_message_that_names_it() {
+    log();
+    let gateway = Gateway::start_reconnect("debug-named", "", |_| {});
+    set(&gateway, &format!(r#"{{"for":{{"match":"username","value":"{USER}"}},"until_reset":true}}"#));
+    set(&gateway, r#"{"for":{"match":"username","value":"named.example"},"until_reset":true}"#);
+    let mut before = 0;
+    let mut grown = || {
+        let lines = state(&gateway).lines;
+        std::mem::replace(&mut before, lines) < lines
+    };
+    let refused = Notable::Refused(NotifyType::AuthenticationFailed);
+    Client::anyconnect(&gateway, "somebody.else", "wrong").connect_until(&refused);
+    assert!(!grown(), "nobody asked for it");
+    Client::anyconnect(&gateway, USER, "wrong").connect_until(&refused);
+    assert!(grown(), "the form names the user");
+    Client::eap(&gateway, "named.example", "wrong").connect_until(&refused);
+    assert!(grown(), "IDi names the user");
+    let text = log().lock().unwrap().clone();
+    for parts in [
+        [&format!("a client says that it is \"{USER}\"")[..], "topic=\"internal\""],
+        ["handshake of *$AnyConnectClient$*", "topic=\"error\""],
+        ["a client says that it is \"named.example\"", "topic=\"internal\""],
+    ] {
+        let found = text.lines().any(|line| parts.iter().all(|part| line.contains(part)));
+        assert!(found, "{parts:?} are in no line of\n{text}");
+    }
+    assert!(!text.contains("somebody.else"), "{text}");
 }
 
 #[test]

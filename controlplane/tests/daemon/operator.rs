@@ -2,7 +2,7 @@
 
 use causeway_ike::testing::Notable;
 use causeway_ike::wire::NotifyType;
-use causeway_shared::api::{Cleared, InactiveSessionList};
+use causeway_shared::api::{Cleared, InactiveSessionList, ReconnectStats};
 use causeway_shared::config::Config;
 
 use crate::client::Client;
@@ -45,6 +45,21 @@ fn a_login_by_anyconnect_has_every_field_and_no_secret_in_the_log() {
     assert!(lines.contains("EAP success: carol by anyconnect-eap"), "{lines}");
     let token = String::from_utf8(told.token).unwrap();
     assert!(!lines.contains(PASSWORD) && !lines.contains(&token), "{lines}");
+}
+
+#[test]
+fn a_reset_of_the_statistics_counts_from_zero_and_ends_nobody() {
+    let gateway = Gateway::start_reconnect("reset", "", |_| {});
+    let stats = || -> ReconnectStats { http::get(&gateway.api, "/v1/stats/reconnect") };
+    let first = Client::anyconnect(&gateway, USER, PASSWORD).connect();
+    let _second = Client::resuming(&gateway, &first.told().unwrap()).connect();
+    gateway.until("it is resumed", |_| stats().success == 1);
+    let answer = http::request(&gateway.api, "DELETE", "/v1/stats/reconnect", None);
+    assert_eq!(answer.status, 204);
+    let zeroed = stats();
+    assert_eq!((zeroed.total_incoming, zeroed.success, zeroed.failed), (0, 0, 0));
+    assert!(zeroed.more.iter().all(|counter| counter.value == 0), "{:?}", zeroed.more);
+    assert_eq!(zeroed.active_capable, 1, "what is there stays");
 }
 
 #[test]

@@ -50,7 +50,8 @@ pub struct IkeDetails {
     pub dh_group: Option<u16>,
     /// How we proved who we are: `RSA`, `ECDSA` or `PSK`.
     pub auth_sign: Option<String>,
-    /// How the client proved who it is: `AnyConnect-EAP`, `EAP`, `PSK`, `RSA` or `ECDSA`.
+    /// How the client proved who it is: `AnyConnect-EAP`, `EAP`, `PSK`, or the kind of its certificate's key: `RSA`, `ECDSA`
+    /// or `ED25519`.
     pub auth_verify: Option<String>,
     /// IDr.
     pub local_id: Option<String>,

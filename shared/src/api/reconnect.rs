@@ -60,7 +60,8 @@ pub struct InactiveSessionList {
     pub next_page_token: Option<String>,
 }
 
-/// `GET /v1/stats/reconnect`: the five figures of `show crypto ikev2 stats reconnect`, in its order.
+/// `GET /v1/stats/reconnect`: the five figures of `show crypto ikev2 stats reconnect`, in its order. The first three, and
+/// `more`, count since the start of the control plane or since `DELETE /v1/stats/reconnect`.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 pub struct ReconnectStats {
     /// IKE_AUTH requests whose IDi named a session id, known or not.

@@ -66,6 +66,24 @@ pub(crate) enum Detail {
 pub(crate) enum ClearCrypto {
     /// End sessions: their clients get an IKE delete, their addresses are free again, nobody can come back to them.
     Session(ClearSession),
+    /// Begin statistics of IKEv2 at zero again.
+    #[command(subcommand)]
+    Ikev2(ClearIkev2),
+}
+
+/// `clear crypto ikev2 …`
+#[derive(Debug, Subcommand)]
+pub(crate) enum ClearIkev2 {
+    /// Statistics.
+    #[command(subcommand)]
+    Stats(ClearStats),
+}
+
+/// `clear crypto ikev2 stats …`
+#[derive(Debug, Subcommand)]
+pub(crate) enum ClearStats {
+    /// Attempts to come back; who is connected or may come back stays as it is.
+    Reconnect,
 }
 
 /// Which sessions `clear crypto session` ends.

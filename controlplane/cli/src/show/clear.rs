@@ -1,4 +1,4 @@
-//! `causeway clear session ID` and `causeway clear crypto session …`.
+//! `causeway clear session ID`, `causeway clear crypto session …` and `causeway clear crypto ikev2 stats reconnect`.
 
 use std::io::Write;
 use std::net::Ipv4Addr;
@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::units::{grouped, printable};
 use super::{parse, session_path};
-use crate::args::crypto::{ClearCrypto, ClearSession};
+use crate::args::crypto::{ClearCrypto, ClearIkev2, ClearSession, ClearStats};
 use crate::args::{Clear, ClearWhat};
 use crate::client::{Client, escape};
 use crate::exit::{Exit, Failure};
@@ -29,6 +29,11 @@ pub(crate) fn clear(clear: &Clear, out: &mut dyn Write) -> Result<Exit, Failure>
         ClearWhat::Session { id } => {
             Client::new(&clear.api)?.request(Method::DELETE, &session_path(id), None)?;
             writeln!(out, "session {} is being ended", printable(id))?;
+            Ok(Exit::Ok)
+        }
+        ClearWhat::Crypto(ClearCrypto::Ikev2(ClearIkev2::Stats(ClearStats::Reconnect))) => {
+            Client::new(&clear.api)?.request(Method::DELETE, "/v1/stats/reconnect", None)?;
+            writeln!(out, "reconnect statistics begin at zero")?;
             Ok(Exit::Ok)
         }
         ClearWhat::Crypto(ClearCrypto::Session(which)) => {

@@ -108,6 +108,8 @@ pub struct SessionFacts {
     pub identity: Identity,
     /// `psk`, `certificate`, or the EAP method, e.g. `eap-mschapv2`.
     pub auth_method: String,
+    /// The kind of the key of the client's certificate: `rsa`, `ecdsa` or `ed25519`; `None` with another method.
+    pub peer_key: Option<&'static str>,
     /// IKE suite, e.g. `aes256gcm16-prfsha384-ecp384`.
     pub ike_suite: String,
     /// SPIs of the IKE SA.
@@ -360,7 +362,9 @@ impl DownReason {
             DownReason::PeerDeleted => "Sessions that their client deleted.",
             DownReason::OperatorDeleted => "Sessions that the operator deleted.",
             DownReason::IdleTimeout => "Sessions that carried nothing for the idle_secs of their group.",
-            DownReason::SessionTimeout => "Sessions that lasted for the session_lifetime_secs of their group.",
+            DownReason::SessionTimeout => {
+                "Sessions that lasted for the session_lifetime_secs of their group."
+            }
             DownReason::TokenReplay => "Sessions ended because a burnt token of them was used.",
             DownReason::PeerDead => "Sessions whose client did not answer.",
             DownReason::ReplacedByInitialContact => "Sessions whose client came back with INITIAL_CONTACT.",

@@ -24,6 +24,17 @@ pub(super) enum KeyKind {
     Ed25519,
 }
 
+impl KeyKind {
+    /// For operators: `rsa`, `ecdsa` or `ed25519`.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            KeyKind::Rsa => "rsa",
+            KeyKind::P256 | KeyKind::P384 | KeyKind::P521 => "ecdsa",
+            KeyKind::Ed25519 => "ed25519",
+        }
+    }
+}
+
 /// A public key of a kind that this implementation has.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct PublicKey {

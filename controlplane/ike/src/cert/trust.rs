@@ -65,6 +65,7 @@ pub struct VerifiedCertificate(Leaf);
 pub struct ProvenIdentity {
     identity: Identity,
     subject: Identity,
+    key: &'static str,
 }
 
 impl ProvenIdentity {
@@ -76,6 +77,11 @@ impl ProvenIdentity {
     /// The certificate's subject, a DN.
     pub fn subject(&self) -> &Identity {
         &self.subject
+    }
+
+    /// The kind of the certificate's key: `rsa`, `ecdsa` or `ed25519`.
+    pub fn key(&self) -> &'static str {
+        self.key
     }
 }
 
@@ -154,7 +160,8 @@ impl TrustStore {
             return Err(AuthenticationError::IdentityMismatch);
         }
         certificate.verify_auth(auth, signed_octets)?;
-        Ok(ProvenIdentity { identity: identity.clone(), subject: Identity::Dn(certificate.0.subject) })
+        let key = certificate.0.key.kind.name();
+        Ok(ProvenIdentity { identity: identity.clone(), subject: Identity::Dn(certificate.0.subject), key })
     }
 }
 

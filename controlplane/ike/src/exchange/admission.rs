@@ -166,6 +166,7 @@ impl Admission {
             user: who.user().to_owned(),
             identity: who.identity().clone(),
             auth_method: who.method().to_owned(),
+            peer_key: who.key(),
             ike_suite: hs.sa.keys.suite.to_string(),
             spis: hs.sa.spis,
             nat_detected: hs.sa.nat.detected(),

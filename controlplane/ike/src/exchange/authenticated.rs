@@ -16,6 +16,7 @@ pub(crate) struct Authenticated {
     identity: Identity,
     user: String,
     method: String,
+    key: Option<&'static str>,
     resume: Option<Resume>,
 }
 
@@ -60,14 +61,16 @@ impl Authenticated {
         };
         let resume = answer.resume.map(|tag| Resume { tag, previous_key: current.is_none() });
         let user = answer.user.clone().unwrap_or_else(|| identity.to_string());
-        Ok((Authenticated { identity: identity.clone(), user, method: "psk".to_owned(), resume }, key))
+        let (identity, method) = (identity.clone(), "psk".to_owned());
+        Ok((Authenticated { identity, user, method, key: None, resume }, key))
     }
 
     /// By a certificate that names the identity, and whose key made the AUTH payload.
     pub(crate) fn by_certificate(proof: &ProvenIdentity) -> Authenticated {
         let identity = proof.identity();
         let user = identity.to_string();
-        Authenticated { identity: identity.clone(), user, method: "certificate".to_owned(), resume: None }
+        let (identity, method) = (identity.clone(), "certificate".to_owned());
+        Authenticated { identity, user, method, key: Some(proof.key()), resume: None }
     }
 
     /// By an EAP conversation and an AUTH payload under its MSK, or under SK_pi if it made none.
@@ -81,7 +84,7 @@ impl Authenticated {
     ) -> Result<Authenticated, IkeError> {
         check_mac(prf, success.key(sk_pi), octets, auth)?;
         let (identity, user) = (identity.clone(), success.user.clone());
-        Ok(Authenticated { identity, user, method: success.method.to_owned(), resume: None })
+        Ok(Authenticated { identity, user, method: success.method.to_owned(), key: None, resume: None })
     }
 
     /// By a proof that another process of this gateway accepted, read back from where only this gateway can write.
@@ -91,6 +94,7 @@ impl Authenticated {
             identity: identity.clone(),
             user: user.clone(),
             method: auth_method.clone(),
+            key: facts.peer_key,
             resume: None,
         }
     }
@@ -113,6 +117,11 @@ impl Authenticated {
     /// For the operator.
     pub(crate) fn method(&self) -> &str {
         &self.method
+    }
+
+    /// The kind of the key of the client's certificate, if that was the proof.
+    pub(crate) fn key(&self) -> Option<&'static str> {
+        self.key
     }
 }
 

@@ -24,6 +24,7 @@ use crate::world::Cx;
 const KINDS: [ClientKind; 2] = [ClientKind::AnyConnect, ClientKind::Standard];
 /// More would be no state of ours.
 const MAX_OLD_SAS_READ: u32 = MAX_OLD_SAS as u32;
+const PEER_KEYS: [&str; 3] = ["rsa", "ecdsa", "ed25519"];
 const LOCAL_AUTHS: [&str; 5] = ["psk", "rsa", "ecdsa", "ed25519", "unknown"];
 
 /// Writes a session; `None` while our rekey of the IKE SA is under way, whose outcome the octets could not follow. A
@@ -39,6 +40,7 @@ pub(crate) fn write(session: &Established, now: Instant) -> Option<Secret> {
     out.bytes(facts.user.as_bytes());
     write_identity(&mut out, &facts.identity);
     out.bytes(facts.auth_method.as_bytes());
+    out.option(facts.peer_key, |out, key| out.index(&PEER_KEYS, &key));
     out.index(&KINDS, &facts.client);
     out.list(&facts.vendor_ids, |out, name| out.bytes(name.as_bytes()));
     write_identity(&mut out, &facts.local_identity);
@@ -122,6 +124,7 @@ fn read(input: &mut Reader<'_>, now: Instant, elapsed_ms: u64, env: &mut dyn Env
     let user = input.text()?;
     let identity = read_identity(input)?;
     let auth_method = input.text()?;
+    let peer_key = input.option(|input| input.index(&PEER_KEYS))?;
     let client = input.index(&KINDS)?;
     let vendor_ids = input.list(Reader::text)?;
     let local_identity = read_identity(input)?;
@@ -166,6 +169,7 @@ fn read(input: &mut Reader<'_>, now: Instant, elapsed_ms: u64, env: &mut dyn Env
         user,
         identity,
         auth_method,
+        peer_key,
         ike_suite: sa.keys.suite.to_string(),
         spis: sa.spis,
         nat_detected: sa.nat.detected(),

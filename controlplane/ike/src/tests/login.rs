@@ -34,6 +34,7 @@ fn psk_login_agrees_on_everything() {
     assert!(one(CfgAttributeType::InternalIp6Address).is_none());
     let facts = gateway.facts();
     assert_eq!((facts.user.as_str(), facts.auth_method.as_str()), ("client.example", "psk"));
+    assert_eq!(facts.peer_key, None);
     assert_eq!(facts.ike_suite, IKE);
     assert!(!facts.nat_detected && facts.lease.is_some_and(|lease| lease.address == address));
     assert_eq!((gateway.endpoint.half_open(), gateway.endpoint.established()), (0, 1));
@@ -48,7 +49,8 @@ fn certificate_login() {
     let mut client = Client::new(certificate_config(&pki, pki.issue("client.example", 2040)), 2);
     assert!(client.login(&mut gateway).contains(&Notable::Up));
     assert_agreement(&client, &gateway);
-    assert_eq!(gateway.facts().auth_method, "certificate");
+    let facts = gateway.facts();
+    assert_eq!((facts.auth_method.as_str(), facts.peer_key), ("certificate", Some("ecdsa")));
 }
 
 #[test]
