@@ -132,8 +132,8 @@ impl Executor {
             Action::AddPool(range) => self.add_pool(id, touches, range, todo),
             Action::RemoveAll => {
                 let ticket = self.begin(id, touches, Step::RemoveAll);
-                let capacity = self.sa_capacity;
-                self.instruct_all(ticket, todo, || Operation::RemoveAll(Tables::new(capacity)));
+                let (capacity, workers) = (self.sa_capacity, self.workers);
+                self.instruct_all(ticket, todo, || Operation::RemoveAll(Tables::new(capacity, workers)));
                 Ok(())
             }
             // Nothing else is under way when a barrier is reached.

@@ -6,6 +6,7 @@
 
 use std::net::Ipv4Addr;
 
+use causeway_dpdk::prefetch;
 use causeway_shared::counters::{Drop, Flow};
 use causeway_shared::sa::{Encapsulation, Ipv4Prefix, slot_of_spi};
 use causeway_shared::wire::{AckStatus, Datagram};
@@ -19,7 +20,10 @@ pub use crate::sink::{Full, Handoff, Ingress, Outer, Punt, SaStatistics, Sink};
 use crate::buffer::{Allocator, Buffer};
 use crate::neighbour::{Due, Neighbours};
 use crate::probe::{NoProbe, Probe};
-use crate::stages::{self, Clear, EspIn, EspOut, Frame, FromPeer, InSa, Leaving, Out, Queue, Refused, State};
+use crate::sa::SaTable;
+use crate::stages::{
+    self, Clear, EspIn, EspOut, Facts, Frame, FromPeer, InSa, Leaving, Out, Queue, Refused, State, ToClient,
+};
 
 /// Packets a stage handles at once.
 pub const BURST: usize = 32;
@@ -163,73 +167,130 @@ pub fn owner_of_spi(inbound_spi: u32, sa_capacity: u32, workers: u16) -> u16 {
     (slot_of_spi(inbound_spi, sa_capacity) % u32::from(workers.max(1))) as u16
 }
 
-/// Declares the stages in their order: the queues in front of them, the pass over them, and their names.
+/// Declares the stages in their order: the queues in front of them, the pass over them, how packets get there, and their
+/// names.
+///
+/// - `gather`: packets wait in front of the stage until the whole burst is there, because what the stage needs of memory was
+///   asked for on the way, or because the stage is not on the common way.
+/// - `follow`: the stage is called straight from the one before it. Only stages further down may follow.
+/// - `burst`: packets wait, and the stage works on all of them at once.
 macro_rules! stages {
-    ($($stage:ident($item:ident) $doc:literal;)+) => {
+    ($($kind:ident $stage:ident($item:ident) $doc:literal;)+) => {
         /// Every stage in the order of a pass: its name and what it does.
         pub const STAGES: &[(&str, &str)] = &[$((stringify!($stage), $doc),)+];
 
+        /// Places of the stages in [`STAGES`].
+        #[allow(non_camel_case_types)]
+        enum Place {
+            $($stage,)+
+        }
+
         /// What waits in front of each stage.
         pub(crate) struct Queues<B> {
-            $(pub $stage: Queue<$item<B>>,)+
+            /// A bit for each stage in front of which something waits.
+            ready: u32,
+            $($stage: Queue<$item<B>>,)+
         }
+
+        const _: () = assert!(STAGES.len() <= u32::BITS as usize);
 
         impl<B> Queues<B> {
             fn new() -> Queues<B> {
-                Queues { $($stage: Queue::new(),)+ }
-            }
-
-            fn are_empty(&self) -> bool {
-                $(self.$stage.is_empty())&&+
+                Queues { ready: 0, $($stage: Queue::new(),)+ }
             }
 
             fn clear(&mut self) -> usize {
+                self.ready = 0;
                 let mut lost = 0;
                 $(lost += self.$stage.drain().count();)+
                 lost
             }
         }
 
+        impl<B: Buffer, S: Sink<B>, P: Probe> Out<'_, B, S, P> {
+            $(
+                #[doc = concat!("To `", stringify!($stage), "`: ", $doc, ".")]
+                #[inline]
+                pub(crate) fn $stage<A: Allocator<Buffer = B>>(
+                    &mut self,
+                    packet: $item<B>,
+                    state: &mut State<A>,
+                ) -> Result<(), Drop> {
+                    enter!($kind $stage self packet state)
+                }
+            )+
+        }
+
         /// One pass: every stage once, over all that waits for it.
         fn pass<A: Allocator, S: Sink<A::Buffer>, P: Probe>(state: &mut State<A>, out: &mut Out<'_, A::Buffer, S, P>) {
-            let mut place = 0;
             $(
-                if !out.queues.$stage.is_empty() {
+                if out.queues.ready & (1 << Place::$stage as u32) != 0 {
+                    out.queues.ready &= !(1 << Place::$stage as u32);
                     let began = out.probe.now();
-                    let mut items = std::mem::replace(&mut out.queues.$stage, Queue::placeholder());
-                    let packets = items.len();
-                    stages::$stage::run(&mut items, state, out);
-                    out.queues.$stage.restore(items);
-                    out.probe.stage(place, packets, began);
+                    let mut packets = std::mem::replace(&mut out.queues.$stage, Queue::placeholder());
+                    let count = packets.len();
+                    work!($kind $stage packets state out);
+                    out.queues.$stage.restore(packets);
+                    out.probe.stage(Place::$stage as usize, count, began);
                 }
-                place += 1;
             )+
-            let _ = place;
+        }
+    };
+}
+
+/// How a packet gets to a stage.
+macro_rules! enter {
+    (follow $stage:ident $out:ident $packet:ident $state:ident) => {
+        if P::SPLIT { enter!(gather $stage $out $packet $state) } else { stages::$stage::one($packet, $state, $out) }
+    };
+    ($kind:ident $stage:ident $out:ident $packet:ident $state:ident) => {{
+        let _ = $state;
+        $out.queues.ready |= 1 << Place::$stage as u32;
+        $out.queues.$stage.push($packet)
+    }};
+}
+
+/// What a stage does with the packets that waited.
+macro_rules! work {
+    (burst $stage:ident $packets:ident $state:ident $out:ident) => {
+        stages::$stage::run(&mut $packets, $state, $out)
+    };
+    ($kind:ident $stage:ident $packets:ident $state:ident $out:ident) => {
+        for packet in $packets.drain() {
+            if let Err(reason) = stages::$stage::one(packet, $state, $out) {
+                $state.counters.drop(reason);
+            }
         }
     };
 }
 
 stages! {
-    classify(Frame) "frames told apart: ARP, IKE, ESP, ICMP to us, clear";
-    neighbour(Frame) "ARP answered and learnt from";
-    natt(FromPeer) "UDP 4500: keepalive, IKE behind the marker, ESP";
-    punt(FromPeer) "IKE to the control plane";
-    esp_in_lookup(FromPeer) "SPI to SA, or to the worker that owns it";
-    esp_in_replay(EspIn) "sequence number inferred, old packets refused";
-    esp_in_open(EspIn) "ICV verified, decrypted, the whole burst at once";
-    esp_in_accept(EspIn) "window, limits, peer moved, padding, inner header";
-    policy_in(InSa) "inner addresses against the SA's selectors";
-    forward(Clear) "to us, to a client, or to the LAN; TTL";
-    local(Clear) "ICMP echo to us answered";
-    icmp_error(Refused) "the sender told why its packet was dropped";
-    policy_out(Clear) "client's address to SA, selectors, or the owner worker";
-    pmtu(InSa) "too big: fragmented, or ICMP";
-    esp_out_seq(InSa) "sequence number given";
-    esp_out_seal(EspOut) "padded, encrypted, ICV, the whole burst at once";
-    encap(EspOut) "outer IPv4 and UDP header";
-    route(Leaving) "next hop, port MTU, Ethernet header, tx";
+    follow classify(Frame) "frames told apart: ARP, IKE, ESP, ICMP to us, clear";
+    gather neighbour(Frame) "ARP answered and learnt from";
+    follow natt(FromPeer) "UDP 4500: keepalive, IKE behind the marker, ESP";
+    gather punt(FromPeer) "IKE to the control plane";
+    gather esp_in_lookup(FromPeer) "SPI to SA, or to the worker that owns it";
+    follow esp_in_replay(EspIn) "sequence number inferred, old packets refused";
+    burst esp_in_open(EspIn) "ICV verified, decrypted, the whole burst at once";
+    follow esp_in_accept(EspIn) "window, limits, peer moved, padding, inner header";
+    follow policy_in(InSa) "inner addresses against the SA's selectors";
+    follow forward(Clear) "to us, to a client, or to the LAN; TTL";
+    gather local(Clear) "ICMP echo to us answered";
+    gather icmp_error(Refused) "the sender told why its packet was dropped";
+    gather policy_out(ToClient) "the SA's selectors, or the owner worker";
+    follow pmtu(InSa) "too big: fragmented, or ICMP";
+    follow esp_out_seq(InSa) "sequence number given, padded";
+    burst esp_out_seal(EspOut) "encrypted, ICV, the whole burst at once";
+    follow encap(EspOut) "counted; outer IPv4 and UDP header";
+    follow route(Leaving) "next hop, port MTU, Ethernet header, tx";
 }
 
+/// Frames fetched ahead of the one that is looked at.
+const AHEAD: usize = 8;
+/// SAs whose figures are published after each burst.
+const PUBLISH_EACH: usize = 8;
+/// SAs whose figures are published at each turn without packets, and at each tick.
+const PUBLISH_IDLE: usize = 64;
 /// Passes after which nothing may be left: an error about a packet goes round once, and no error follows an error.
 const MAX_PASSES: usize = 4;
 
@@ -281,41 +342,61 @@ impl<A: Allocator, P: Probe> Path<A, P> {
         sink: &mut impl Sink<A::Buffer>,
     ) {
         self.state.now = now;
-        for buffer in burst.drain(..) {
-            self.state.counters.flow(Flow::RxPackets, 1);
-            self.state.counters.flow(Flow::RxBytes, buffer.len() as u64);
-            if let Err(reason) = self.queues.classify.push(Frame { port, buffer }) {
-                self.state.counters.drop(reason);
+        let mut octets = 0;
+        self.state.counters.flow(Flow::RxPackets, burst.len() as u64);
+        burst.iter().take(AHEAD).for_each(|buffer| prefetch(buffer.data()));
+        let mut frames = burst.drain(..);
+        while frames.len() > 0 {
+            let began = self.probe.now();
+            let mut count = 0;
+            let mut out = Out { queues: &mut self.queues, sink: &mut *sink, probe: &mut self.probe };
+            while count < BURST
+                && let Some(buffer) = frames.next()
+            {
+                if let Some(later) = frames.as_slice().get(AHEAD - 1) {
+                    prefetch(later.data());
+                }
+                octets += buffer.len() as u64;
+                if let Err(reason) = out.classify(Frame { port, buffer }, &mut self.state) {
+                    self.state.counters.drop(reason);
+                }
+                count += 1;
             }
-            if self.queues.classify.len() >= BURST {
-                self.run(sink);
+            if !P::SPLIT {
+                self.probe.stage(Place::classify as usize, count, began);
             }
+            run(&mut self.state, &mut self.queues, &mut self.probe, sink);
         }
-        self.run(sink);
+        drop(frames);
+        self.state.counters.flow(Flow::RxBytes, octets);
     }
 
     /// Takes what other workers handed over.
     pub fn resume(&mut self, now: Now, items: &mut Vec<Handoff<A::Buffer>>, sink: &mut impl Sink<A::Buffer>) {
         self.state.now = now;
-        for item in items.drain(..) {
+        for (index, item) in items.drain(..).enumerate() {
+            let mut out = Out { queues: &mut self.queues, sink: &mut *sink, probe: &mut self.probe };
+            let state = &mut self.state;
             let pushed = match item {
                 Handoff::EspIn { buffer, outer } => {
-                    self.queues.esp_in_lookup.push(FromPeer { buffer, outer })
+                    stages::esp_in_lookup::send(FromPeer { buffer, outer }, state, &mut out)
                 }
-                Handoff::EspOut { buffer, ingress } => self.queues.policy_out.push(Clear { buffer, ingress }),
+                Handoff::EspOut { buffer, ingress } => Facts::read(buffer.data()).and_then(|facts| {
+                    stages::policy_out::send(Clear { buffer, ingress, facts }, state, &mut out)
+                }),
                 Handoff::Neighbour { port, address, mac } => {
-                    stages::neighbour::told(port, address, mac, &mut self.state, sink);
+                    stages::neighbour::told(port, address, mac, state, sink);
                     Ok(())
                 }
             };
             if let Err(reason) = pushed {
                 self.state.counters.drop(reason);
             }
-            if self.queues.esp_in_lookup.len().max(self.queues.policy_out.len()) >= BURST {
-                self.run(sink);
+            if index % BURST == BURST - 1 {
+                run(&mut self.state, &mut self.queues, &mut self.probe, sink);
             }
         }
-        self.run(sink);
+        run(&mut self.state, &mut self.queues, &mut self.probe, sink);
     }
 
     /// Sends an IKE datagram: marker on port 4500, UDP and IPv4 headers, IP fragments above the MTU, route, ARP.
@@ -334,7 +415,7 @@ impl<A: Allocator, P: Probe> Path<A, P> {
         if let Err(reason) = sent {
             self.state.counters.drop(reason);
         }
-        self.run(sink);
+        run(&mut self.state, &mut self.queues, &mut self.probe, sink);
         sent
     }
 
@@ -342,6 +423,7 @@ impl<A: Allocator, P: Probe> Path<A, P> {
     pub fn tick(&mut self, now: Now, sink: &mut impl Sink<A::Buffer>) {
         self.state.now = now;
         self.state.events.retry(sink);
+        self.state.publish(PUBLISH_IDLE, sink);
         // Taken out for the walk, so that what is due can use the rest of the state.
         let mut neighbours = std::mem::replace(&mut self.state.neighbours, Neighbours::placeholder());
         let mut given_up = 0;
@@ -355,6 +437,11 @@ impl<A: Allocator, P: Probe> Path<A, P> {
             }
         }
         self.state.neighbours = neighbours;
+    }
+
+    /// Uses a turn without packets: publishes figures that wait.
+    pub fn idle(&mut self, sink: &mut impl Sink<A::Buffer>) {
+        self.state.publish(PUBLISH_IDLE, sink);
     }
 
     /// Announces our addresses (RFC 5227 §2.3); call once when the ports are up.
@@ -372,35 +459,40 @@ impl<A: Allocator, P: Probe> Path<A, P> {
         self.state.now = now;
         let done = |retired| Applied { status: AckStatus::Done, retired };
         let refused = |status| Applied { status, retired: Retired::Nothing };
-        let Tables { sas, outbound } = &mut *self.state.tables;
+        let Tables { sas, outbound, .. } = &mut *self.state.tables;
+        let mut publish = |place: u32, sas: &SaTable| {
+            if let Some((slot, statistics)) = sas.statistics(place) {
+                sink.sa_statistics(slot, statistics);
+            }
+        };
         match operation {
-            Operation::Install(sa) => {
-                let (slot, statistics) = (sas.slot_of(sa.inbound_spi()), sa.statistics());
-                match sas.insert(sa) {
-                    Ok(()) => {
-                        sink.sa_statistics(slot, statistics);
-                        done(Retired::Nothing)
-                    }
-                    Err(sa) => Applied { status: AckStatus::SlotInUse, retired: Retired::Sa(sa) },
+            Operation::Install(sa) => match sas.insert(sa) {
+                Ok(place) => {
+                    publish(place, sas);
+                    done(Retired::Nothing)
+                }
+                Err(sa) => Applied { status: AckStatus::SlotInUse, retired: Retired::Sa(sa) },
+            },
+            Operation::Remove { inbound_spi } => {
+                if let Some(place) = sas.lookup(inbound_spi) {
+                    publish(place, sas);
+                }
+                match sas.remove(inbound_spi) {
+                    Some(sa) => done(Retired::Sa(sa)),
+                    None => refused(AckStatus::NoSuchSa),
                 }
             }
-            Operation::Remove { inbound_spi } => match sas.remove(inbound_spi) {
-                Some(sa) => done(Retired::Sa(sa)),
-                None => refused(AckStatus::NoSuchSa),
-            },
             Operation::SetOutbound { inner, inbound_spi } => match outbound.set(inner, inbound_spi) {
                 Ok(()) => done(Retired::Nothing),
                 Err(status) => refused(status),
             },
-            Operation::MovePeer { inbound_spi, peer_outer, encapsulation } => {
-                match sas.lookup(inbound_spi).and_then(|slot| sas.get_mut(slot)) {
-                    Some(sa) => {
-                        sa.move_peer(peer_outer, encapsulation);
-                        done(Retired::Nothing)
-                    }
-                    None => refused(AckStatus::NoSuchSa),
+            Operation::MovePeer { inbound_spi, peer_outer, encapsulation } => match sas.lookup(inbound_spi) {
+                Some(place) => {
+                    sas.move_peer(place, peer_outer, encapsulation);
+                    done(Retired::Nothing)
                 }
-            }
+                None => refused(AckStatus::NoSuchSa),
+            },
             Operation::AddPool(pool) => match outbound.add_pool(pool) {
                 Ok(None) => done(Retired::Nothing),
                 Ok(Some(pool)) => done(Retired::Pool(pool)),
@@ -436,19 +528,27 @@ impl<A: Allocator, P: Probe> Path<A, P> {
     pub fn waiting(&self) -> usize {
         self.state.neighbours.waiting()
     }
+}
 
-    fn run(&mut self, sink: &mut impl Sink<A::Buffer>) {
-        for _ in 0..MAX_PASSES {
-            if self.queues.are_empty() {
-                return;
-            }
-            let mut out = Out { queues: &mut self.queues, sink: &mut *sink, probe: &mut self.probe };
-            pass(&mut self.state, &mut out);
+/// Passes until nothing waits, then publishes figures in step with the packets.
+fn run<A: Allocator, S: Sink<A::Buffer>, P: Probe>(
+    state: &mut State<A>,
+    queues: &mut Queues<A::Buffer>,
+    probe: &mut P,
+    sink: &mut S,
+) {
+    for _ in 0..MAX_PASSES {
+        if queues.ready == 0 {
+            break;
         }
-        for _ in 0..self.queues.clear() {
-            self.state.counters.drop(Drop::NoBuffer);
+        pass(state, &mut Out { queues: &mut *queues, sink: &mut *sink, probe: &mut *probe });
+    }
+    if queues.ready != 0 {
+        for _ in 0..queues.clear() {
+            state.counters.drop(Drop::NoBuffer);
         }
     }
+    state.publish(PUBLISH_EACH, sink);
 }
 
 #[cfg(test)]

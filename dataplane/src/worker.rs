@@ -112,6 +112,7 @@ impl Worker {
                 idle_turns = 0;
                 continue;
             }
+            self.path.idle(&mut self.sink);
             idle_turns += 1;
             if idle_turns >= IDLE_TURNS && !self.idle_sleep.is_zero() {
                 thread::sleep(self.idle_sleep);

@@ -8,6 +8,7 @@
 
 mod eal;
 mod error;
+mod huge;
 mod log;
 mod mbuf;
 mod mempool;
@@ -17,6 +18,7 @@ mod tsc;
 
 pub use eal::{Eal, RegisteredThread};
 pub use error::{Errno, Error};
+pub use huge::advise_huge_pages;
 pub use mbuf::Mbuf;
 pub use mempool::Mempool;
 pub use port::{Capabilities, LinkState, PortHandle, PortStatistics, ProbedPort, QueueConfig, StartedPort};

@@ -6,9 +6,10 @@
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
 
-use causeway_shared::net::ethernet::Mac;
+use causeway_shared::net::ethernet::{self, Mac};
 
 use crate::path::{Now, PortId};
+use crate::route::NextHop;
 
 /// Most neighbours, known and asked for.
 pub const MAX_NEIGHBOURS: usize = 4096;
@@ -71,17 +72,51 @@ pub enum Learnt {
 pub struct Neighbours<B> {
     table: HashMap<Key, Neighbour>,
     waiting: Vec<(Key, B)>,
+    generation: u32,
+}
+
+/// The Ethernet header to a next hop, ready to be written. It holds until the next change or tick of [`Neighbours`], so that
+/// a hop in use is seen to be in use.
+#[derive(Clone, Copy)]
+pub(crate) struct Adjacent {
+    hop: NextHop,
+    generation: u32,
+    /// The header.
+    pub header: [u8; ethernet::HEADER_LEN],
+}
+
+impl Adjacent {
+    /// Of a neighbour that was just resolved.
+    pub fn new(hop: NextHop, generation: u32, header: [u8; ethernet::HEADER_LEN]) -> Adjacent {
+        Adjacent { hop, generation, header }
+    }
+
+    /// Of no hop.
+    pub fn none() -> Adjacent {
+        let hop = NextHop { port: PortId(u16::MAX), address: Ipv4Addr::UNSPECIFIED };
+        Adjacent { hop, generation: 0, header: [0; ethernet::HEADER_LEN] }
+    }
+
+    /// Whether it holds for this hop now.
+    #[inline]
+    pub fn is_for(&self, hop: NextHop, generation: u32) -> bool {
+        self.hop == hop && self.generation == generation
+    }
 }
 
 impl<B> Neighbours<B> {
     /// An empty table with all the memory it will use.
     pub fn new() -> Neighbours<B> {
-        Neighbours { table: HashMap::with_capacity(MAX_NEIGHBOURS), waiting: Vec::with_capacity(MAX_WAITING) }
+        Neighbours {
+            table: HashMap::with_capacity(MAX_NEIGHBOURS),
+            waiting: Vec::with_capacity(MAX_WAITING),
+            generation: 0,
+        }
     }
 
     /// Stands for a table that is being walked; allocates nothing.
     pub fn placeholder() -> Neighbours<B> {
-        Neighbours { table: HashMap::new(), waiting: Vec::new() }
+        Neighbours { table: HashMap::new(), waiting: Vec::new(), generation: 0 }
     }
 
     /// Where `address` on `port` stands; one that was unknown is entered as asked for.
@@ -110,6 +145,12 @@ impl<B> Neighbours<B> {
         Resolution::Ask
     }
 
+    /// Changes whenever an [`Adjacent`] may no longer hold.
+    #[inline]
+    pub(crate) fn generation(&self) -> u32 {
+        self.generation
+    }
+
     /// Holds a packet until the neighbour answers.
     ///
     /// # Errors
@@ -128,6 +169,7 @@ impl<B> Neighbours<B> {
     /// entry, so that strangers' chatter does not fill the table.
     pub fn learn(&mut self, port: PortId, address: Ipv4Addr, mac: Mac, to_us: bool, now: Now) -> Learnt {
         let full = self.table.len() >= MAX_NEIGHBOURS;
+        self.generation = self.generation.wrapping_add(1);
         match self.table.get_mut(&(port, address)) {
             Some(neighbour) => {
                 let same = neighbour.mac == Some(mac);
@@ -175,6 +217,7 @@ impl<B> Neighbours<B> {
 
     /// Ages the table; `due` hears what is to be done about whom.
     pub fn tick(&mut self, now: Now, mut due: impl FnMut(Due)) {
+        self.generation = self.generation.wrapping_add(1);
         self.table.retain(|(port, address), neighbour| {
             let age = now.monotonic_ms.saturating_sub(neighbour.confirmed_ms);
             if neighbour.mac.is_some() && age < REACHABLE_MS {

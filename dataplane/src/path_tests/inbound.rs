@@ -313,7 +313,7 @@ fn a_removed_sa_is_gone_and_its_slot_free() {
     world.receive(INSIDE, &[frame(INSIDE, &echo(HOST, CLIENT_A, 1))]);
     assert_eq!(world.drops(), [(Drop::UnknownSpi, 1), (Drop::NoSession, 1)]);
     assert_eq!(world.apply(Operation::Install(WorkerSa::new(&again).unwrap())), AckStatus::Done);
-    assert_eq!(world.apply(Operation::RemoveAll(Tables::new(1024))), AckStatus::Done);
+    assert_eq!(world.apply(Operation::RemoveAll(Tables::new(1024, 1))), AckStatus::Done);
     assert_eq!(world.apply(Operation::Remove { inbound_spi: SPI_B }), AckStatus::NoSuchSa);
 }
 

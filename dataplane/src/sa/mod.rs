@@ -1,18 +1,28 @@
 //! SA tables of a worker: inbound by SPI, outbound by the client's inner address (RFC 4301 §4.4).
 //!
-//! Everything here is made and freed by the manager; the worker only moves boxes in and out of slots.
+//! Everything here is made and freed by the manager; the worker only exchanges boxes and slots.
 
+mod fast_selector;
+mod inbound;
+mod lifetime;
 mod outbound;
+mod outbound_sa;
 mod replay;
 mod selectors;
 mod table;
+mod touched;
 mod worker_sa;
 
+pub use inbound::Inbound;
+pub use lifetime::Lifetime;
+pub(crate) use lifetime::Notice;
 pub use outbound::{MAX_ODD_ADDRESSES, MAX_POOLS, OutboundMap, OutboundRoute, PoolMap};
+pub use outbound_sa::{MAX_OUTER_HEADER, Outbound, SEQUENCE_BLOCK, SequenceError, max_inner_len};
 pub use replay::{MIN_ESN_WINDOW, ReplayWindow};
 pub use selectors::{Flow, Selectors};
 pub use table::{SaTable, Tables};
-pub(crate) use worker_sa::Notice;
-pub use worker_sa::{
-    Inbound, Lifetime, MAX_OUTER_HEADER, Outbound, SEQUENCE_BLOCK, SequenceError, WorkerSa, max_inner_len,
-};
+pub(crate) use touched::Touched;
+pub use worker_sa::WorkerSa;
+
+/// Most octets of one direction of an SA that packets touch, keys included.
+pub const HOT_OCTETS: usize = 256;

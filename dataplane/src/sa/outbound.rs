@@ -63,24 +63,34 @@ pub struct OutboundMap {
         reason = "boxes come from the manager and go back to it; the worker frees nothing"
     )]
     pools: Vec<Box<PoolMap>>,
+    /// First address and netmask of each pool, side by side.
+    ranges: Vec<(u32, u32)>,
     odd: HashMap<Ipv4Addr, u32>,
 }
 
 impl OutboundMap {
     /// An empty map with all the memory it will use.
     pub fn new() -> OutboundMap {
-        OutboundMap { pools: Vec::with_capacity(MAX_POOLS), odd: HashMap::with_capacity(MAX_ODD_ADDRESSES) }
+        OutboundMap {
+            pools: Vec::with_capacity(MAX_POOLS),
+            ranges: Vec::with_capacity(MAX_POOLS),
+            odd: HashMap::with_capacity(MAX_ODD_ADDRESSES),
+        }
     }
 
     /// Where packets to `address` go.
+    #[inline]
     pub fn lookup(&self, address: Ipv4Addr) -> OutboundRoute {
-        for pool in &self.pools {
-            if pool.range.contains(address) {
-                return match pool.spis.get(pool.offset(address)) {
-                    Some(&spi) if spi != NO_SPI => OutboundRoute::Client(spi),
-                    _ => OutboundRoute::Vacant,
-                };
-            }
+        let number = u32::from(address);
+        let pool = self.ranges.iter().position(|(first, mask)| number & mask == *first);
+        if let Some(pool) = pool.and_then(|pool| self.pools.get(pool)) {
+            return match pool.spis.get(pool.offset(address)) {
+                Some(&spi) if spi != NO_SPI => OutboundRoute::Client(spi),
+                _ => OutboundRoute::Vacant,
+            };
+        }
+        if self.odd.is_empty() {
+            return OutboundRoute::Elsewhere;
         }
         self.odd.get(&address).map_or(OutboundRoute::Elsewhere, |spi| OutboundRoute::Client(*spi))
     }
@@ -138,6 +148,8 @@ impl OutboundMap {
             }
         }
         self.odd.retain(|address, _| !pool.range.contains(*address));
+        let mask = u32::from(pool.range.netmask());
+        self.ranges.push((u32::from(pool.range.address) & mask, mask));
         self.pools.push(pool);
         Ok(None)
     }

@@ -1,9 +1,22 @@
 //! The tables that commands change: SAs by inbound SPI, and inner addresses to SAs.
+//!
+//! What packets meet of an SA lies inline in the table, in cache lines of its own for each direction, so that its address
+//! follows from the SPI alone and can be fetched before it is needed. The rest stays in the box that the manager made. Parts
+//! are exchanged, not copied: after a removal nothing of a key is left in the table.
 
-use causeway_shared::sa::slot_of_spi;
+use std::net::Ipv4Addr;
 
+use causeway_dpdk::{advise_huge_pages, prefetch, prefetch_lines};
+use causeway_shared::sa::{Encapsulation, slot_of_spi};
+
+use super::lifetime::Notice;
 use super::outbound::OutboundMap;
-use super::worker_sa::WorkerSa;
+use super::worker_sa::{Cold, WorkerSa};
+use super::{Flow, HOT_OCTETS, Inbound, Outbound, Touched};
+use crate::sink::SaStatistics;
+
+/// Cache lines fetched ahead for each direction: counters, window, and a key of the common suites.
+const LINES_AHEAD: usize = HOT_OCTETS / 64;
 
 /// Every table of a worker that commands change; exchanged whole by `RemoveAll`.
 pub struct Tables {
@@ -11,65 +24,307 @@ pub struct Tables {
     pub(crate) sas: SaTable,
     /// Which SA packets to a client leave by, whichever worker owns it.
     pub(crate) outbound: OutboundMap,
+    /// SAs whose figures wait to be published.
+    pub(crate) touched: Touched,
 }
 
 impl Tables {
-    /// Empty tables for `sa_capacity` slots (a power of two); runs on the manager's thread.
-    pub fn new(sa_capacity: u32) -> Box<Tables> {
-        Box::new(Tables { sas: SaTable::new(sa_capacity), outbound: OutboundMap::new() })
+    /// Empty tables of one worker of `workers`, who share `sa_capacity` slots (a power of two); runs on the manager's
+    /// thread.
+    pub fn new(sa_capacity: u32, workers: u16) -> Box<Tables> {
+        let sas = SaTable::new(sa_capacity, workers);
+        let touched = Touched::new(sas.inbound.len());
+        Box::new(Tables { sas, outbound: OutboundMap::new(), touched })
     }
 }
 
-/// SAs in the slots that their inbound SPIs name: the low bits are the slot, the rest a generation that must match.
+/// Who owns a slot, and where: slot % workers and slot / workers, without a division.
+#[derive(Clone, Copy)]
+struct Owners {
+    workers: u32,
+    /// 2^64 / workers, rounded up: exact for 32-bit numbers (Lemire, Kaser, Kurz 2019).
+    reciprocal: u64,
+}
+
+impl Owners {
+    fn new(workers: u16) -> Owners {
+        let workers = u32::from(workers.max(1));
+        Owners { workers, reciprocal: (u64::MAX / u64::from(workers)).wrapping_add(1) }
+    }
+
+    #[inline]
+    fn of(self, slot: u32) -> (u16, u32) {
+        if self.workers == 1 {
+            return (0, slot);
+        }
+        let place = ((u128::from(self.reciprocal) * u128::from(slot)) >> 64) as u32;
+        ((slot - place * self.workers) as u16, place)
+    }
+}
+
+/// SAs of one worker in the slots that their inbound SPIs name: the low bits are the slot, the rest a generation that must
+/// match. A place is a slot's index among those of its owner.
 pub struct SaTable {
-    slots: Box<[Option<Box<WorkerSa>>]>,
+    capacity: u32,
+    owners: Owners,
+    inbound: Vec<Inbound>,
+    outbound: Vec<Outbound>,
+    boxes: Vec<Option<Box<WorkerSa>>>,
 }
 
 impl SaTable {
-    /// An empty table of `capacity` slots, a power of two.
-    pub fn new(capacity: u32) -> SaTable {
-        SaTable { slots: (0..capacity).map(|_| None).collect() }
+    /// An empty table of one worker's share of `capacity` slots, a power of two.
+    pub fn new(capacity: u32, workers: u16) -> SaTable {
+        let places = capacity.div_ceil(u32::from(workers.max(1))) as usize;
+        let mut inbound = Vec::with_capacity(places);
+        let mut outbound = Vec::with_capacity(places);
+        advise_huge_pages(inbound.spare_capacity_mut());
+        advise_huge_pages(outbound.spare_capacity_mut());
+        inbound.resize_with(places, Inbound::vacant);
+        outbound.resize_with(places, Outbound::vacant);
+        let boxes = std::iter::repeat_with(|| None).take(places).collect();
+        SaTable { capacity, owners: Owners::new(workers), inbound, outbound, boxes }
     }
 
     /// The slot that an SPI names.
+    #[inline]
     pub fn slot_of(&self, spi: u32) -> u32 {
-        slot_of_spi(spi, self.slots.len() as u32)
+        slot_of_spi(spi, self.capacity)
     }
 
-    /// The slot of the SA that has exactly this inbound SPI.
+    /// The worker that owns the SA with this inbound SPI, and the place where it lies there.
+    #[inline]
+    pub fn locate(&self, spi: u32) -> (u16, u32) {
+        self.owners.of(self.slot_of(spi))
+    }
+
+    /// A packet for the SA with this inbound SPI came from its peer: fetches what it will meet.
+    #[inline]
+    pub fn expect_inbound(&self, spi: u32) {
+        if let Some(sa) = self.inbound.get(self.locate(spi).1 as usize) {
+            prefetch_lines(sa, LINES_AHEAD);
+        }
+    }
+
+    /// A packet is to leave by the SA with this inbound SPI: fetches what it will meet.
+    #[inline]
+    pub fn expect_outbound(&self, spi: u32) {
+        if let Some(sa) = self.outbound.get(self.locate(spi).1 as usize) {
+            prefetch_lines(sa, LINES_AHEAD);
+        }
+    }
+
+    /// The inbound direction of the SA in a place.
+    #[inline]
+    pub fn inbound(&self, place: u32) -> Option<&Inbound> {
+        self.inbound.get(place as usize)
+    }
+
+    /// The inbound direction, to be changed.
+    #[inline]
+    pub fn inbound_mut(&mut self, place: u32) -> Option<&mut Inbound> {
+        self.inbound.get_mut(place as usize)
+    }
+
+    /// The outbound direction of the SA in a place.
+    #[inline]
+    pub fn outbound(&self, place: u32) -> Option<&Outbound> {
+        self.outbound.get(place as usize)
+    }
+
+    /// The outbound direction, to be changed.
+    #[inline]
+    pub fn outbound_mut(&mut self, place: u32) -> Option<&mut Outbound> {
+        self.outbound.get_mut(place as usize)
+    }
+
+    fn cold(&self, place: u32) -> Option<&Cold> {
+        self.boxes.get(place as usize)?.as_ref().map(|sa| &sa.cold)
+    }
+
+    fn cold_mut(&mut self, place: u32) -> Option<&mut Cold> {
+        self.boxes.get_mut(place as usize)?.as_mut().map(|sa| &mut sa.cold)
+    }
+
+    /// Whether the SA's full list of selectors takes a packet that came from the peer.
+    #[cold]
+    pub fn selectors_take_inbound(&self, place: u32, flow: &Flow) -> bool {
+        self.cold(place).is_some_and(|cold| cold.selectors.allow_inbound(flow))
+    }
+
+    /// Whether the SA's full list of selectors takes a packet to the peer.
+    #[cold]
+    pub fn selectors_take_outbound(&self, place: u32, flow: &Flow) -> bool {
+        self.cold(place).is_some_and(|cold| cold.selectors.allow_outbound(flow))
+    }
+
+    /// Our outer address of an SA.
+    #[cold]
+    pub fn local_outer(&self, place: u32) -> Option<Ipv4Addr> {
+        self.cold(place).map(|cold| cold.local_outer)
+    }
+
+    /// The peer of the SA in a place has a new outer address.
+    #[cold]
+    pub fn move_peer(&mut self, place: u32, peer: Ipv4Addr, encapsulation: Encapsulation) {
+        let Some(local) = self.local_outer(place) else { return };
+        if let Some(inbound) = self.inbound.get_mut(place as usize) {
+            inbound.set_peer(peer, encapsulation);
+        }
+        if let Some(outbound) = self.outbound.get_mut(place as usize) {
+            outbound.set_peer(local, peer, encapsulation);
+        }
+    }
+
+    /// Whether the first inbound packet is still to be announced.
+    #[cold]
+    pub(crate) fn first_inbound(&self, place: u32) -> Option<Notice> {
+        self.cold(place)?.lifetime.first_inbound()
+    }
+
+    /// Looks at the limits after an inbound packet: a notice that was not announced yet.
+    #[cold]
+    pub(crate) fn inbound_notice(&mut self, place: u32) -> Option<Notice> {
+        let (packets, bytes) = self.inbound(place).map(|sa| (sa.packets, sa.bytes))?;
+        let cold = self.cold_mut(place)?;
+        let notice = cold.lifetime.after(packets, bytes, false);
+        self.spread_end(place);
+        notice
+    }
+
+    /// Looks at the limits after an outbound packet: a notice that was not announced yet.
+    #[cold]
+    pub(crate) fn outbound_notice(&mut self, place: u32) -> Option<Notice> {
+        let sa = self.outbound(place)?;
+        let (packets, bytes, scarce) = (sa.packets, sa.bytes, sa.sequence_is_scarce());
+        let cold = self.cold_mut(place)?;
+        let notice = cold.lifetime.after(packets, bytes, scarce);
+        self.spread_end(place);
+        notice
+    }
+
+    /// Says for how many packets nobody needs to look at the limits again.
+    #[cold]
+    pub(crate) fn rest_inbound(&mut self, place: u32) {
+        let Some((packets, bytes)) = self.inbound(place).map(|sa| (sa.packets, sa.bytes)) else { return };
+        let Some(cold) = self.cold(place) else { return };
+        let announced = cold.lifetime.first_inbound().is_none();
+        let quiet = if announced { cold.lifetime.quiet_packets(packets, bytes, u64::MAX) } else { 0 };
+        if let Some(sa) = self.inbound_mut(place) {
+            sa.quiet = quiet;
+        }
+    }
+
+    /// Says for how many packets nobody needs to look at the limits again.
+    #[cold]
+    pub(crate) fn rest_outbound(&mut self, place: u32) {
+        let Some(sa) = self.outbound(place) else { return };
+        let (packets, bytes, until_scarce) = (sa.packets, sa.bytes, sa.packets_until_scarce());
+        let Some(cold) = self.cold(place) else { return };
+        let quiet = cold.lifetime.quiet_packets(packets, bytes, until_scarce);
+        if let Some(sa) = self.outbound_mut(place) {
+            sa.quiet = quiet;
+        }
+    }
+
+    /// The notice is on its way and need not be repeated.
+    pub(crate) fn announced(&mut self, place: u32, notice: Notice) {
+        if let Some(cold) = self.cold_mut(place) {
+            cold.lifetime.announced(notice);
+        }
+    }
+
+    /// The SA may carry no more packets: its sequence numbers are used up.
+    #[cold]
+    pub fn end(&mut self, place: u32) {
+        if let Some(cold) = self.cold_mut(place) {
+            cold.lifetime.end();
+        }
+        self.spread_end(place);
+    }
+
+    fn spread_end(&mut self, place: u32) {
+        if self.cold(place).is_some_and(|cold| cold.lifetime.is_over()) {
+            if let Some(sa) = self.inbound.get_mut(place as usize) {
+                sa.end();
+            }
+            if let Some(sa) = self.outbound.get_mut(place as usize) {
+                sa.end();
+            }
+        }
+    }
+
+    /// The place of the SA that has exactly this inbound SPI. Not for another worker's SPIs.
+    #[inline]
     pub fn lookup(&self, spi: u32) -> Option<u32> {
-        let slot = self.slot_of(spi);
-        self.get(slot).is_some_and(|sa| sa.inbound_spi() == spi).then_some(slot)
+        let place = self.locate(spi).1;
+        self.inbound(place).is_some_and(|sa| sa.spi() == spi).then_some(place)
     }
 
-    /// The SA in a slot.
-    pub fn get(&self, slot: u32) -> Option<&WorkerSa> {
-        self.slots.get(slot as usize)?.as_deref()
+    /// Fetches what [`SaTable::statistics`] reads.
+    #[inline]
+    pub fn expect_statistics(&self, place: u32) {
+        if let (Some(inbound), Some(outbound)) = (self.inbound(place), self.outbound(place)) {
+            prefetch(inbound);
+            prefetch(outbound);
+        }
     }
 
-    /// The SA in a slot, to be changed.
-    pub fn get_mut(&mut self, slot: u32) -> Option<&mut WorkerSa> {
-        self.slots.get_mut(slot as usize)?.as_deref_mut()
+    /// The slot and the figures of the SA in a place.
+    pub fn statistics(&self, place: u32) -> Option<(u32, SaStatistics)> {
+        let (inbound, outbound) = (self.inbound(place)?, self.outbound(place)?);
+        let statistics = SaStatistics {
+            in_packets: inbound.packets,
+            in_bytes: inbound.bytes,
+            out_packets: outbound.packets,
+            out_bytes: outbound.bytes,
+            highest_inbound_sequence: inbound.window.top(),
+        };
+        (inbound.spi != 0).then(|| (self.slot_of(inbound.spi), statistics))
     }
 
-    /// Puts an SA into its slot.
+    /// Puts an SA into its slot; its place.
     ///
     /// # Errors
     /// Gives it back when the slot is in use.
-    pub fn insert(&mut self, sa: Box<WorkerSa>) -> Result<(), Box<WorkerSa>> {
-        let slot = self.slot_of(sa.inbound_spi());
-        match self.slots.get_mut(slot as usize) {
-            Some(place @ None) => {
-                *place = Some(sa);
-                Ok(())
-            }
-            _ => Err(sa),
+    pub fn insert(&mut self, sa: Box<WorkerSa>) -> Result<u32, Box<WorkerSa>> {
+        let place = self.locate(sa.inbound_spi()).1;
+        match self.boxes.get_mut(place as usize) {
+            Some(vacant @ None) => *vacant = Some(sa),
+            _ => return Err(sa),
         }
+        self.exchange(place);
+        Ok(place)
     }
 
     /// Takes the SA with this inbound SPI out.
     pub fn remove(&mut self, spi: u32) -> Option<Box<WorkerSa>> {
-        let slot = self.lookup(spi)?;
-        self.slots.get_mut(slot as usize)?.take()
+        let place = self.lookup(spi)?;
+        self.exchange(place);
+        self.boxes.get_mut(place as usize)?.take()
+    }
+
+    /// Exchanges the hot parts of the table and of the box.
+    fn exchange(&mut self, place: u32) {
+        let place = place as usize;
+        let Some(Some(sa)) = self.boxes.get_mut(place) else { return };
+        if let (Some(inbound), Some(outbound)) = (self.inbound.get_mut(place), self.outbound.get_mut(place)) {
+            std::mem::swap(inbound, &mut sa.inbound);
+            std::mem::swap(outbound, &mut sa.outbound);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn owners_are_remainders_and_places_quotients(workers in 1u16..=1024, slot in 0u32..1 << 20) {
+            let expected = ((slot % u32::from(workers)) as u16, slot / u32::from(workers));
+            prop_assert_eq!(Owners::new(workers).of(slot), expected);
+        }
     }
 }

@@ -7,7 +7,7 @@ use causeway_shared::config::PortRole;
 use causeway_shared::counters::Drop;
 use causeway_shared::net::{ethernet, ipv4, udp};
 
-use super::{Clear, Frame, FromPeer, Out, Queue, State};
+use super::{Clear, Facts, Frame, FromPeer, Out, State, esp_in_lookup};
 use crate::buffer::{Allocator, Buffer};
 use crate::path::{Ingress, Outer, Sink};
 use crate::probe::Probe;
@@ -17,21 +17,10 @@ pub(super) const PORT_IKE: u16 = 500;
 /// IKE and UDP-encapsulated ESP behind NATs (RFC 3948).
 pub(super) const PORT_NATT: u16 = 4500;
 
-pub(crate) fn run<A: Allocator, S: Sink<A::Buffer>, P: Probe>(
-    items: &mut Queue<Frame<A::Buffer>>,
-    state: &mut State<A>,
-    out: &mut Out<'_, A::Buffer, S, P>,
-) {
-    for frame in items.drain() {
-        if let Err(reason) = classify(frame, state, out) {
-            state.counters.drop(reason);
-        }
-    }
-}
-
-fn classify<A: Allocator, S, P>(
+#[inline]
+pub(crate) fn one<A: Allocator, S: Sink<A::Buffer>, P: Probe>(
     frame: Frame<A::Buffer>,
-    state: &State<A>,
+    state: &mut State<A>,
     out: &mut Out<'_, A::Buffer, S, P>,
 ) -> Result<(), Drop> {
     let Frame { port, mut buffer } = frame;
@@ -42,7 +31,7 @@ fn classify<A: Allocator, S, P>(
         return Err(Drop::NotOurMac);
     }
     match header.ether_type {
-        ethernet::TYPE_ARP => return out.queues.neighbour.push(Frame { port, buffer }),
+        ethernet::TYPE_ARP => return out.neighbour(Frame { port, buffer }, state),
         ethernet::TYPE_IPV4 if group => return Err(Drop::NotForUs),
         ethernet::TYPE_IPV4 => {}
         _ => return Err(Drop::UnknownEtherType),
@@ -59,7 +48,7 @@ fn classify<A: Allocator, S, P>(
     if state.is_ours(packet.source()) {
         return Err(Drop::PolicyDenied);
     }
-    let (total_len, header_len) = (packet.total_len(), packet.header_len());
+    let (facts, total_len, header_len) = (Facts::of(&packet), packet.total_len(), packet.header_len());
     let place = match ours.role {
         PortRole::Outside => from_outside(&packet, ours.address)?,
         PortRole::Inside => from_inside(&packet, state)?,
@@ -70,11 +59,11 @@ fn classify<A: Allocator, S, P>(
         return Err(Drop::Truncated);
     }
     match place {
-        Place::Local => out.queues.local.push(Clear { buffer, ingress: Ingress::Port(port) }),
-        Place::Forward => out.queues.forward.push(Clear { buffer, ingress: Ingress::Port(port) }),
-        Place::Ike(outer) => out.queues.punt.push(FromPeer { buffer, outer }),
-        Place::Natt(outer) => out.queues.natt.push(FromPeer { buffer, outer }),
-        Place::Esp(outer) => out.queues.esp_in_lookup.push(FromPeer { buffer, outer }),
+        Place::Local => out.local(Clear { buffer, ingress: Ingress::Port(port), facts }, state),
+        Place::Forward => out.forward(Clear { buffer, ingress: Ingress::Port(port), facts }, state),
+        Place::Ike(outer) => out.punt(FromPeer { buffer, outer }, state),
+        Place::Natt(outer) => out.natt(FromPeer { buffer, outer }, state),
+        Place::Esp(outer) => esp_in_lookup::send(FromPeer { buffer, outer }, state, out),
     }
 }
 
@@ -93,6 +82,7 @@ impl Place {
     }
 }
 
+#[inline]
 fn from_outside(packet: &ipv4::Packet<'_>, our_address: std::net::Ipv4Addr) -> Result<Place, Drop> {
     if packet.destination() != our_address {
         return Err(Drop::PolicyDenied);
@@ -118,6 +108,7 @@ fn from_outside(packet: &ipv4::Packet<'_>, our_address: std::net::Ipv4Addr) -> R
     }
 }
 
+#[inline]
 fn from_inside<A: Allocator>(packet: &ipv4::Packet<'_>, state: &State<A>) -> Result<Place, Drop> {
     if !state.is_ours(packet.destination()) {
         return Ok(Place::Forward);

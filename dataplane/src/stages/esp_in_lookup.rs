@@ -7,49 +7,56 @@ use causeway_shared::counters::{Drop, Flow};
 use causeway_shared::sa::MIN_SPI;
 use causeway_shared::wire::Event;
 
-use super::{EspIn, FromPeer, Out, Queue, State};
+use super::{EspIn, FromPeer, Out, State};
 use crate::buffer::{Allocator, Buffer};
-use crate::path::{Handoff, Sink, owner_of_spi};
+use crate::path::{Handoff, Sink};
 use crate::probe::Probe;
 
-pub(crate) fn run<A: Allocator, S: Sink<A::Buffer>, P: Probe>(
-    items: &mut Queue<FromPeer<A::Buffer>>,
+/// Towards this stage: what the packet will meet is fetched while the others of its burst are still on their way.
+#[inline]
+pub(crate) fn send<A: Allocator, S: Sink<A::Buffer>, P: Probe>(
+    packet: FromPeer<A::Buffer>,
     state: &mut State<A>,
     out: &mut Out<'_, A::Buffer, S, P>,
-) {
-    for packet in items.drain() {
-        if let Err(reason) = lookup(packet, state, out) {
-            state.counters.drop(reason);
-        }
+) -> Result<(), Drop> {
+    if let Some(spi) = spi_of(packet.buffer.data()) {
+        state.tables.sas.expect_inbound(spi);
     }
+    out.esp_in_lookup(packet, state)
 }
 
-fn lookup<A: Allocator, S: Sink<A::Buffer>, P: Probe>(
+#[inline]
+pub(crate) fn one<A: Allocator, S: Sink<A::Buffer>, P: Probe>(
     packet: FromPeer<A::Buffer>,
     state: &mut State<A>,
     out: &mut Out<'_, A::Buffer, S, P>,
 ) -> Result<(), Drop> {
     let FromPeer { buffer, outer } = packet;
-    let spi = u32::from_be_bytes(*buffer.data().first_chunk().ok_or(Drop::BadEspFormat)?);
+    let spi = spi_of(buffer.data()).ok_or(Drop::BadEspFormat)?;
     if spi < MIN_SPI {
         return Err(Drop::UnknownSpi);
     }
-    let owner = owner_of_spi(spi, state.config.sa_capacity, state.config.workers);
+    let (owner, place) = state.tables.sas.locate(spi);
     if owner != state.config.worker {
         out.sink.handoff(owner, Handoff::EspIn { buffer, outer }).map_err(|_| Drop::HandoffFull)?;
         state.counters.flow(Flow::HandedOff, 1);
         return Ok(());
     }
-    let Some(slot) = state.tables.sas.lookup(spi) else {
+    let Some(sa) = state.tables.sas.inbound(place).filter(|sa| sa.spi() == spi) else {
         if state.invalid_spi_events.permits(state.now) {
             // Lost if even the backlog is full: the next such packet tells it again.
             let _ = state.events.send(Event::InvalidSpi { spi, source: outer.source }, out.sink);
         }
         return Err(Drop::UnknownSpi);
     };
-    if state.tables.sas.get(slot).is_some_and(|sa| sa.lifetime.is_over()) {
+    if sa.is_over() {
         return Err(Drop::SaExpired);
     }
     // The sequence number is read by the next stage, which knows the window.
-    out.queues.esp_in_replay.push(EspIn { buffer, outer, slot, sequence: 0 })
+    out.esp_in_replay(EspIn { buffer, outer, place, sequence: 0 }, state)
+}
+
+#[inline]
+fn spi_of(octets: &[u8]) -> Option<u32> {
+    octets.first_chunk().map(|spi| u32::from_be_bytes(*spi))
 }

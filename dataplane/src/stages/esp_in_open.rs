@@ -11,20 +11,20 @@ use crate::crypto::{EspEngine, InboundKey, OpenJob};
 use crate::path::{BURST, Sink};
 use crate::probe::Probe;
 
+/// A bit for each packet of a burst.
+type Places = u32;
+const _: () = assert!(BURST <= Places::BITS as usize);
+
 pub(crate) fn run<A: Allocator, S: Sink<A::Buffer>, P: Probe>(
     items: &mut Queue<EspIn<A::Buffer>>,
     state: &mut State<A>,
     out: &mut Out<'_, A::Buffer, S, P>,
 ) {
     while !items.is_empty() {
-        let mut burst: ArrayVec<EspIn<A::Buffer>, BURST> = items.drain_some(BURST).collect();
-        let opened = open(&mut burst, state, out.probe);
-        for (place, packet) in burst.into_iter().enumerate() {
-            let result = if opened.get(place).is_some_and(|opened| *opened) {
-                out.queues.esp_in_accept.push(packet)
-            } else {
-                Err(Drop::BadIcv)
-            };
+        let mut opened = open(items.first_mut(BURST), state, out.probe);
+        for packet in items.drain_some(BURST) {
+            let result = if opened & 1 != 0 { out.esp_in_accept(packet, state) } else { Err(Drop::BadIcv) };
+            opened >>= 1;
             if let Err(reason) = result {
                 state.counters.drop(reason);
             }
@@ -32,28 +32,27 @@ pub(crate) fn run<A: Allocator, S: Sink<A::Buffer>, P: Probe>(
     }
 }
 
+/// Opens at most [`BURST`] packets; a bit for each that was authentic.
 fn open<A: Allocator>(
     burst: &mut [EspIn<A::Buffer>],
     state: &mut State<A>,
     probe: &mut impl Probe,
-) -> [bool; BURST] {
-    let mut opened = [false; BURST];
-    let mut places: ArrayVec<usize, BURST> = ArrayVec::new();
+) -> Places {
+    let mut places: ArrayVec<u8, BURST> = ArrayVec::new();
     let mut jobs: ArrayVec<OpenJob<'_, InboundKey>, BURST> = ArrayVec::new();
-    for (place, packet) in burst.iter_mut().enumerate().take(BURST) {
-        if let Some(sa) = state.tables.sas.get(packet.slot) {
-            let (key, sequence) = (&sa.inbound_key, packet.sequence);
-            jobs.push(OpenJob { key, packet: packet.buffer.data_mut(), sequence, opened: false });
+    for (place, packet) in (0u8..).zip(burst.iter_mut().take(BURST)) {
+        if let Some(key) = state.tables.sas.inbound(packet.place).and_then(|sa| sa.key()) {
+            jobs.push(OpenJob {
+                key,
+                packet: packet.buffer.data_mut(),
+                sequence: packet.sequence,
+                opened: false,
+            });
             places.push(place);
         }
     }
     let began = probe.now();
     state.engine.open_burst(&mut jobs);
     probe.engine(jobs.len(), began);
-    for (job, place) in jobs.iter().zip(places) {
-        if let Some(opened) = opened.get_mut(place) {
-            *opened = job.opened;
-        }
-    }
-    opened
+    jobs.iter().zip(&places).fold(0, |all, (job, place)| all | Places::from(job.opened) << place)
 }

@@ -3,9 +3,10 @@
 //! Enters: [`EspIn`] at the ESP header. Leaves: the same with its inferred 64-bit number and a length that the suite
 //! allows, to `esp_in_open`. The window is not changed: the packet proves nothing yet.
 
+use causeway_dpdk::prefetch;
 use causeway_shared::counters::Drop;
 
-use super::{EspIn, Out, Queue, State};
+use super::{EspIn, Out, State};
 use crate::buffer::{Allocator, Buffer};
 use crate::crypto::ESP_HEADER_LEN;
 use crate::path::Sink;
@@ -15,28 +16,26 @@ use crate::sa::Inbound;
 /// Octets of pad length and next header.
 const TRAILER_LEN: usize = 2;
 
-pub(crate) fn run<A: Allocator, S: Sink<A::Buffer>, P: Probe>(
-    items: &mut Queue<EspIn<A::Buffer>>,
+#[inline]
+pub(crate) fn one<A: Allocator, S: Sink<A::Buffer>, P: Probe>(
+    packet: EspIn<A::Buffer>,
     state: &mut State<A>,
     out: &mut Out<'_, A::Buffer, S, P>,
-) {
-    for packet in items.drain() {
-        let EspIn { buffer, outer, slot, .. } = packet;
-        let sa = state.tables.sas.get(slot).ok_or(Drop::UnknownSpi);
-        let result = sa
-            .and_then(|sa| sequence_of(buffer.data(), &sa.inbound))
-            .and_then(|sequence| out.queues.esp_in_open.push(EspIn { buffer, outer, slot, sequence }));
-        if let Err(reason) = result {
-            state.counters.drop(reason);
-        }
+) -> Result<(), Drop> {
+    let sa = state.tables.sas.inbound(packet.place).ok_or(Drop::UnknownSpi)?;
+    let sequence = sequence_of(packet.buffer.data(), sa)?;
+    if let Some(word) = sa.window.expected(sequence) {
+        prefetch(word);
     }
+    out.esp_in_open(EspIn { sequence, ..packet }, state)
 }
 
+#[inline]
 fn sequence_of(octets: &[u8], sa: &Inbound) -> Result<u64, Drop> {
     let header = octets.first_chunk::<ESP_HEADER_LEN>().ok_or(Drop::BadEspFormat)?;
     let fixed = ESP_HEADER_LEN + usize::from(sa.iv_len) + usize::from(sa.icv_len);
     let ciphertext = octets.len().checked_sub(fixed).ok_or(Drop::BadEspFormat)?;
-    if ciphertext < TRAILER_LEN || !ciphertext.is_multiple_of(usize::from(sa.align)) {
+    if ciphertext < TRAILER_LEN || ciphertext & (usize::from(sa.align) - 1) != 0 {
         return Err(Drop::BadEspFormat);
     }
     let [_, _, _, _, s0, s1, s2, s3] = *header;

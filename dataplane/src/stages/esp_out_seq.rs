@@ -1,46 +1,46 @@
-//! Gives each packet its sequence number (RFC 4303 §3.3.3), 64 bits wide, from blocks that were reserved in the segment.
+//! Gives each packet its sequence number (RFC 4303 §3.3.3), 64 bits wide, from blocks that were reserved in the segment, and
+//! the ESP header, padding and trailer around it (RFC 4303 §2).
 //!
-//! Enters: [`InSa`] to a client, small enough. Leaves: [`EspOut`] to `esp_out_seal`, still the bare inner packet.
+//! Enters: [`InSa`] to a client, small enough. Leaves: [`EspOut`] from SPI to the room for its ICV, to `esp_out_seal`.
 
 use causeway_shared::counters::Drop;
 use causeway_shared::net::ipv4;
 
-use super::{EspOut, InSa, Out, Queue, State};
+use super::{EspOut, InSa, Out, State};
 use crate::buffer::{Allocator, Buffer};
+use crate::crypto::ESP_HEADER_LEN;
 use crate::path::Sink;
 use crate::probe::Probe;
+use crate::sa::Outbound;
 
-pub(crate) fn run<A: Allocator, S: Sink<A::Buffer>, P: Probe>(
-    items: &mut Queue<InSa<A::Buffer>>,
-    state: &mut State<A>,
-    out: &mut Out<'_, A::Buffer, S, P>,
-) {
-    for packet in items.drain() {
-        if let Err(reason) = number(packet, state, out) {
-            state.counters.drop(reason);
-        }
-    }
-}
-
-fn number<A: Allocator, S: Sink<A::Buffer>, P: Probe>(
+#[inline]
+pub(crate) fn one<A: Allocator, S: Sink<A::Buffer>, P: Probe>(
     packet: InSa<A::Buffer>,
     state: &mut State<A>,
     out: &mut Out<'_, A::Buffer, S, P>,
 ) -> Result<(), Drop> {
-    let InSa { buffer, slot, .. } = packet;
-    let State { tables, events, .. } = state;
-    let sa = tables.sas.get_mut(slot).ok_or(Drop::NoSession)?;
+    let InSa { mut buffer, place, facts, .. } = packet;
+    let sa = state.tables.sas.outbound_mut(place).ok_or(Drop::NoSession)?;
     // Again, because an earlier packet of this burst may have been the last.
-    if sa.lifetime.is_over() {
+    if sa.is_over() {
         return Err(Drop::SaExpired);
     }
-    let tos = ipv4::Packet::parse(buffer.data()).map_err(|_| Drop::BadIpv4Header)?.tos();
-    let Ok(sequence) = sa.outbound.next_sequence(|end| out.sink.reserve_sequence(slot, end)) else {
-        sa.lifetime.end();
-        let notice = sa.lifetime.after(sa.outbound.packets, sa.outbound.bytes, true);
-        events.notify(sa, notice, out.sink);
+    let slot = sa.inbound_spi() & state.config.sa_capacity.wrapping_sub(1);
+    let Ok(sequence) = sa.next_sequence(|end| out.sink.reserve_sequence(slot, end)) else {
+        state.end_sa(place, out.sink);
         return Err(Drop::SequenceExhausted);
     };
-    let inner_len = buffer.len();
-    out.queues.esp_out_seal.push(EspOut { buffer, slot, sequence, tos, inner_len })
+    frame(&mut buffer, sa, sequence, usize::from(facts.len)).ok_or(Drop::NoBuffer)?;
+    let packet = EspOut { buffer, place, sequence, tos: facts.tos, inner_len: facts.len };
+    out.esp_out_seal(packet, state)
+}
+
+/// Makes room at both ends and writes everything that is not the engine's: SPI, sequence number, padding, trailer.
+#[inline]
+fn frame<B: Buffer>(buffer: &mut B, sa: &Outbound, sequence: u64, inner_len: usize) -> Option<()> {
+    let trailer = buffer.append(sa.trailer_len(inner_len))?;
+    sa.write_trailer(trailer, inner_len, ipv4::PROTOCOL_IPV4)?;
+    let header = buffer.prepend(ESP_HEADER_LEN + sa.iv_len())?;
+    *header.first_chunk_mut()? = sa.esp_header(sequence);
+    Some(())
 }

@@ -6,11 +6,12 @@
 
 use std::net::Ipv4Addr;
 
-use causeway_shared::counters::Flow;
+use causeway_shared::config::PortRole;
+use causeway_shared::counters::{Drop, Flow};
 use causeway_shared::net::{icmp, ipv4};
 
 use super::local::LOCAL_TTL;
-use super::{Clear, Leaving, Out, Queue, Refused, State};
+use super::{Clear, Facts, Leaving, Out, Refused, State, policy_out};
 use crate::buffer::{Allocator, Buffer};
 use crate::path::{Ingress, Sink};
 use crate::probe::Probe;
@@ -21,22 +22,26 @@ const MAX_ERROR_LEN: usize = 576;
 const ERROR_TOS: u8 = 0xc0;
 const HEADERS_LEN: usize = ipv4::HEADER_LEN + icmp::HEADER_LEN;
 
-pub(crate) fn run<A: Allocator, S: Sink<A::Buffer>, P: Probe>(
-    items: &mut Queue<Refused<A::Buffer>>,
-    state: &mut State<A>,
-    out: &mut Out<'_, A::Buffer, S, P>,
-) {
-    for refused in items.drain() {
-        // What is not told is not counted again: the packet itself was.
-        let _ = tell(refused, state, out);
-    }
-}
-
-fn tell<A: Allocator, S, P>(
+pub(crate) fn one<A: Allocator, S: Sink<A::Buffer>, P: Probe>(
     refused: Refused<A::Buffer>,
     state: &mut State<A>,
     out: &mut Out<'_, A::Buffer, S, P>,
-) -> Option<()> {
+) -> Result<(), Drop> {
+    // What is not told is not counted again: the packet itself was.
+    let Some((buffer, role, facts)) = error_about(refused, state) else { return Ok(()) };
+    state.counters.flow(Flow::IcmpErrors, 1);
+    let (ingress, destination) = (Ingress::Local, facts.destination);
+    match role {
+        Some(role) => out.route(Leaving { buffer, role, ingress, destination }, state),
+        None => policy_out::send(Clear { buffer, ingress, facts }, state, out),
+    }
+}
+
+/// The error, and the side it leaves by if not through a tunnel; `None` when nothing is to be said.
+fn error_about<A: Allocator>(
+    refused: Refused<A::Buffer>,
+    state: &mut State<A>,
+) -> Option<(A::Buffer, Option<PortRole>, Facts)> {
     let Refused { mut buffer, ingress, error } = refused;
     let to = sender_to_tell(buffer.data())?;
     let (from, role) = match ingress {
@@ -50,9 +55,10 @@ fn tell<A: Allocator, S, P>(
     let quoted = buffer.len().min(MAX_ERROR_LEN - HEADERS_LEN);
     let _ = buffer.truncate(quoted);
     let message = error.header(buffer.data());
+    let total_len = u16::try_from(quoted + HEADERS_LEN).ok()?;
     let header = ipv4::Header {
         tos: ERROR_TOS,
-        total_len: u16::try_from(quoted + HEADERS_LEN).ok()?,
+        total_len,
         identification: state.next_identification(),
         dont_fragment: false,
         more_fragments: false,
@@ -64,13 +70,8 @@ fn tell<A: Allocator, S, P>(
     };
     let place = buffer.prepend(HEADERS_LEN)?;
     place.iter_mut().zip(header.to_bytes().into_iter().chain(message)).for_each(|(to, from)| *to = from);
-    let pushed = match role {
-        Some(role) => out.queues.route.push(Leaving { buffer, role, ingress: Ingress::Local }),
-        None => out.queues.policy_out.push(Clear { buffer, ingress: Ingress::Local }),
-    };
-    pushed.ok()?;
-    state.counters.flow(Flow::IcmpErrors, 1);
-    Some(())
+    let facts = Facts { source: from, destination: to, len: total_len, tos: ERROR_TOS, ttl: LOCAL_TTL };
+    Some((buffer, role, facts))
 }
 
 /// Whom to tell; `None` for packets about which RFC 1812 §4.3.2.7 forbids an error.

@@ -14,9 +14,10 @@ use super::local::LOCAL_TTL;
 use super::natt::NON_ESP_MARKER;
 use super::{Leaving, Out, State};
 use crate::buffer::{Allocator, Buffer};
-use crate::path::Ingress;
+use crate::path::{Ingress, Sink};
+use crate::probe::Probe;
 
-pub(crate) fn send<A: Allocator, S, P>(
+pub(crate) fn send<A: Allocator, S: Sink<A::Buffer>, P: Probe>(
     datagram: &Datagram,
     state: &mut State<A>,
     out: &mut Out<'_, A::Buffer, S, P>,
@@ -48,7 +49,8 @@ pub(crate) fn send<A: Allocator, S, P>(
         let octets = header.iter().chain(parts.iter().copied().flatten()).skip(start).take(end - start);
         let piece = Piece { start, len: end - start, more: end < usize::from(length), identification };
         let buffer = piece.build(buffer, datagram.local, datagram.peer, octets).ok_or(Drop::NoBuffer)?;
-        out.queues.route.push(Leaving { buffer, role, ingress: Ingress::Local })?;
+        let destination = datagram.peer;
+        out.route(Leaving { buffer, role, ingress: Ingress::Local, destination }, state)?;
         if start > 0 {
             state.counters.flow(Flow::FragmentsMade, 1);
         }

@@ -6,7 +6,7 @@
 use causeway_shared::counters::{Drop, Flow};
 use causeway_shared::net::{checksum, icmp, ipv4};
 
-use super::{Clear, Leaving, Out, Queue, State};
+use super::{Clear, Facts, Leaving, Out, State, policy_out};
 use crate::buffer::{Allocator, Buffer};
 use crate::path::{Ingress, Sink};
 use crate::probe::Probe;
@@ -14,32 +14,25 @@ use crate::probe::Probe;
 /// TTL of what we send.
 pub(super) const LOCAL_TTL: u8 = 64;
 
-pub(crate) fn run<A: Allocator, S: Sink<A::Buffer>, P: Probe>(
-    items: &mut Queue<Clear<A::Buffer>>,
-    state: &mut State<A>,
-    out: &mut Out<'_, A::Buffer, S, P>,
-) {
-    for packet in items.drain() {
-        if let Err(reason) = answer(packet, state, out) {
-            state.counters.drop(reason);
-        }
-    }
-}
-
-fn answer<A: Allocator, S, P>(
+pub(crate) fn one<A: Allocator, S: Sink<A::Buffer>, P: Probe>(
     packet: Clear<A::Buffer>,
     state: &mut State<A>,
     out: &mut Out<'_, A::Buffer, S, P>,
 ) -> Result<(), Drop> {
-    let Clear { mut buffer, ingress } = packet;
+    let Clear { mut buffer, ingress, facts } = packet;
     let header_len = check(buffer.data())?;
     turn_round(buffer.data_mut(), header_len);
     let pushed = match ingress {
         Ingress::Port(port) => {
             let role = state.port(port).ok_or(Drop::NotForUs)?.role;
-            out.queues.route.push(Leaving { buffer, role, ingress: Ingress::Local })
+            let destination = facts.source;
+            out.route(Leaving { buffer, role, ingress: Ingress::Local, destination }, state)
         }
-        Ingress::Tunnel(_) => out.queues.policy_out.push(Clear { buffer, ingress: Ingress::Local }),
+        Ingress::Tunnel(_) => {
+            let facts =
+                Facts { source: facts.destination, destination: facts.source, ttl: LOCAL_TTL, ..facts };
+            policy_out::send(Clear { buffer, ingress: Ingress::Local, facts }, state, out)
+        }
         Ingress::Local => Err(Drop::NotForUs),
     };
     if pushed.is_ok() {

@@ -1,7 +1,8 @@
 //! The stages of the path, one per file, and what they hand to each other. Their order stands in `path.rs`.
 //!
-//! A stage is a function `run(items, state, out)`: it empties `items`, and each packet ends in exactly one place — a later
-//! stage's queue, the sink, or a counted drop. A packet's type says what is known about it at that point.
+//! A stage is a function `one(packet, state, out)`, or `run(packets, state, out)` where a whole burst is needed: each packet
+//! ends in exactly one place — a later stage, the sink, or a drop that the caller counts. A packet's type says what is known
+//! about it at that point. Whether the next stage is called at once or gathers a burst first is said in `path.rs`.
 
 pub(crate) mod classify;
 pub(crate) mod encap;
@@ -11,6 +12,7 @@ pub(crate) mod esp_in_open;
 pub(crate) mod esp_in_replay;
 pub(crate) mod esp_out_seal;
 pub(crate) mod esp_out_seq;
+mod facts;
 pub(crate) mod forward;
 mod fragment;
 pub(crate) mod icmp_error;
@@ -25,10 +27,13 @@ pub(crate) mod punt;
 pub(crate) mod route;
 mod state;
 
+use std::net::Ipv4Addr;
+
 use causeway_shared::config::PortRole;
 use causeway_shared::counters::Drop;
 use causeway_shared::net::icmp;
 
+pub(crate) use facts::Facts;
 pub(crate) use state::State;
 
 use crate::path::{Ingress, Outer, PortId, Queues};
@@ -53,7 +58,8 @@ pub(crate) struct FromPeer<B> {
 pub(crate) struct EspIn<B> {
     pub buffer: B,
     pub outer: Outer,
-    pub slot: u32,
+    /// Where the SA lies in the table.
+    pub place: u32,
     /// The 64-bit number; a guess until the ICV proves it.
     pub sequence: u64,
 }
@@ -61,25 +67,37 @@ pub(crate) struct EspIn<B> {
 /// A checked IPv4 packet that came out of an SA, or goes into one.
 pub(crate) struct InSa<B> {
     pub buffer: B,
-    pub slot: u32,
+    pub place: u32,
     pub ingress: Ingress,
+    pub facts: Facts,
 }
 
 /// A checked clear IPv4 packet.
 pub(crate) struct Clear<B> {
     pub buffer: B,
     pub ingress: Ingress,
+    pub facts: Facts,
+}
+
+/// A checked clear IPv4 packet to a client.
+pub(crate) struct ToClient<B> {
+    pub buffer: B,
+    pub ingress: Ingress,
+    pub facts: Facts,
+    /// Names the SA that it leaves by.
+    pub inbound_spi: u32,
 }
 
 /// ESP to a client, with its sequence number.
 pub(crate) struct EspOut<B> {
     pub buffer: B,
-    pub slot: u32,
+    /// Where the SA lies in the table.
+    pub place: u32,
     pub sequence: u64,
     /// The inner packet's TOS.
     pub tos: u8,
     /// Octets of the inner packet.
-    pub inner_len: usize,
+    pub inner_len: u16,
 }
 
 /// An IPv4 packet that leaves by a port of this side.
@@ -87,6 +105,7 @@ pub(crate) struct Leaving<B> {
     pub buffer: B,
     pub role: PortRole,
     pub ingress: Ingress,
+    pub destination: Ipv4Addr,
 }
 
 /// A packet already counted as dropped, about which its sender is to hear.
@@ -110,11 +129,13 @@ impl<T> Queue<T> {
     }
 
     /// Puts back the emptied queue that a placeholder stood for.
+    #[inline]
     pub fn restore(&mut self, mut emptied: Queue<T>) {
         emptied.0.append(&mut self.0);
         *self = emptied;
     }
 
+    #[inline]
     pub fn push(&mut self, item: T) -> Result<(), Drop> {
         if self.0.len() >= QUEUE {
             return Err(Drop::NoBuffer);
@@ -123,26 +144,37 @@ impl<T> Queue<T> {
         Ok(())
     }
 
+    #[inline]
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
+    #[inline]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
+    #[inline]
     pub fn drain(&mut self) -> std::vec::Drain<'_, T> {
         self.0.drain(..)
     }
 
     /// The first items, at most `most`.
+    #[inline]
+    pub fn first_mut(&mut self, most: usize) -> &mut [T] {
+        let count = most.min(self.0.len());
+        self.0.get_mut(..count).unwrap_or(&mut [])
+    }
+
+    /// Takes out the first items, at most `most`.
+    #[inline]
     pub fn drain_some(&mut self, most: usize) -> std::vec::Drain<'_, T> {
         let count = most.min(self.0.len());
         self.0.drain(..count)
     }
 }
 
-/// Where a stage's packets go.
+/// Where a stage's packets go: a method for each stage, made in `path.rs`.
 pub(crate) struct Out<'a, B, S, P> {
     pub queues: &'a mut Queues<B>,
     pub sink: &'a mut S,

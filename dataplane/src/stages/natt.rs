@@ -6,7 +6,7 @@
 use causeway_shared::counters::{Drop, Flow};
 use causeway_shared::net::udp;
 
-use super::{FromPeer, Out, Queue, State};
+use super::{FromPeer, Out, State, esp_in_lookup};
 use crate::buffer::{Allocator, Buffer};
 use crate::path::Sink;
 use crate::probe::Probe;
@@ -16,29 +16,25 @@ pub(super) const NON_ESP_MARKER: [u8; 4] = [0; 4];
 /// The one octet of a keepalive (RFC 3948 §2.3).
 const KEEPALIVE: u8 = 0xff;
 
-pub(crate) fn run<A: Allocator, S: Sink<A::Buffer>, P: Probe>(
-    items: &mut Queue<FromPeer<A::Buffer>>,
+#[inline]
+pub(crate) fn one<A: Allocator, S: Sink<A::Buffer>, P: Probe>(
+    packet: FromPeer<A::Buffer>,
     state: &mut State<A>,
     out: &mut Out<'_, A::Buffer, S, P>,
-) {
-    for mut packet in items.drain() {
-        let result = match content(packet.buffer.data()) {
-            Ok(Content::Keepalive) => {
-                state.counters.flow(Flow::NatKeepalives, 1);
-                Ok(())
+) -> Result<(), Drop> {
+    let mut packet = packet;
+    match content(packet.buffer.data())? {
+        Content::Keepalive => {
+            state.counters.flow(Flow::NatKeepalives, 1);
+            Ok(())
+        }
+        Content::Ike => out.punt(packet, state),
+        Content::Esp { end } => {
+            if packet.buffer.truncate(end) && packet.buffer.trim_front(udp::HEADER_LEN) {
+                esp_in_lookup::send(packet, state, out)
+            } else {
+                Err(Drop::BadUdp)
             }
-            Ok(Content::Ike) => out.queues.punt.push(packet),
-            Ok(Content::Esp { end }) => {
-                if packet.buffer.truncate(end) && packet.buffer.trim_front(udp::HEADER_LEN) {
-                    out.queues.esp_in_lookup.push(packet)
-                } else {
-                    Err(Drop::BadUdp)
-                }
-            }
-            Err(reason) => Err(reason),
-        };
-        if let Err(reason) = result {
-            state.counters.drop(reason);
         }
     }
 }
@@ -49,6 +45,7 @@ enum Content {
     Esp { end: usize },
 }
 
+#[inline]
 fn content(octets: &[u8]) -> Result<Content, Drop> {
     let datagram = udp::Datagram::parse(octets).ok_or(Drop::BadUdp)?;
     match datagram.payload() {

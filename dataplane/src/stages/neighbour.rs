@@ -12,23 +12,19 @@ use causeway_shared::net::{arp, ethernet, ipv4};
 use causeway_shared::sa::Ipv4Prefix;
 
 use super::route::transmit;
-use super::{Frame, Out, Queue, State};
+use super::{Frame, Out, State};
 use crate::buffer::{Allocator, Buffer};
 use crate::neighbour::Learnt;
 use crate::path::{Handoff, PortConfig, PortId, Sink};
 use crate::probe::Probe;
 use crate::sa::OutboundRoute;
 
-pub(crate) fn run<A: Allocator, S: Sink<A::Buffer>, P: Probe>(
-    items: &mut Queue<Frame<A::Buffer>>,
+pub(crate) fn one<A: Allocator, S: Sink<A::Buffer>, P: Probe>(
+    frame: Frame<A::Buffer>,
     state: &mut State<A>,
     out: &mut Out<'_, A::Buffer, S, P>,
-) {
-    for frame in items.drain() {
-        if let Err(reason) = take(frame, state, out.sink) {
-            state.counters.drop(reason);
-        }
-    }
+) -> Result<(), Drop> {
+    take(frame, state, out.sink)
 }
 
 fn take<A: Allocator>(
@@ -122,7 +118,8 @@ fn release<A: Allocator>(
     sink: &mut impl Sink<A::Buffer>,
 ) {
     while let Some(buffer) = state.neighbours.next_waiting(port, address) {
-        if let Err(reason) = transmit(buffer, port, mac, state, sink) {
+        let header = state.frame_header(port, mac).ok_or(Drop::NoRoute);
+        if let Err(reason) = header.and_then(|header| transmit(buffer, port, header, sink)) {
             state.counters.drop(reason);
         }
     }

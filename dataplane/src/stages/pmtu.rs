@@ -3,53 +3,58 @@
 //!
 //! Enters: [`InSa`] to a client. Leaves: the same, small enough, to `esp_out_seq`; or [`Refused`] to `icmp_error`.
 
+use arrayvec::ArrayVec;
 use causeway_shared::counters::{Drop, Flow};
 use causeway_shared::net::icmp;
 
-use super::fragment::fragment;
-use super::{InSa, Out, Queue, Refused, State};
+use super::fragment::{MAX_FRAGMENTS, fragment};
+use super::{Facts, InSa, Out, Refused, State};
 use crate::buffer::{Allocator, Buffer};
 use crate::path::Sink;
 use crate::probe::Probe;
 
-pub(crate) fn run<A: Allocator, S: Sink<A::Buffer>, P: Probe>(
-    items: &mut Queue<InSa<A::Buffer>>,
-    state: &mut State<A>,
-    out: &mut Out<'_, A::Buffer, S, P>,
-) {
-    for packet in items.drain() {
-        if let Err(reason) = fit(packet, state, out) {
-            state.counters.drop(reason);
-        }
-    }
-}
-
-fn fit<A: Allocator, S, P>(
+#[inline]
+pub(crate) fn one<A: Allocator, S: Sink<A::Buffer>, P: Probe>(
     packet: InSa<A::Buffer>,
     state: &mut State<A>,
     out: &mut Out<'_, A::Buffer, S, P>,
 ) -> Result<(), Drop> {
-    let InSa { buffer, slot, ingress } = packet;
-    let sa = state.tables.sas.get(slot).ok_or(Drop::NoSession)?;
-    let room = sa.outbound.max_inner_len(state.outside_mtu);
-    if buffer.len() <= room {
-        return out.queues.esp_out_seq.push(InSa { buffer, slot, ingress });
+    let sa = state.tables.sas.outbound(packet.place).ok_or(Drop::NoSession)?;
+    let room = sa.max_inner_len(state.outside_mtu);
+    if usize::from(packet.facts.len) <= room {
+        return out.esp_out_seq(packet, state);
     }
-    let State { allocator, counters, .. } = state;
-    let queue = &mut out.queues.esp_out_seq;
-    let refused = fragment(buffer, room, allocator, |piece, first| {
-        if !first {
-            counters.flow(Flow::FragmentsMade, 1);
-        }
-        if let Err(reason) = queue.push(InSa { buffer: piece, slot, ingress }) {
-            counters.drop(reason);
-        }
+    cut(packet, room, state, out)
+}
+
+#[cold]
+fn cut<A: Allocator, S: Sink<A::Buffer>, P: Probe>(
+    packet: InSa<A::Buffer>,
+    room: usize,
+    state: &mut State<A>,
+    out: &mut Out<'_, A::Buffer, S, P>,
+) -> Result<(), Drop> {
+    let InSa { buffer, place, ingress, facts } = packet;
+    let mut pieces: ArrayVec<A::Buffer, MAX_FRAGMENTS> = ArrayVec::new();
+    let refused = fragment(buffer, room, &mut state.allocator, |piece, _| {
+        // Cannot fail: `fragment` makes no more than that many.
+        let _ = pieces.try_push(piece);
     });
-    let Err((reason, buffer)) = refused else { return Ok(()) };
-    if reason == Drop::TooBig {
-        let mtu = u16::try_from(room).unwrap_or(u16::MAX);
-        let error = icmp::Error::FragmentationNeeded { mtu };
-        let _ = out.queues.icmp_error.push(Refused { buffer, ingress, error });
+    if let Err((reason, buffer)) = refused {
+        if reason == Drop::TooBig {
+            let mtu = u16::try_from(room).unwrap_or(u16::MAX);
+            let error = icmp::Error::FragmentationNeeded { mtu };
+            let _ = out.icmp_error(Refused { buffer, ingress, error }, state);
+        }
+        return Err(reason);
     }
-    Err(reason)
+    state.counters.flow(Flow::FragmentsMade, pieces.len().saturating_sub(1) as u64);
+    for buffer in pieces {
+        // A piece is no longer than the packet was.
+        let facts = Facts { len: buffer.len() as u16, ..facts };
+        if let Err(reason) = out.esp_out_seq(InSa { buffer, place, ingress, facts }, state) {
+            state.counters.drop(reason);
+        }
+    }
+    Ok(())
 }

@@ -6,34 +6,30 @@
 use causeway_shared::counters::Drop;
 use causeway_shared::net::ipv4;
 
-use super::{Clear, InSa, Out, Queue, State};
+use super::{Clear, InSa, Out, State};
 use crate::buffer::{Allocator, Buffer};
 use crate::path::Sink;
 use crate::probe::Probe;
 use crate::sa::Flow;
 
-pub(crate) fn run<A: Allocator, S: Sink<A::Buffer>, P: Probe>(
-    items: &mut Queue<InSa<A::Buffer>>,
+#[inline]
+pub(crate) fn one<A: Allocator, S: Sink<A::Buffer>, P: Probe>(
+    packet: InSa<A::Buffer>,
     state: &mut State<A>,
     out: &mut Out<'_, A::Buffer, S, P>,
-) {
-    for packet in items.drain() {
-        let InSa { buffer, slot, ingress } = packet;
-        let result = may_enter(buffer.data(), slot, state)
-            .and_then(|()| out.queues.forward.push(Clear { buffer, ingress }));
-        if let Err(reason) = result {
-            state.counters.drop(reason);
-        }
-    }
-}
-
-fn may_enter<A: Allocator>(octets: &[u8], slot: u32, state: &State<A>) -> Result<(), Drop> {
-    let packet = ipv4::Packet::parse(octets).map_err(|_| Drop::BadIpv4Header)?;
-    let sa = state.tables.sas.get(slot).ok_or(Drop::UnknownSpi)?;
-    let allowed = ipv4::may_be_source(packet.source()) && !state.is_ours(packet.source());
-    if allowed && sa.selectors.allow_inbound(&Flow::of(&packet)) {
-        Ok(())
+) -> Result<(), Drop> {
+    let InSa { buffer, place, ingress, facts } = packet;
+    let sa = state.tables.sas.inbound(place).ok_or(Drop::UnknownSpi)?;
+    let selected = sa.takes(facts.source, facts.destination) || in_full_list(buffer.data(), place, state);
+    if selected && ipv4::may_be_source(facts.source) && !state.is_ours(facts.source) {
+        out.forward(Clear { buffer, ingress, facts }, state)
     } else {
         Err(Drop::SelectorMismatch)
     }
+}
+
+#[cold]
+fn in_full_list<A: Allocator>(octets: &[u8], place: u32, state: &State<A>) -> bool {
+    ipv4::Packet::parse(octets)
+        .is_ok_and(|packet| state.tables.sas.selectors_take_inbound(place, &Flow::of(&packet)))
 }

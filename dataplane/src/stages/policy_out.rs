@@ -1,52 +1,57 @@
 //! From a packet for a client to the SA it leaves by (RFC 4301 §5.1): the pool's array names the SA, its selectors decide.
 //!
-//! Enters: [`Clear`] to a client, from the LAN, from another client, or made here. Leaves: [`InSa`] to `pmtu`, or the
+//! Enters: [`ToClient`], from the LAN, from another client, or made here. Leaves: [`InSa`] to `pmtu`, or the
 //! packet to the worker that owns the SA.
 
 use causeway_shared::counters::{Drop, Flow as FlowCounter};
 use causeway_shared::net::ipv4;
 
-use super::{Clear, InSa, Out, Queue, State};
+use super::{Clear, InSa, Out, State, ToClient};
 use crate::buffer::{Allocator, Buffer};
-use crate::path::{Handoff, Sink, owner_of_spi};
+use crate::path::{Handoff, Sink};
 use crate::probe::Probe;
 use crate::sa::{Flow, OutboundRoute};
 
-pub(crate) fn run<A: Allocator, S: Sink<A::Buffer>, P: Probe>(
-    items: &mut Queue<Clear<A::Buffer>>,
-    state: &mut State<A>,
-    out: &mut Out<'_, A::Buffer, S, P>,
-) {
-    for packet in items.drain() {
-        if let Err(reason) = choose(packet, state, out) {
-            state.counters.drop(reason);
-        }
-    }
-}
-
-fn choose<A: Allocator, S: Sink<A::Buffer>, P: Probe>(
+/// Towards this stage, for a packet of which only the destination is known.
+pub(crate) fn send<A: Allocator, S: Sink<A::Buffer>, P: Probe>(
     packet: Clear<A::Buffer>,
     state: &mut State<A>,
     out: &mut Out<'_, A::Buffer, S, P>,
 ) -> Result<(), Drop> {
-    let Clear { buffer, ingress } = packet;
-    let header = ipv4::Packet::parse(buffer.data()).map_err(|_| Drop::BadIpv4Header)?;
-    let OutboundRoute::Client(spi) = state.tables.outbound.lookup(header.destination()) else {
+    let Clear { buffer, ingress, facts } = packet;
+    let OutboundRoute::Client(inbound_spi) = state.tables.outbound.lookup(facts.destination) else {
         return Err(Drop::NoSession);
     };
-    let owner = owner_of_spi(spi, state.config.sa_capacity, state.config.workers);
+    state.tables.sas.expect_outbound(inbound_spi);
+    out.policy_out(ToClient { buffer, ingress, facts, inbound_spi }, state)
+}
+
+#[inline]
+pub(crate) fn one<A: Allocator, S: Sink<A::Buffer>, P: Probe>(
+    packet: ToClient<A::Buffer>,
+    state: &mut State<A>,
+    out: &mut Out<'_, A::Buffer, S, P>,
+) -> Result<(), Drop> {
+    let ToClient { buffer, ingress, facts, inbound_spi } = packet;
+    let (owner, place) = state.tables.sas.locate(inbound_spi);
     if owner != state.config.worker {
         out.sink.handoff(owner, Handoff::EspOut { buffer, ingress }).map_err(|_| Drop::HandoffFull)?;
         state.counters.flow(FlowCounter::HandedOff, 1);
         return Ok(());
     }
-    let slot = state.tables.sas.lookup(spi).ok_or(Drop::NoSession)?;
-    let sa = state.tables.sas.get(slot).ok_or(Drop::NoSession)?;
-    if sa.lifetime.is_over() {
+    let sa = state.tables.sas.outbound(place).filter(|sa| sa.inbound_spi() == inbound_spi);
+    let sa = sa.ok_or(Drop::NoSession)?;
+    if sa.is_over() {
         return Err(Drop::SaExpired);
     }
-    if !sa.selectors.allow_outbound(&Flow::of(&header)) {
+    if !sa.takes(facts.source, facts.destination) && !in_full_list(buffer.data(), place, state) {
         return Err(Drop::SelectorMismatch);
     }
-    out.queues.pmtu.push(InSa { buffer, slot, ingress })
+    out.pmtu(InSa { buffer, place, ingress, facts }, state)
+}
+
+#[cold]
+fn in_full_list<A: Allocator>(octets: &[u8], place: u32, state: &State<A>) -> bool {
+    ipv4::Packet::parse(octets)
+        .is_ok_and(|packet| state.tables.sas.selectors_take_outbound(place, &Flow::of(&packet)))
 }

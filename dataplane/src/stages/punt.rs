@@ -9,23 +9,19 @@ use causeway_shared::wire::MAX_DATAGRAM;
 
 use super::classify::PORT_NATT;
 use super::natt::NON_ESP_MARKER;
-use super::{FromPeer, Out, Queue, State};
+use super::{FromPeer, Out, State};
 use crate::buffer::{Allocator, Buffer};
 use crate::path::{Punt, Sink};
 use crate::probe::Probe;
 
-pub(crate) fn run<A: Allocator, S: Sink<A::Buffer>, P: Probe>(
-    items: &mut Queue<FromPeer<A::Buffer>>,
+pub(crate) fn one<A: Allocator, S: Sink<A::Buffer>, P: Probe>(
+    packet: FromPeer<A::Buffer>,
     state: &mut State<A>,
     out: &mut Out<'_, A::Buffer, S, P>,
-) {
-    for packet in items.drain() {
-        let result = read(&packet).and_then(|punt| out.sink.punt(punt).map_err(|_| Drop::PuntFull));
-        match result {
-            Ok(()) => state.counters.flow(Flow::PuntedIke, 1),
-            Err(reason) => state.counters.drop(reason),
-        }
-    }
+) -> Result<(), Drop> {
+    out.sink.punt(read(&packet)?).map_err(|_| Drop::PuntFull)?;
+    state.counters.flow(Flow::PuntedIke, 1);
+    Ok(())
 }
 
 fn read<B: Buffer>(packet: &FromPeer<B>) -> Result<Punt<'_>, Drop> {

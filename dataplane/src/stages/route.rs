@@ -3,49 +3,65 @@
 //! Enters: [`Leaving`], a whole IPv4 packet. Leaves: an Ethernet frame through `Sink::tx`; or the packet waits for ARP; or
 //! [`Refused`] to `icmp_error` when it is too big for the port.
 
+use causeway_shared::config::PortRole;
 use causeway_shared::counters::{Drop, Flow};
-use causeway_shared::net::{ethernet, icmp, ipv4};
+use causeway_shared::net::{ethernet, icmp};
 
 use super::fragment::fragment;
-use super::{Leaving, Out, Queue, Refused, State};
+use super::{Leaving, Out, Refused, State};
 use crate::buffer::{Allocator, Buffer};
-use crate::neighbour::Resolution;
+use crate::neighbour::{Adjacent, Resolution};
 use crate::path::{PortId, Sink};
 use crate::probe::Probe;
 use crate::route::{NextHop, RouteAnswer};
 
-pub(crate) fn run<A: Allocator, S: Sink<A::Buffer>, P: Probe>(
-    items: &mut Queue<Leaving<A::Buffer>>,
-    state: &mut State<A>,
-    out: &mut Out<'_, A::Buffer, S, P>,
-) {
-    for packet in items.drain() {
-        if let Err(reason) = route(packet, state, out) {
-            state.counters.drop(reason);
-        }
-    }
-}
-
-fn route<A: Allocator, S: Sink<A::Buffer>, P: Probe>(
+#[inline]
+pub(crate) fn one<A: Allocator, S: Sink<A::Buffer>, P: Probe>(
     packet: Leaving<A::Buffer>,
     state: &mut State<A>,
     out: &mut Out<'_, A::Buffer, S, P>,
 ) -> Result<(), Drop> {
-    let Leaving { buffer, role, ingress } = packet;
-    let destination = ipv4::Packet::parse(buffer.data()).map_err(|_| Drop::BadIpv4Header)?.destination();
-    let next = match state.routes.lookup(destination, role) {
+    let next = match state.routes.lookup(packet.destination, packet.role) {
         RouteAnswer::Via(next) => next,
-        RouteAnswer::Broadcast => return Err(Drop::PolicyDenied),
-        RouteAnswer::None => {
-            let error = icmp::Error::NetworkUnreachable;
-            let _ = out.queues.icmp_error.push(Refused { buffer, ingress, error });
-            return Err(Drop::NoRoute);
-        }
+        answer => return unroutable(packet, answer, state, out),
     };
     let mtu = state.port(next.port).ok_or(Drop::NoRoute)?.mtu;
-    if buffer.len() <= usize::from(mtu) {
-        return deliver(buffer, next, state, out.sink);
+    if packet.buffer.len() > usize::from(mtu) {
+        return cut(packet, next, mtu, state, out);
     }
+    let adjacent = state.adjacent_of(packet.role);
+    if adjacent.is_for(next, state.neighbours.generation()) {
+        let header = adjacent.header;
+        return transmit(packet.buffer, next.port, header, out.sink);
+    }
+    deliver(packet.buffer, next, packet.role, state, out.sink)
+}
+
+#[cold]
+fn unroutable<A: Allocator, S: Sink<A::Buffer>, P: Probe>(
+    packet: Leaving<A::Buffer>,
+    answer: RouteAnswer,
+    state: &mut State<A>,
+    out: &mut Out<'_, A::Buffer, S, P>,
+) -> Result<(), Drop> {
+    if answer == RouteAnswer::Broadcast {
+        return Err(Drop::PolicyDenied);
+    }
+    let Leaving { buffer, ingress, .. } = packet;
+    let _ = out.icmp_error(Refused { buffer, ingress, error: icmp::Error::NetworkUnreachable }, state);
+    Err(Drop::NoRoute)
+}
+
+/// Cuts a packet to the port's MTU, or refuses it.
+#[cold]
+fn cut<A: Allocator, S: Sink<A::Buffer>, P: Probe>(
+    packet: Leaving<A::Buffer>,
+    next: NextHop,
+    mtu: u16,
+    state: &mut State<A>,
+    out: &mut Out<'_, A::Buffer, S, P>,
+) -> Result<(), Drop> {
+    let Leaving { buffer, ingress, role, .. } = packet;
     let mut pieces = arrayvec::ArrayVec::<A::Buffer, { super::fragment::MAX_FRAGMENTS }>::new();
     let cut = fragment(buffer, usize::from(mtu), &mut state.allocator, |piece, _| {
         // Cannot fail: `fragment` makes no more than that many.
@@ -54,13 +70,13 @@ fn route<A: Allocator, S: Sink<A::Buffer>, P: Probe>(
     if let Err((reason, buffer)) = cut {
         if reason == Drop::TooBig {
             let error = icmp::Error::FragmentationNeeded { mtu };
-            let _ = out.queues.icmp_error.push(Refused { buffer, ingress, error });
+            let _ = out.icmp_error(Refused { buffer, ingress, error }, state);
         }
         return Err(reason);
     }
     state.counters.flow(Flow::FragmentsMade, pieces.len().saturating_sub(1) as u64);
     for piece in pieces {
-        if let Err(reason) = deliver(piece, next, state, out.sink) {
+        if let Err(reason) = deliver(piece, next, role, state, out.sink) {
             state.counters.drop(reason);
         }
     }
@@ -71,11 +87,17 @@ fn route<A: Allocator, S: Sink<A::Buffer>, P: Probe>(
 fn deliver<A: Allocator>(
     buffer: A::Buffer,
     next: NextHop,
+    role: PortRole,
     state: &mut State<A>,
     sink: &mut impl Sink<A::Buffer>,
 ) -> Result<(), Drop> {
     match state.neighbours.resolve(next.port, next.address, state.now) {
-        Resolution::Known(mac) => return transmit(buffer, next.port, mac, state, sink),
+        Resolution::Known(mac) => {
+            let header = state.frame_header(next.port, mac).ok_or(Drop::NoRoute)?;
+            let generation = state.neighbours.generation();
+            *state.adjacent_of_mut(role) = Adjacent::new(next, generation, header);
+            return transmit(buffer, next.port, header, sink);
+        }
         Resolution::Full => return Err(Drop::NoNeighbour),
         Resolution::Asked => {}
         Resolution::Ask => state.send_arp_request(next.port, next.address, None, sink),
@@ -84,17 +106,15 @@ fn deliver<A: Allocator>(
 }
 
 /// Puts the Ethernet header in front and hands the frame to the port.
-pub(super) fn transmit<A: Allocator>(
-    mut buffer: A::Buffer,
+#[inline]
+pub(super) fn transmit<B: Buffer>(
+    mut buffer: B,
     port: PortId,
-    destination: ethernet::Mac,
-    state: &State<A>,
-    sink: &mut impl Sink<A::Buffer>,
+    header: [u8; ethernet::HEADER_LEN],
+    sink: &mut impl Sink<B>,
 ) -> Result<(), Drop> {
-    let source = state.port(port).ok_or(Drop::NoRoute)?.mac;
-    let header = ethernet::Header { destination, source, ether_type: ethernet::TYPE_IPV4 }.to_bytes();
-    let place = buffer.prepend(header.len()).ok_or(Drop::NoBuffer)?;
-    place.iter_mut().zip(header).for_each(|(to, from)| *to = from);
+    let place = buffer.prepend(ethernet::HEADER_LEN).ok_or(Drop::NoBuffer)?;
+    *place.first_chunk_mut().ok_or(Drop::NoBuffer)? = header;
     sink.tx(port, buffer);
     Ok(())
 }

@@ -10,10 +10,10 @@ use causeway_shared::wire::Event;
 use crate::buffer::{Allocator, Buffer};
 use crate::counters::Counters;
 use crate::crypto::Engine;
-use crate::neighbour::Neighbours;
+use crate::neighbour::{Adjacent, Neighbours};
 use crate::path::{Now, PathConfig, PathError, PortConfig, PortId, Sink, Tables};
 use crate::route::RouteTable;
-use crate::sa::{Notice, WorkerSa};
+use crate::sa::Notice;
 
 /// Events that wait for room in the ring.
 pub(crate) const EVENT_BACKLOG: usize = 1024;
@@ -31,6 +31,10 @@ pub(crate) struct State<A: Allocator> {
     pub tables: Box<Tables>,
     pub routes: RouteTable,
     pub neighbours: Neighbours<A::Buffer>,
+    /// The last next hop of each side.
+    adjacent: [Adjacent; 2],
+    /// Our addresses, of every port.
+    ours: Vec<Ipv4Addr>,
     pub engine: Engine,
     pub events: Backlog,
     pub icmp_errors: RateLimit,
@@ -49,9 +53,11 @@ impl<A: Allocator> State<A> {
             now: Now::default(),
             allocator,
             counters: Counters::default(),
-            tables: Tables::new(config.sa_capacity),
+            tables: Tables::new(config.sa_capacity, config.workers),
             routes,
             neighbours: Neighbours::new(),
+            adjacent: [Adjacent::none(); 2],
+            ours: config.ports.iter().map(|port| port.address).collect(),
             engine: Engine::default(),
             events: Backlog { waiting: Vec::with_capacity(EVENT_BACKLOG) },
             icmp_errors: RateLimit::new(ICMP_ERRORS_PER_SEC),
@@ -62,13 +68,15 @@ impl<A: Allocator> State<A> {
         })
     }
 
+    #[inline]
     pub fn port(&self, port: PortId) -> Option<&PortConfig> {
         self.config.ports.get(usize::from(port.0))
     }
 
     /// Whether an address is one of ours, on any port.
+    #[inline]
     pub fn is_ours(&self, address: Ipv4Addr) -> bool {
-        self.config.ports.iter().any(|port| port.address == address)
+        self.ours.contains(&address)
     }
 
     /// Our address on the LAN, from which clients hear of errors.
@@ -77,9 +85,91 @@ impl<A: Allocator> State<A> {
     }
 
     /// An identification for a packet of ours that may be fragmented. Workers count in separate residues.
+    #[inline]
     pub fn next_identification(&mut self) -> u16 {
         self.identification = self.identification.wrapping_add(self.config.workers.max(1));
         self.identification.wrapping_add(self.config.worker)
+    }
+
+    /// The last next hop on a side.
+    #[inline]
+    pub fn adjacent_of(&self, role: PortRole) -> &Adjacent {
+        let [outside, inside] = &self.adjacent;
+        if role == PortRole::Outside { outside } else { inside }
+    }
+
+    /// The last next hop on a side, to be replaced.
+    pub fn adjacent_of_mut(&mut self, role: PortRole) -> &mut Adjacent {
+        let [outside, inside] = &mut self.adjacent;
+        if role == PortRole::Outside { outside } else { inside }
+    }
+
+    /// The Ethernet header of IPv4 packets to a neighbour.
+    pub fn frame_header(
+        &self,
+        port: PortId,
+        destination: ethernet::Mac,
+    ) -> Option<[u8; ethernet::HEADER_LEN]> {
+        let source = self.port(port)?.mac;
+        Some(ethernet::Header { destination, source, ether_type: ethernet::TYPE_IPV4 }.to_bytes())
+    }
+
+    /// Tells the control plane of an SA's first inbound packet, if that is not done yet.
+    #[cold]
+    pub fn announce_first(&mut self, place: u32, sink: &mut impl Sink<A::Buffer>) {
+        let notice = self.tables.sas.first_inbound(place);
+        self.notify(place, notice, sink);
+    }
+
+    /// Looks at an SA's limits after an inbound packet, and rests as long as none can be passed.
+    #[cold]
+    pub fn look_at_inbound_limits(&mut self, place: u32, sink: &mut impl Sink<A::Buffer>) {
+        let notice = self.tables.sas.inbound_notice(place);
+        self.notify(place, notice, sink);
+        self.tables.sas.rest_inbound(place);
+    }
+
+    /// Looks at an SA's limits after an outbound packet, and rests as long as none can be passed.
+    #[cold]
+    pub fn look_at_outbound_limits(&mut self, place: u32, sink: &mut impl Sink<A::Buffer>) {
+        let notice = self.tables.sas.outbound_notice(place);
+        self.notify(place, notice, sink);
+        self.tables.sas.rest_outbound(place);
+    }
+
+    /// An SA's sequence numbers are used up: it carries nothing more.
+    #[cold]
+    pub fn end_sa(&mut self, place: u32, sink: &mut impl Sink<A::Buffer>) {
+        self.tables.sas.end(place);
+        let notice = self.tables.sas.outbound_notice(place);
+        self.notify(place, notice, sink);
+    }
+
+    /// Tells the control plane about an SA; an SA whose notice found no room gives it again with the next packet.
+    fn notify(&mut self, place: u32, notice: Option<Notice>, sink: &mut impl Sink<A::Buffer>) {
+        let Some(notice) = notice else { return };
+        let Some(inbound_spi) = self.tables.sas.inbound(place).map(|sa| sa.spi()) else { return };
+        let event = match notice {
+            Notice::Soft => Event::SoftExpired { inbound_spi },
+            Notice::Hard => Event::HardExpired { inbound_spi },
+            Notice::FirstInbound => Event::FirstInbound { inbound_spi },
+        };
+        if self.events.send(event, sink) {
+            self.tables.sas.announced(place, notice);
+        }
+    }
+
+    /// Publishes the figures of at most `most` SAs, those first that wait longest.
+    #[inline]
+    pub fn publish(&mut self, most: usize, sink: &mut impl Sink<A::Buffer>) {
+        let Tables { sas, touched, .. } = &mut *self.tables;
+        touched.expect(most, sas);
+        for _ in 0..most {
+            let Some(place) = touched.next(sas) else { return };
+            if let Some((slot, statistics)) = sas.statistics(place) {
+                sink.sa_statistics(slot, statistics);
+            }
+        }
     }
 
     /// Sends an ARP message of ours.
@@ -143,20 +233,6 @@ impl Backlog {
     pub fn retry<B>(&mut self, sink: &mut impl Sink<B>) {
         let sent = self.waiting.iter().take_while(|event| sink.event(**event).is_ok()).count();
         self.waiting.drain(..sent);
-    }
-
-    /// Tells the control plane about an SA; an SA whose notice found no room gives it again with the next packet.
-    pub fn notify<B>(&mut self, sa: &mut WorkerSa, notice: Option<Notice>, sink: &mut impl Sink<B>) {
-        let Some(notice) = notice else { return };
-        let inbound_spi = sa.inbound_spi();
-        let event = match notice {
-            Notice::Soft => Event::SoftExpired { inbound_spi },
-            Notice::Hard => Event::HardExpired { inbound_spi },
-            Notice::FirstInbound => Event::FirstInbound { inbound_spi },
-        };
-        if self.send(event, sink) {
-            sa.lifetime.announced(notice);
-        }
     }
 }
 
