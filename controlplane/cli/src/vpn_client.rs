@@ -38,7 +38,8 @@ pub(crate) fn client(client: &Client, out: &mut dyn Write) -> Result<Exit, Failu
         }
         ClientCommand::Suspend => Request::Suspend,
         ClientCommand::Resume => Request::Resume,
-        ClientCommand::Rekey => Request::Rekey,
+        ClientCommand::Rekey { ike: false } => Request::Rekey,
+        ClientCommand::Rekey { ike: true } => Request::RekeyIke,
         ClientCommand::Disconnect => Request::Disconnect,
     };
     let status = ask(&socket, request)?;
@@ -86,7 +87,7 @@ fn write_status(status: &Status, out: &mut dyn Write) -> std::io::Result<()> {
         ("IKE SPIs", or_none(status.ike_spis.as_ref().map(|(i, r)| format!("{i} {r}")))),
         ("Logins", status.logins.to_string()),
         ("Resumes", format!("{} ({} refused)", status.resumes, status.resumes_refused)),
-        ("Rekeys", status.rekeys.to_string()),
+        ("Rekeys", format!("{}, and {} of the IKE SA", status.rekeys, status.ike_rekeys)),
         ("Liveness", format!("{} answers", status.dpd_answered)),
         (
             "Packets",

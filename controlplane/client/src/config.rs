@@ -99,14 +99,20 @@ pub enum Method {
 pub struct Ike {
     /// IKE proposals.
     pub proposals: Vec<String>,
-    /// ESP proposals, without ESN.
+    /// ESP proposals.
     pub esp: Vec<String>,
     /// Seconds between liveness checks; 0 for none.
     pub dpd_interval_secs: u64,
     /// Seconds after which a Child SA is rekeyed; 0 for never.
     pub child_lifetime_secs: u64,
+    /// Seconds after which the IKE SA is rekeyed; 0 for never.
+    pub lifetime_secs: u64,
+    /// Seconds without any datagram to the gateway after which a NAT is reminded of us (RFC 3948 §4); 0 for never.
+    pub nat_keepalive_secs: u64,
     /// Whether long IKE messages may go in fragments (RFC 7383); without, they are left to IP.
     pub fragmentation: bool,
+    /// Whether they may go in Cisco's fragments (payload 132), with AnyConnect-EAP and a gateway that knows only those.
+    pub cisco_fragmentation: bool,
     /// Largest IKE datagram with fragmentation, octets.
     pub fragment_octets: usize,
     /// Address to send from; the system's choice by default.
@@ -141,6 +147,8 @@ pub struct Tunnel {
     pub mtu: u16,
     /// Whether routes are set to what the gateway grants.
     pub routes: bool,
+    /// File like `/etc/resolv.conf` that has the gateway's name servers while connected; none is touched by default.
+    pub resolv_conf: Option<PathBuf>,
 }
 
 /// Why a configuration cannot be used.
@@ -189,6 +197,7 @@ impl Config {
         }
         config.gateway.ca_file = base.join(&config.gateway.ca_file);
         config.directory = base.join(&config.directory);
+        config.tunnel.resolv_conf = config.tunnel.resolv_conf.map(|file| base.join(file));
         Ok(config)
     }
 
@@ -223,21 +232,21 @@ impl Config {
             let reason = format!("must be {MIN_FRAGMENT_OCTETS} or more");
             return Err(ConfigError::Value { key: "ike.fragment_octets", reason });
         }
-        let esp: Vec<causeway_ike::suite::EspProposal> = parsed("ike.esp", &self.ike.esp)?;
-        if esp.iter().any(|proposal| proposal.esn.contains(&true)) {
-            return Err(value("ike.esp", &"this client has no extended sequence numbers"));
-        }
+        let cisco = self.login.method == Method::AnyconnectEap;
+        let cisco_fragments = cisco && self.ike.cisco_fragmentation;
         Ok(InitiatorConfig {
             gateway_name: Identity::from_text(self.gateway.name.as_ref().unwrap_or(&self.gateway.address)),
             trust,
             ike: parsed("ike.proposals", &self.ike.proposals)?,
-            esp,
+            esp: parsed("ike.esp", &self.ike.esp)?,
             fragment_octets: self.ike.fragmentation.then_some(self.ike.fragment_octets),
+            cisco_fragment_octets: cisco_fragments.then_some(self.ike.fragment_octets),
             attributes: self.reconnect.attributes,
             version: format!("Causeway {}", env!("CARGO_PKG_VERSION")),
-            cisco_vendor_ids: self.login.method == Method::AnyconnectEap,
+            cisco_vendor_ids: cisco,
             dpd_interval_secs: self.ike.dpd_interval_secs,
             child_lifetime_secs: self.ike.child_lifetime_secs,
+            ike_lifetime_secs: self.ike.lifetime_secs,
         })
     }
 
@@ -305,10 +314,13 @@ impl Default for Ike {
     fn default() -> Ike {
         Ike {
             proposals: vec!["aes256-sha512-ecp256".into(), "aes256gcm16-prfsha384-ecp384".into()],
-            esp: vec!["aes256gcm16".into(), "aes256-sha384".into()],
+            esp: vec!["aes256gcm16-esn-noesn".into(), "aes256-sha384-esn-noesn".into()],
             dpd_interval_secs: 30,
             child_lifetime_secs: 3600,
+            lifetime_secs: 14_400,
+            nat_keepalive_secs: 20,
             fragmentation: true,
+            cisco_fragmentation: true,
             fragment_octets: 1200,
             source: None,
         }
@@ -329,7 +341,7 @@ impl Default for ReconnectPolicy {
 
 impl Default for Tunnel {
     fn default() -> Tunnel {
-        Tunnel { enabled: true, device: "causeway0".into(), mtu: 1380, routes: true }
+        Tunnel { enabled: true, device: "causeway0".into(), mtu: 1380, routes: true, resolv_conf: None }
     }
 }
 
@@ -363,7 +375,9 @@ mod tests {
         assert_eq!(config.ike.dpd_interval_secs, 30);
         assert!(config.reconnect.enabled);
         parsed::<causeway_ike::suite::IkeProposal>("ike.proposals", &config.ike.proposals).unwrap();
-        parsed::<causeway_ike::suite::EspProposal>("ike.esp", &config.ike.esp).unwrap();
+        let esp = parsed::<causeway_ike::suite::EspProposal>("ike.esp", &config.ike.esp).unwrap();
+        assert!(esp.iter().all(|proposal| proposal.esn == [true, false]));
+        assert_eq!((config.ike.nat_keepalive_secs, config.tunnel.resolv_conf), (20, None));
     }
 
     #[test]

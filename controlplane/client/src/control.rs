@@ -31,6 +31,8 @@ pub enum Request {
     Disconnect,
     /// Rekey the Child SAs.
     Rekey,
+    /// Rekey the IKE SA.
+    RekeyIke,
 }
 
 /// The answer.
@@ -78,6 +80,8 @@ pub struct Status {
     pub logins: u64,
     /// Liveness checks that were answered.
     pub dpd_answered: u64,
+    /// New IKE SAs in the place of old ones, by whichever side.
+    pub ike_rekeys: u64,
     /// New Child SAs since the connection began, the first not counted.
     pub rekeys: u64,
     /// Packets.

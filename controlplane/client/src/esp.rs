@@ -2,7 +2,7 @@
 //! the caller (RFC 3948).
 //!
 //! Enters: Child SAs, IPv4 packets, ESP packets. Leaves: ESP packets, IPv4 packets that were authentic and new. Sequence
-//! numbers have 32 bits; an SA that has used them up seals nothing more.
+//! numbers have 32 bits, or 64 of which 32 are sent (RFC 4303 §2.2.1, ESN); an SA that has used them up seals nothing more.
 
 use std::collections::VecDeque;
 
@@ -19,11 +19,13 @@ use causeway_ike::suite::{Cipher, EspSuite, Integ};
 use crate::initiator::Child;
 
 /// Sequence numbers behind the highest that are still accepted (RFC 4303 §3.4.3 asks for 64 at least).
-pub const REPLAY_WINDOW: u32 = 64;
+pub const REPLAY_WINDOW: u64 = 64;
 /// Most Child SAs at a time.
 const MAX_TUNNELS: usize = 16;
 /// Octets of SPI and sequence number.
 const HEADER: usize = 8;
+/// The same with a long sequence number, as integrity covers it (RFC 4106 §5).
+const LONG_HEADER: usize = 12;
 const CBC_BLOCK: usize = 16;
 const GCM_IV: usize = 8;
 const GCM_SALT: usize = 4;
@@ -56,8 +58,9 @@ struct Tunnel {
     outbound_spi: u32,
     outbound: Key,
     inbound: Key,
+    esn: bool,
     /// The last sequence number used.
-    sequence: u32,
+    sequence: u64,
     window: Window,
     /// Whether packets may leave by it.
     usable: bool,
@@ -77,6 +80,7 @@ impl Tunnels {
             outbound_spi: child.outbound_spi,
             outbound,
             inbound,
+            esn: child.esn,
             sequence: 0,
             window: Window::default(),
             usable: !child.by_gateway,
@@ -134,7 +138,9 @@ impl Tunnels {
 
 impl Tunnel {
     fn seal(&mut self, packet: &[u8]) -> Option<Vec<u8>> {
-        self.sequence = self.sequence.checked_add(1)?;
+        let last = if self.esn { u64::MAX } else { u64::from(u32::MAX) };
+        let sequence = self.sequence.checked_add(1).filter(|next| *next <= last)?;
+        self.sequence = sequence;
         let block = match self.outbound {
             Key::Gcm { .. } => 4,
             Key::Cbc { .. } => CBC_BLOCK,
@@ -146,16 +152,19 @@ impl Tunnel {
         plaintext.extend([u8::try_from(padding).ok()?, IPV4]);
         let mut out = Vec::with_capacity(HEADER + CBC_BLOCK + plaintext.len() + 32);
         out.extend_from_slice(&self.outbound_spi.to_be_bytes());
-        out.extend_from_slice(&self.sequence.to_be_bytes());
-        self.outbound.seal(self.sequence, out, plaintext)
+        let [high, low] = halves(sequence);
+        out.extend_from_slice(&low.to_be_bytes());
+        self.outbound.seal(sequence, self.esn.then_some(high), out, plaintext)
     }
 
     fn open(&mut self, packet: &[u8]) -> Option<Vec<u8>> {
-        let sequence = u32::from_be_bytes(*packet.get(4..)?.first_chunk::<4>()?);
+        let low = u32::from_be_bytes(*packet.get(4..)?.first_chunk::<4>()?);
+        let sequence = if self.esn { self.window.whole(low)? } else { u64::from(low) };
         if !self.window.may_accept(sequence) {
             return None;
         }
-        let mut plaintext = self.inbound.open(packet)?;
+        let [high, _] = halves(sequence);
+        let mut plaintext = self.inbound.open(self.esn.then_some(high), packet)?;
         self.window.accept(sequence);
         let (next_header, padding) = (plaintext.pop()?, plaintext.pop()?);
         let octets = plaintext.len().checked_sub(usize::from(padding))?;
@@ -210,14 +219,20 @@ impl Key {
         })
     }
 
-    /// Appends `IV | ciphertext | ICV` to `out`, which holds the ESP header.
-    fn seal(&self, sequence: u32, mut out: Vec<u8>, mut plaintext: Vec<u8>) -> Option<Vec<u8>> {
+    /// Appends `IV | ciphertext | ICV` to `out`, which holds the ESP header; `high`: that of a long sequence number.
+    fn seal(
+        &self,
+        sequence: u64,
+        high: Option<u32>,
+        mut out: Vec<u8>,
+        mut plaintext: Vec<u8>,
+    ) -> Option<Vec<u8>> {
         match self {
             Key::Gcm { key, salt } => {
                 // The sequence number is never used twice with this key, so it can be the IV.
-                let iv = u64::from(sequence).to_be_bytes();
-                let aad = Aad::from(<[u8; HEADER]>::try_from(out.as_slice()).ok()?);
-                key.seal_in_place_append_tag(nonce(*salt, iv), aad, &mut plaintext).ok()?;
+                let iv = sequence.to_be_bytes();
+                let aad = associated_data(high, *out.first_chunk()?);
+                key.seal_in_place_append_tag(nonce(*salt, iv), Aad::from(aad), &mut plaintext).ok()?;
                 out.extend_from_slice(&iv);
                 out.append(&mut plaintext);
             }
@@ -228,7 +243,7 @@ impl Key {
                 encrypt.less_safe_encrypt(&mut plaintext, context).ok()?;
                 out.extend_from_slice(&iv);
                 out.append(&mut plaintext);
-                let tag = hmac::sign(mac, &out);
+                let tag = sign(mac, &out, high);
                 out.extend_from_slice(tag.as_ref().get(..*icv)?);
             }
         }
@@ -236,7 +251,7 @@ impl Key {
     }
 
     /// The plaintext with its trailer, if the packet is authentic.
-    fn open(&self, packet: &[u8]) -> Option<Vec<u8>> {
+    fn open(&self, high: Option<u32>, packet: &[u8]) -> Option<Vec<u8>> {
         match self {
             Key::Gcm { key, salt } => {
                 let (header, rest) = packet.split_first_chunk::<HEADER>()?;
@@ -245,14 +260,14 @@ impl Key {
                     return None;
                 }
                 let mut octets = sealed.to_vec();
-                let opened =
-                    key.open_in_place(nonce(*salt, *iv), Aad::from(*header), &mut octets).ok()?.len();
+                let aad = Aad::from(associated_data(high, *header));
+                let opened = key.open_in_place(nonce(*salt, *iv), aad, &mut octets).ok()?.len();
                 octets.truncate(opened);
                 Some(octets)
             }
             Key::Cbc { decrypt, mac, icv, .. } => {
                 let (covered, tag) = packet.split_at_checked(packet.len().checked_sub(*icv)?)?;
-                let expected = hmac::sign(mac, covered);
+                let expected = sign(mac, covered, high);
                 verify_slices_are_equal(expected.as_ref().get(..*icv)?, tag).ok()?;
                 let (iv, ciphertext) = covered.get(HEADER..)?.split_first_chunk::<CBC_BLOCK>()?;
                 if ciphertext.is_empty() || !ciphertext.len().is_multiple_of(CBC_BLOCK) {
@@ -266,6 +281,32 @@ impl Key {
     }
 }
 
+/// What AES-GCM covers beside the ciphertext (RFC 4106 §5): SPI and sequence number, long or short.
+fn associated_data(high: Option<u32>, header: [u8; HEADER]) -> Vec<u8> {
+    let (spi, low) = header.split_at(HEADER / 2);
+    let mut octets = Vec::with_capacity(LONG_HEADER);
+    octets.extend_from_slice(spi);
+    octets.extend(high.iter().flat_map(|high| high.to_be_bytes()));
+    octets.extend_from_slice(low);
+    octets
+}
+
+/// The ICV of HMAC covers the half of a long sequence number that is not sent as if it came last (RFC 4303 §2.8).
+fn sign(mac: &hmac::Key, covered: &[u8], high: Option<u32>) -> hmac::Tag {
+    let mut context = hmac::Context::with_key(mac);
+    context.update(covered);
+    if let Some(high) = high {
+        context.update(&high.to_be_bytes());
+    }
+    context.sign()
+}
+
+/// High and low half.
+fn halves(sequence: u64) -> [u32; 2] {
+    let [a, b, c, d, e, f, g, h] = sequence.to_be_bytes();
+    [u32::from_be_bytes([a, b, c, d]), u32::from_be_bytes([e, f, g, h])]
+}
+
 fn nonce(salt: [u8; GCM_SALT], iv: [u8; GCM_IV]) -> Nonce {
     let mut nonce = [0; GCM_SALT + GCM_IV];
     for (place, octet) in nonce.iter_mut().zip(salt.into_iter().chain(iv)) {
@@ -277,12 +318,29 @@ fn nonce(salt: [u8; GCM_SALT], iv: [u8; GCM_IV]) -> Nonce {
 /// The anti-replay window (RFC 4303 §3.4.3): bit n stands for `highest - n`.
 #[derive(Default)]
 struct Window {
-    highest: u32,
+    highest: u64,
     seen: u64,
 }
 
 impl Window {
-    fn may_accept(&self, sequence: u32) -> bool {
+    /// The long sequence number whose low half was sent: the one next to the window (RFC 4303 §A2.2). `None` for one
+    /// before the first.
+    fn whole(&self, low: u32) -> Option<u64> {
+        let [high, _] = halves(self.highest);
+        // The lowest number in the window, as if numbers went round.
+        let bottom = self.highest.wrapping_sub(REPLAY_WINDOW - 1);
+        let [bottom_high, bottom_low] = halves(bottom);
+        // A window within one turn takes lower numbers for the next turn; one across two takes higher ones for the last.
+        let high = match bottom_high == high {
+            true if low >= bottom_low => high,
+            true => high.checked_add(1)?,
+            false if low >= bottom_low => high.checked_sub(1)?,
+            false => high,
+        };
+        Some(u64::from(high) << 32 | u64::from(low))
+    }
+
+    fn may_accept(&self, sequence: u64) -> bool {
         match self.highest.checked_sub(sequence) {
             _ if sequence == 0 => false,
             None => true,
@@ -290,13 +348,15 @@ impl Window {
         }
     }
 
-    fn accept(&mut self, sequence: u32) {
+    fn accept(&mut self, sequence: u64) {
+        let shifted =
+            |bits: u64, by: u64| u32::try_from(by).ok().and_then(|by| bits.checked_shl(by)).unwrap_or(0);
         match sequence.checked_sub(self.highest) {
             Some(ahead) if ahead > 0 => {
-                self.seen = self.seen.checked_shl(ahead).unwrap_or(0) | 1;
+                self.seen = shifted(self.seen, ahead) | 1;
                 self.highest = sequence;
             }
-            _ => self.seen |= 1u64.checked_shl(self.highest.saturating_sub(sequence)).unwrap_or(0),
+            _ => self.seen |= shifted(1, self.highest.saturating_sub(sequence)),
         }
     }
 }
@@ -320,12 +380,17 @@ mod tests {
     }
 
     fn pair(text: &str, by_gateway: bool) -> (Tunnels, Tunnels) {
+        pair_with(text, by_gateway, false)
+    }
+
+    fn pair_with(text: &str, by_gateway: bool, esn: bool) -> (Tunnels, Tunnels) {
         let suite = suite(text);
         let key = |seed: u8| Secret::new((0..suite.keymat_len()).map(|i| seed ^ i as u8).collect());
         let child = |mine: u32, theirs: u32, inbound: u8, outbound: u8| Child {
             inbound_spi: mine,
             outbound_spi: theirs,
             suite,
+            esn,
             inbound: key(inbound),
             outbound: key(outbound),
             by_gateway,
@@ -385,8 +450,55 @@ mod tests {
         let (mut a, _) = pair("aes256gcm16", false);
         assert!(a.seal(&[0x60; 40]).is_none());
         assert!(a.seal(&[]).is_none());
-        a.all[0].sequence = u32::MAX;
+        a.all[0].sequence = u64::from(u32::MAX);
         assert!(a.seal(&packet(40)).is_none());
+    }
+
+    /// The low half goes round, out of order; what the receiver cannot see of the number is covered all the same.
+    #[test]
+    fn long_sequence_numbers_go_on_where_short_ones_end() {
+        for text in SUITES {
+            let (mut a, mut b) = pair_with(text, false, true);
+            let near = u64::from(u32::MAX) - 40;
+            a.all[0].sequence = near;
+            b.all[0].window = Window { highest: near, seen: u64::MAX };
+            let mut sealed: Vec<_> = (0..80).map(|_| a.seal(&packet(60)).unwrap()).collect();
+            assert_eq!(a.all[0].sequence, near + 80);
+            assert_eq!(sealed[41][4..8], [0, 0, 0, 1], "low half");
+            for pair in sealed.chunks_mut(4) {
+                pair.reverse();
+            }
+            for packet_of in &sealed {
+                assert_eq!(b.open(packet_of), Some(packet(60)), "{text}");
+                assert_eq!(b.open(packet_of), None, "{text}: twice");
+            }
+            // Who counts in 32 bits makes another ICV.
+            let (mut short, _) = pair(text, false);
+            assert_eq!(
+                pair_with(text, false, true).1.open(&short.seal(&packet(60)).unwrap()),
+                None,
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_hidden_half_is_the_one_next_to_the_window() {
+        let turn = 1u64 << 32;
+        for (highest, low, whole) in [
+            (0, 1, Some(1)),
+            (0, u32::MAX, None),
+            (63, 0, Some(0)),
+            (turn - 1, 0, Some(turn)),
+            (turn - 1, u32::MAX - 63, Some(turn - 64)),
+            (turn - 1, u32::MAX - 64, Some(2 * turn - 65)),
+            (turn + 3, u32::MAX, Some(turn - 1)),
+            (turn + 3, 4, Some(turn + 4)),
+            (turn + 100, 37, Some(turn + 37)),
+            (turn + 100, 36, Some(2 * turn + 36)),
+        ] {
+            assert_eq!(Window { highest, seen: 1 }.whole(low), whole, "{highest:x} {low:x}");
+        }
     }
 
     /// RFC 4303 with AES-GCM as a Linux kernel makes it: IV after the header, the tag over header and ciphertext.
@@ -401,7 +513,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_window_accepts_each_number_once(numbers in prop::collection::vec(0u32..300, 0..400)) {
+        fn the_window_accepts_each_number_once(numbers in prop::collection::vec(0u64..300, 0..400)) {
             let (mut window, mut seen, mut highest) = (Window::default(), BTreeSet::new(), 0);
             for number in numbers {
                 let expected = number > 0 && number + REPLAY_WINDOW > highest && !seen.contains(&number);

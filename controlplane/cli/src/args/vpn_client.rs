@@ -38,7 +38,11 @@ pub(crate) enum ClientCommand {
         json: bool,
     },
     /// Give the tunnel new keys now.
-    Rekey,
+    Rekey {
+        /// The IKE SA instead of the tunnel.
+        #[arg(long)]
+        ike: bool,
+    },
     /// End the session and the client.
     Disconnect,
 }

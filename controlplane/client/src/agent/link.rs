@@ -5,6 +5,8 @@
 
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 
+use std::time::Duration;
+
 use causeway_ike::time::Instant;
 use tokio::net::UdpSocket;
 
@@ -13,6 +15,8 @@ use crate::initiator::{GatewayPort, Initiator, Outgoing};
 
 /// Precedes IKE on the second port.
 const MARKER: [u8; 4] = [0; 4];
+/// What reminds a NAT of us (RFC 3948 §2.3).
+const KEEPALIVE: [u8; 1] = [0xff];
 /// Largest datagram.
 pub(super) const MAX_DATAGRAM: usize = 65_535;
 
@@ -32,6 +36,8 @@ pub(super) struct Link {
     pub(super) gateway: GatewayAddress,
     /// Our outer address and port.
     pub(super) local: Option<SocketAddrV4>,
+    /// When something was sent to the gateway's second port.
+    pub(super) last_sent: tokio::time::Instant,
 }
 
 /// What came from the gateway.
@@ -63,12 +69,13 @@ pub(super) async fn open_socket(
 
 impl Link {
     /// Sends a message of IKE. What cannot be sent now is retransmitted later.
-    pub(super) async fn send(&self, outgoing: &Outgoing) {
+    pub(super) async fn send(&mut self, outgoing: &Outgoing) {
         let GatewayAddress { address, ike_port, natt_port } = self.gateway;
         let _ = match outgoing.port {
             GatewayPort::Ike => self.socket.send_to(&outgoing.bytes, (address, ike_port)).await,
             GatewayPort::Natt => {
                 let marked = [&MARKER, &outgoing.bytes[..]].concat();
+                self.last_sent = tokio::time::Instant::now();
                 self.socket.send_to(&marked, (address, natt_port)).await
             }
         };
@@ -77,7 +84,22 @@ impl Link {
     /// Sends a packet of the machine through the tunnel.
     pub(super) async fn send_packet(&mut self, packet: &[u8]) {
         if let Some(sealed) = self.tunnels.seal(packet) {
+            self.last_sent = tokio::time::Instant::now();
             let _ = self.socket.send_to(&sealed, (self.gateway.address, self.gateway.natt_port)).await;
+        }
+    }
+
+    /// When a NAT has to be reminded of us, if nothing else is sent before.
+    pub(super) fn next_keepalive(&self, every_secs: u64) -> Option<tokio::time::Instant> {
+        (every_secs > 0).then(|| self.last_sent + Duration::from_secs(every_secs))
+    }
+
+    /// Reminds it, if it is time.
+    pub(super) async fn keep_alive(&mut self, every_secs: u64) {
+        let now = tokio::time::Instant::now();
+        if self.next_keepalive(every_secs).is_some_and(|due| now >= due) {
+            self.last_sent = now;
+            let _ = self.socket.send_to(&KEEPALIVE, (self.gateway.address, self.gateway.natt_port)).await;
         }
     }
 

@@ -4,7 +4,7 @@
 //! state file. Long waits belong to nobody: one loop waits for everything. While a user types an answer at the terminal the
 //! loop stands still, which costs no more than retransmissions.
 //!
-//! [`opening`] leads to a connection, [`link`] is its socket, [`device`] the TUN device, [`control_server`] the commands, [`answers`] the user.
+//! [`opening`] leads to a connection, [`link`] is its socket, [`device`] the TUN device, [`resolver`] its name servers, [`control_server`] the commands, [`answers`] the user.
 
 mod answers;
 mod control_server;
@@ -14,6 +14,7 @@ mod journal;
 mod link;
 mod opening;
 mod report;
+mod resolver;
 mod sleep_watch;
 
 use std::net::{Ipv4Addr, SocketAddr};
@@ -36,6 +37,7 @@ use control_server::{Asked, ControlServer};
 use device::Device;
 use journal::{Journal, Kind, Source};
 use link::{Arrived, GatewayAddress, Link, MAX_DATAGRAM};
+use resolver::Resolver;
 use sleep_watch::SleepWatch;
 
 pub use answers::Ask;
@@ -83,6 +85,7 @@ struct Agent {
     clock: std::time::Instant,
     phase: Phase,
     device: Option<Device>,
+    resolver: Option<Resolver>,
     kept: Option<Kept>,
     granted: Granted,
     /// Where the session's gateway is.
@@ -162,6 +165,11 @@ impl Agent {
             true => Some(Device::open(&config.tunnel).map_err(AgentError::Device)?),
             false => None,
         };
+        let resolver = config.tunnel.resolv_conf.as_ref().map(|file| Resolver::new(file, &config.directory));
+        if let Some(resolver) = &resolver {
+            // A client that was killed has left the tunnel's servers behind.
+            resolver.restore().map_err(system("tunnel.resolv_conf"))?;
+        }
         let kept = file.load().filter(|_| config.reconnect.enabled);
         let agent = Agent {
             protocol,
@@ -172,6 +180,7 @@ impl Agent {
             clock: std::time::Instant::now(),
             phase: Phase::Ended(Ok(())),
             device,
+            resolver,
             kept,
             granted: Granted::default(),
             last_gateway: None,
@@ -254,8 +263,13 @@ impl Agent {
 
     async fn on_timer(&mut self) {
         let now = self.now();
+        let keepalive = self.config.ike.nat_keepalive_secs;
         match &mut self.phase {
-            Phase::Opening { link, .. } | Phase::Up { link } => link.initiator.on_timer(now),
+            Phase::Opening { link, .. } => link.initiator.on_timer(now),
+            Phase::Up { link } => {
+                link.initiator.on_timer(now);
+                link.keep_alive(keepalive).await;
+            }
             Phase::Leaving { until, .. } if tokio::time::Instant::now() >= *until => self.finish(Ok(())),
             Phase::Leaving { link, .. } => link.initiator.on_timer(now),
             Phase::Waiting { until } if tokio::time::Instant::now() >= *until => self.resume().await,
@@ -284,11 +298,17 @@ impl Agent {
                 link.initiator.rekey_children(now);
                 self.done()
             }
+            (Request::RekeyIke, Phase::Up { link }) => {
+                link.initiator.rekey_ike(now);
+                self.done()
+            }
             (Request::Disconnect, _) => {
                 self.leave();
                 self.done()
             }
-            (Request::Suspend | Request::Rekey, _) => Reply::Refused("the client is not connected".into()),
+            (Request::Suspend | Request::Rekey | Request::RekeyIke, _) => {
+                Reply::Refused("the client is not connected".into())
+            }
             (Request::Resume, _) => Reply::Refused("the client is not suspended".into()),
         };
         // Whoever asked may have gone.
@@ -300,7 +320,7 @@ impl Agent {
         while let Some(output) = self.link_mut().and_then(|link| link.initiator.next_output()) {
             match output {
                 Output::Send(outgoing) => {
-                    if let Some(link) = self.link() {
+                    if let Some(link) = self.link_mut() {
                         link.send(&outgoing).await;
                     }
                 }
@@ -319,6 +339,7 @@ impl Agent {
                     }
                 }
                 Output::IkeRekeyed => {
+                    self.tally.ike_rekeys = self.tally.ike_rekeys.saturating_add(1);
                     self.journal.event(Kind::Information, Source::Agent, "The IKE SA was rekeyed.");
                 }
                 Output::DpdAnswered => self.tally.dpd_answered = self.tally.dpd_answered.saturating_add(1),
@@ -356,6 +377,7 @@ impl Agent {
             self.finish(Err(AgentError::Device(problem)));
             return;
         }
+        self.set_name_servers();
         self.journal.event(
             Kind::Information,
             Source::Agent,
@@ -392,6 +414,14 @@ impl Agent {
                 device.configure(&self.config.tunnel, address, &self.granted.subnets, gateway).await
             }
             _ => Ok(()),
+        }
+    }
+
+    fn set_name_servers(&mut self) {
+        let Some(resolver) = &self.resolver else { return };
+        if let Err(error) = resolver.apply(&self.granted.dns, self.granted.domain.as_deref()) {
+            let text = format!("The name servers cannot be set: {error}");
+            self.journal.event(Kind::Warning, Source::Agent, &text);
         }
     }
 
@@ -510,6 +540,10 @@ impl Agent {
         if let Some(device) = &mut self.device {
             device.forget_way_around().await;
         }
+        if let Some(Err(error)) = self.resolver.as_ref().map(Resolver::restore) {
+            let text = format!("The machine's name servers cannot be put back: {error}");
+            self.journal.event(Kind::Warning, Source::Agent, &text);
+        }
         self.journal.event(
             Kind::Information,
             Source::Ui,
@@ -550,7 +584,11 @@ impl Agent {
         let initiator = initiator.map(|at| self.clock + Duration::from_millis(at.as_millis()));
         let own = match &self.phase {
             Phase::Waiting { until } | Phase::Leaving { until, .. } => Some(*until),
-            Phase::Up { .. } => Some(tokio::time::Instant::now() + sleep_watch::EVERY),
+            Phase::Up { link } => {
+                let watch = tokio::time::Instant::now() + sleep_watch::EVERY;
+                let keepalive = link.next_keepalive(self.config.ike.nat_keepalive_secs);
+                [Some(watch), keepalive].into_iter().flatten().min()
+            }
             _ => None,
         };
         [initiator.map(tokio::time::Instant::from_std), own].into_iter().flatten().min()

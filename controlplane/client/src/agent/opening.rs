@@ -107,7 +107,9 @@ impl Agent {
         let initiator =
             Initiator::start(self.protocol.clone(), connection, Box::new(SystemRandom), self.now())
                 .map_err(AgentError::Login)?;
-        let link = Link { initiator, tunnels: crate::esp::Tunnels::default(), socket, gateway, local };
+        let last_sent = tokio::time::Instant::now();
+        let tunnels = crate::esp::Tunnels::default();
+        let link = Link { initiator, tunnels, socket, gateway, local, last_sent };
         let before = std::mem::replace(&mut self.phase, Phase::Opening { link: Box::new(link), how });
         if let Phase::Up { link } = before {
             self.tally.esp_before(link.tunnels.counters);

@@ -15,6 +15,8 @@ pub(super) struct Tally {
     pub(super) resumes: u64,
     pub(super) resumes_refused: u64,
     pub(super) dpd_answered: u64,
+    /// New IKE SAs in the place of old ones.
+    pub(super) ike_rekeys: u64,
     /// Child SAs of this connection.
     pub(super) children: u64,
     /// Packets of connections that are over.
@@ -63,6 +65,7 @@ impl Agent {
             resumes_refused: self.tally.resumes_refused,
             logins: self.tally.logins,
             dpd_answered: self.tally.dpd_answered,
+            ike_rekeys: self.tally.ike_rekeys,
             rekeys: self.tally.children.saturating_sub(1),
             esp: sum(self.tally.esp, link.map(|link| link.tunnels.counters).unwrap_or_default()),
         }

@@ -10,7 +10,7 @@ use causeway_ike::wire::{
 };
 
 use super::ike_sa::{IkeSa, Opened};
-use super::rekey::{self, ChildFacts, ChildRekey};
+use super::rekey::{self, ChildFacts, ChildRekey, IkeRekey};
 use super::retry::{Retry, Turn};
 use super::{DownReason, Fault, Output, Shared, State, to_natt};
 
@@ -33,8 +33,11 @@ pub(super) struct Established {
     wishes: VecDeque<Wish>,
     /// Rekeys of the gateway that crossed ours: the old inbound SPI, and the lowest nonce of its exchange.
     rivals: Vec<(u32, Nonce)>,
+    /// The IKE SA of the gateway whose rekey crossed ours, and the lowest nonce of its exchange.
+    ike_rival: Option<(IkeSpi, Nonce)>,
     next_dpd: Option<Instant>,
     rekey_at: Option<Instant>,
+    ike_rekey_at: Option<Instant>,
 }
 
 /// The request that has no answer.
@@ -48,7 +51,10 @@ struct Pending {
 enum About {
     Liveness,
     Rekey(Box<ChildRekey>),
+    RekeyIke(Box<IkeRekey>),
     DeleteChild(u32),
+    /// An IKE SA that another one has replaced, by our SPI.
+    DeleteOldIke(IkeSpi),
     DeleteIke,
 }
 
@@ -57,7 +63,9 @@ enum About {
 enum Wish {
     Liveness,
     RekeyChild(u32),
+    RekeyIke,
     DeleteChild(u32),
+    DeleteOldIke(IkeSpi),
     DeleteIke,
 }
 
@@ -69,17 +77,20 @@ impl Established {
             pending: None,
             wishes: VecDeque::new(),
             rivals: Vec::new(),
+            ike_rival: None,
             next_dpd: None,
             rekey_at: None,
+            ike_rekey_at: None,
         };
         established.arm_dpd(shared, now);
         established.arm_rekey(shared, now);
+        established.arm_ike_rekey(shared, now);
         established
     }
 
     pub(super) fn next_wakeup(&self) -> Option<Instant> {
         let retry = self.pending.as_ref().map(|pending| pending.retry.due());
-        [retry, self.next_dpd, self.rekey_at].into_iter().flatten().min()
+        [retry, self.next_dpd, self.rekey_at, self.ike_rekey_at].into_iter().flatten().min()
     }
 
     pub(super) fn ike_spis(&self) -> Option<(u64, u64)> {
@@ -107,6 +118,10 @@ impl Established {
             self.wish_rekeys();
             self.rekey_at = Some(now.plus_secs(REKEY_AGAIN_SECS));
         }
+        if self.ike_rekey_at.is_some_and(|due| now >= due) {
+            self.wish(Wish::RekeyIke);
+            self.ike_rekey_at = Some(now.plus_secs(REKEY_AGAIN_SECS));
+        }
         self.ask_next(shared, now)?;
         Ok(State::Established(self))
     }
@@ -128,6 +143,12 @@ impl Established {
         Ok(State::Established(self))
     }
 
+    pub(super) fn rekey_ike(mut self: Box<Self>, shared: &mut Shared, now: Instant) -> Result<State, Fault> {
+        self.wish(Wish::RekeyIke);
+        self.ask_next(shared, now)?;
+        Ok(State::Established(self))
+    }
+
     pub(super) fn receive(
         mut self: Box<Self>,
         shared: &mut Shared,
@@ -139,7 +160,7 @@ impl Established {
         let Some(at) = self.sas.iter().position(|sa| sa.local_spi() == local) else {
             return Ok(State::Established(self));
         };
-        let opened = self.sas.get_mut(at).map_or(Opened::Nothing, |sa| sa.open(datagram));
+        let opened = self.sas.get_mut(at).map_or(Opened::Nothing, |sa| sa.open(now, datagram));
         let open = match opened {
             Opened::Nothing => true,
             Opened::Again(datagrams) => {
@@ -178,7 +199,9 @@ impl Established {
                 shared.push(Output::Down(DownReason::ByUs));
                 return Ok(false);
             }
+            About::DeleteOldIke(spi) => self.sas.retain(|sa| sa.local_spi() != spi),
             About::Rekey(rekey) => self.on_rekeyed(shared, now, at, &rekey, message)?,
+            About::RekeyIke(rekey) => self.on_ike_rekeyed(shared, now, at, &rekey, message)?,
         }
         Ok(true)
     }
@@ -212,6 +235,45 @@ impl Established {
         Ok(())
     }
 
+    fn on_ike_rekeyed(
+        &mut self,
+        shared: &mut Shared,
+        now: Instant,
+        at: usize,
+        rekey: &IkeRekey,
+        message: &Message,
+    ) -> Result<(), Fault> {
+        let rival = self.ike_rival.take();
+        if message.error_notify().is_some() {
+            // A gateway that is busy rekeying by itself says so; its own IKE SA is the newest then.
+            if rival.is_none() {
+                self.ike_rekey_at = Some(now.plus_secs(REKEY_AGAIN_SECS));
+            }
+            return Ok(());
+        }
+        let Some(old) = self.sas.get(at) else { return Ok(()) };
+        let (new, lowest) = rekey.take(old, message)?;
+        let (old, made) = (old.local_spi(), new.local_spi());
+        // The exchange with the lowest of all nonces made the superfluous SA, which who made it deletes (RFC 7296 §2.8.1).
+        let lost = rival.is_some_and(|(_, theirs)| lowest < theirs);
+        let place = if lost { self.sas.len().saturating_sub(1) } else { self.sas.len() };
+        self.sas.insert(place, new);
+        self.wish(Wish::DeleteOldIke(if lost { made } else { old }));
+        if !lost {
+            shared.push(Output::IkeRekeyed);
+            self.arm_ike_rekey(shared, now);
+        }
+        self.forget_oldest();
+        Ok(())
+    }
+
+    /// The oldest that the gateway forgot to delete.
+    fn forget_oldest(&mut self) {
+        if self.sas.len() > MAX_IKE_SAS {
+            self.sas.remove(0);
+        }
+    }
+
     /// Says whether the connection goes on.
     fn on_request(
         &mut self,
@@ -223,12 +285,14 @@ impl Established {
         let header = message.header;
         let mut payloads = Vec::new();
         let mut goes_on = true;
+        let local = self.sas.get(at).map(IkeSa::local_spi);
         match header.exchange {
             ExchangeType::CreateChildSa => payloads = self.create(shared, now, at, message)?,
             ExchangeType::Informational => (payloads, goes_on) = self.deletes(shared, at, message),
             _ => {}
         }
-        let Some(sa) = self.sas.get_mut(at) else { return Ok(goes_on) };
+        let asked = self.sas.iter_mut().find(|sa| Some(sa.local_spi()) == local);
+        let Some(sa) = asked else { return Ok(goes_on) };
         let datagrams = sa.answer(&header, payloads, &mut *shared.random)?;
         shared.send(&to_natt(datagrams));
         if !goes_on {
@@ -247,15 +311,21 @@ impl Established {
         let Some(sa) = self.sas.get(at) else { return Ok(Vec::new()) };
         let for_ike =
             message.sa().is_some_and(|sa| sa.proposals.iter().any(|p| p.protocol == ProtocolId::Ike));
+        if for_ike && at + 1 < self.sas.len() {
+            // It has a successor already, of which the gateway will hear (RFC 7296 §2.25.2).
+            let busy = causeway_ike::wire::Notify::new(NotifyType::TemporaryFailure);
+            return Ok(vec![Payload::Notify(busy)]);
+        }
         if for_ike {
             let (payloads, new) = rekey::answer_ike(shared, sa, message)?;
-            if let Some(new) = new {
-                self.sas.push(new);
-                // The oldest that the gateway forgot to delete.
-                if self.sas.len() > MAX_IKE_SAS {
-                    self.sas.remove(0);
+            if let Some((new, lowest)) = new {
+                if let Some(Pending { about: About::RekeyIke(_), .. }) = &self.pending {
+                    self.ike_rival = Some((new.local_spi(), lowest));
                 }
+                self.sas.push(new);
                 shared.push(Output::IkeRekeyed);
+                self.arm_ike_rekey(shared, now);
+                self.forget_oldest();
             }
             return Ok(payloads);
         }
@@ -283,7 +353,7 @@ impl Established {
         for payload in &message.payloads {
             match payload {
                 // A replaced IKE SA stays to repeat its last answer until newer ones push it out.
-                Payload::Delete(Delete::Ike) if at + 1 < self.sas.len() => {}
+                Payload::Delete(Delete::Ike) if at + 1 < self.sas.len() || self.is_rival(at) => {}
                 Payload::Delete(Delete::Ike) => return (Vec::new(), false),
                 Payload::Delete(Delete::Esp(spis)) => gone.extend(spis.iter().copied()),
                 _ => {}
@@ -296,6 +366,12 @@ impl Established {
         }
         let answer = if ours.is_empty() { Vec::new() } else { vec![Payload::Delete(Delete::Esp(ours))] };
         (answer, true)
+    }
+
+    /// Whether this IKE SA of the gateway crossed one of ours that has no answer yet, and may give way to it.
+    fn is_rival(&self, at: usize) -> bool {
+        let spi = self.sas.get(at).map(IkeSa::local_spi);
+        self.ike_rival.as_ref().is_some_and(|(rival, _)| Some(*rival) == spi)
     }
 
     fn drop_child(&mut self, shared: &mut Shared, inbound_spi: u32) {
@@ -329,6 +405,15 @@ impl Established {
                     let (payloads, rekey) = rekey::ask(shared, old)?;
                     (ExchangeType::CreateChildSa, payloads, About::Rekey(Box::new(rekey)))
                 }
+                Wish::RekeyIke => {
+                    let Some(old) = self.sas.last() else { return Ok(()) };
+                    let (payloads, rekey) = rekey::ask_ike(shared, old)?;
+                    (ExchangeType::CreateChildSa, payloads, About::RekeyIke(Box::new(rekey)))
+                }
+                Wish::DeleteOldIke(spi) => {
+                    let delete = vec![Payload::Delete(Delete::Ike)];
+                    (ExchangeType::Informational, delete, About::DeleteOldIke(spi))
+                }
                 Wish::DeleteChild(spi) => {
                     if self.child(spi).is_none() {
                         continue;
@@ -341,7 +426,12 @@ impl Established {
                     (ExchangeType::Informational, delete, About::DeleteIke)
                 }
             };
-            let Some(sa) = self.sas.last_mut() else { return Ok(()) };
+            let sa = match wish {
+                Wish::DeleteOldIke(spi) => self.sas.iter_mut().find(|sa| sa.local_spi() == spi),
+                _ => self.sas.last_mut(),
+            };
+            // One that is gone needs no farewell.
+            let Some(sa) = sa else { continue };
             let (message_id, datagrams) = sa.request(exchange, payloads, &mut *shared.random)?;
             let sa = sa.local_spi();
             let sent = to_natt(datagrams);
@@ -358,6 +448,11 @@ impl Established {
     fn arm_dpd(&mut self, shared: &Shared, now: Instant) {
         let secs = shared.config.dpd_interval_secs;
         self.next_dpd = (secs > 0).then(|| now.plus_secs(secs));
+    }
+
+    fn arm_ike_rekey(&mut self, shared: &Shared, now: Instant) {
+        let secs = shared.config.ike_lifetime_secs;
+        self.ike_rekey_at = (secs > 0).then(|| now.plus_secs(secs));
     }
 
     fn arm_rekey(&mut self, shared: &Shared, now: Instant) {

@@ -1,11 +1,28 @@
-//! One IKE SA: sealing, opening, message IDs of a window of one, the last answer (RFC 7296 §2.2, §2.3, RFC 7383).
+//! One IKE SA: sealing, opening, message IDs of a window of one, the last answer, fragments (RFC 7296 §2.2, §2.3, RFC 7383,
+//! and Cisco's payload 132).
 //!
 //! Enters: datagrams of the gateway, payloads of ours. Leaves: authenticated messages, datagrams.
 
+use std::net::Ipv4Addr;
+
+use causeway_ike::api::Datagram;
+use causeway_ike::cisco::{CiscoFragments, Pushed, cut, is_cisco_fragment};
 use causeway_ike::crypto::{IkeKeys, Random, Role, SkOpener, SkSealer};
+use causeway_ike::time::Instant;
 use causeway_ike::wire::{ExchangeType, Header, IkeSpi, Incoming, Message, Payload, Reassembly, rules};
 
 use super::Fault;
+
+/// How messages that are too long are cut; the number is the most octets of IKE in one datagram.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Cutting {
+    /// Not at all: IP does it.
+    None,
+    /// As RFC 7383 says.
+    Ietf(usize),
+    /// In Cisco's way, whole messages in clear pieces.
+    Cisco(usize),
+}
 
 pub(super) struct IkeSa {
     initiator_spi: IkeSpi,
@@ -19,8 +36,10 @@ pub(super) struct IkeSa {
     last_answer: Option<(u32, Vec<Vec<u8>>)>,
     requests: Option<Reassembly>,
     answers: Option<Reassembly>,
-    /// Both sides know RFC 7383: fragments of at most this many octets of IKE.
-    fragment_octets: Option<usize>,
+    cutting: Cutting,
+    pieces: CiscoFragments,
+    /// Of the last message that was cut in Cisco's way.
+    fragment_id: u16,
 }
 
 /// What an authenticated datagram is.
@@ -39,7 +58,7 @@ impl IkeSa {
         role: Role,
         keys: IkeKeys,
         next_request: u32,
-        fragment_octets: Option<usize>,
+        cutting: Cutting,
     ) -> Result<IkeSa, Fault> {
         let (sealer, opener) = keys.ends(role).map_err(|_| Fault::Crypto)?;
         Ok(IkeSa {
@@ -54,7 +73,9 @@ impl IkeSa {
             last_answer: None,
             requests: None,
             answers: None,
-            fragment_octets,
+            cutting,
+            pieces: CiscoFragments::default(),
+            fragment_id: 0,
         })
     }
 
@@ -69,8 +90,8 @@ impl IkeSa {
         (self.initiator_spi.0, self.responder_spi.0)
     }
 
-    pub(super) fn fragment_octets(&self) -> Option<usize> {
-        self.fragment_octets
+    pub(super) fn cutting(&self) -> Cutting {
+        self.cutting
     }
 
     /// Seals the next request; also says its message ID.
@@ -97,8 +118,8 @@ impl IkeSa {
         Ok(datagrams)
     }
 
-    pub(super) fn open(&mut self, datagram: &[u8]) -> Opened {
-        let Some(message) = self.whole_message(datagram) else { return Opened::Nothing };
+    pub(super) fn open(&mut self, now: Instant, datagram: &[u8]) -> Opened {
+        let Some(message) = self.whole_message(now, datagram) else { return Opened::Nothing };
         let header = message.header;
         let from_peer = header.from_initiator != (self.role == Role::Initiator);
         if !from_peer || rules::check(&message, true).is_err() {
@@ -119,7 +140,10 @@ impl IkeSa {
         Opened::Request(message)
     }
 
-    fn whole_message(&mut self, datagram: &[u8]) -> Option<Message> {
+    fn whole_message(&mut self, now: Instant, datagram: &[u8]) -> Option<Message> {
+        if is_cisco_fragment(datagram) {
+            return self.whole_of_pieces(now, datagram);
+        }
         match Incoming::parse(datagram).ok()? {
             Incoming::Clear(_) => None,
             Incoming::Encrypted(message) => message.open(&self.opener).ok(),
@@ -140,6 +164,21 @@ impl IkeSa {
         }
     }
 
+    /// Pieces are not authentic, the whole is; the driver has checked where they come from.
+    fn whole_of_pieces(&mut self, now: Instant, datagram: &[u8]) -> Option<Message> {
+        if !matches!(self.cutting, Cutting::Cisco(_)) {
+            return None;
+        }
+        let nobody = Ipv4Addr::UNSPECIFIED;
+        let bytes = datagram.to_vec();
+        let piece = Datagram { local: nobody, local_port: 0, peer: nobody, peer_port: 0, bytes };
+        let Pushed::Whole(whole) = self.pieces.push(now, self.local_spi().0, &piece) else { return None };
+        match Incoming::parse(&whole).ok()? {
+            Incoming::Encrypted(message) => message.open(&self.opener).ok(),
+            Incoming::Clear(_) | Incoming::Fragment(_) => None,
+        }
+    }
+
     fn seal(
         &mut self,
         exchange: ExchangeType,
@@ -152,10 +191,18 @@ impl IkeSa {
         let header =
             Header::new(self.initiator_spi, self.responder_spi, exchange, from_initiator, is_response, id);
         let message = Message::new(header, payloads);
-        match self.fragment_octets {
-            Some(octets) => message.seal_fragments(&mut self.sealer, random, octets),
-            None => message.seal(&mut self.sealer, random).map(|whole| vec![whole]),
+        if let Cutting::Ietf(octets) = self.cutting {
+            let pieces = message.seal_fragments(&mut self.sealer, random, octets);
+            return pieces.map_err(|_| Fault::Crypto);
         }
-        .map_err(|_| Fault::Crypto)
+        let whole = message.seal(&mut self.sealer, random).map_err(|_| Fault::Crypto)?;
+        match self.cutting {
+            Cutting::Cisco(octets) if whole.len() > octets => {
+                self.fragment_id = self.fragment_id.wrapping_add(1);
+                // What takes too many pieces goes whole.
+                Ok(cut(&whole, self.fragment_id, octets).unwrap_or_else(|| vec![whole]))
+            }
+            _ => Ok(vec![whole]),
+        }
     }
 }

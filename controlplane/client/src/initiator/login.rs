@@ -19,7 +19,7 @@ use causeway_ike::wire::{
 };
 
 use super::established::Established;
-use super::ike_sa::{IkeSa, Opened};
+use super::ike_sa::{Cutting, IkeSa, Opened};
 use super::rekey::{Exchanged, take_child};
 use super::retry::{Retry, Turn};
 use super::{Connection, Fault, GatewayPort, Outgoing, Output, Proof, Shared, State, offer, to_natt};
@@ -35,6 +35,9 @@ const RANDOM_VENDOR_OCTETS: usize = 20;
 const VENDOR_DELETE_REASON: &[u8] = b"CISCO-DELETE-REASON";
 const VENDOR_COPYRIGHT: &[u8] = b"CISCO(COPYRIGHT)&Copyright (c) 2009 Cisco Systems, Inc.";
 const VENDOR_ANYCONNECT_EAP: &[u8] = b"CISCO-ANYCONNECT-EAP";
+/// MD5 of `FRAGMENTATION`: who sends it cuts and joins in Cisco's way.
+const VENDOR_FRAGMENTATION: [u8; 16] =
+    [0x40, 0x48, 0xb7, 0xd5, 0x6e, 0xbc, 0xe8, 0x85, 0x25, 0xe7, 0xde, 0x7f, 0x00, 0xd6, 0xc2, 0xd3];
 const EAP_SUCCESS: u8 = 3;
 const EAP_FAILURE: u8 = 4;
 
@@ -119,6 +122,9 @@ impl InitSent {
         if shared.config.cisco_vendor_ids {
             let ids = [VENDOR_DELETE_REASON, VENDOR_COPYRIGHT, VENDOR_ANYCONNECT_EAP];
             payloads.extend(ids.map(|id| Payload::Vendor(id.to_vec())));
+        }
+        if shared.config.cisco_fragment_octets.is_some() {
+            payloads.push(Payload::Vendor(VENDOR_FRAGMENTATION.to_vec()));
         }
         // A hash of no address: ESP is always carried in UDP, because a program has no socket for plain ESP.
         let source = shared.octets::<{ causeway_ike::crypto::NAT_HASH_LEN }>()?.to_vec();
@@ -226,9 +232,8 @@ impl InitSent {
             responder_spi,
         };
         let keys = IkeKeys::initial(choice.suite, &secret, &values).map_err(|_| Fault::Crypto)?;
-        let fragments = message.notify(NotifyType::FragmentationSupported).is_some();
-        let fragment_octets = shared.config.fragment_octets.filter(|_| fragments);
-        let sa = IkeSa::new((self.spi, responder_spi), Role::Initiator, keys, 1, fragment_octets)?;
+        let cutting = cutting(shared, message);
+        let sa = IkeSa::new((self.spi, responder_spi), Role::Initiator, keys, 1, cutting)?;
         let InitSent { connection, ni, request, .. } = *self;
         let init = InitFacts { request, response: datagram.to_vec(), ni, nr: nr.clone() };
         let next = Authenticating::ask(shared, connection, init, sa, now)?;
@@ -292,7 +297,7 @@ impl Authenticating {
         now: Instant,
         datagram: &[u8],
     ) -> Result<State, Fault> {
-        let message = match self.sa.open(datagram) {
+        let message = match self.sa.open(now, datagram) {
             Opened::Answer(message) if message.header.message_id == self.message_id => message,
             _ => return Ok(State::Authenticating(self)),
         };
@@ -451,6 +456,17 @@ impl Login {
         shared.push(Output::Up(Box::new(granted)));
         shared.push(Output::ChildUp(Box::new(child)));
         Ok(State::Established(Box::new(Established::new(shared, self.sa, facts, now))))
+    }
+}
+
+/// What both sides have announced; RFC 7383 before Cisco's way, because its fragments are authentic each by itself.
+fn cutting(shared: &Shared, answer: &Message) -> Cutting {
+    let ietf = answer.notify(NotifyType::FragmentationSupported).is_some();
+    let vendor = |payload: &Payload| matches!(payload, Payload::Vendor(id) if *id == VENDOR_FRAGMENTATION);
+    match (shared.config.fragment_octets, shared.config.cisco_fragment_octets) {
+        (Some(octets), _) if ietf => Cutting::Ietf(octets),
+        (_, Some(octets)) if answer.payloads.iter().any(vendor) => Cutting::Cisco(octets),
+        _ => Cutting::None,
     }
 }
 

@@ -3,7 +3,7 @@
 //! Enters: a configuration, datagrams of the gateway, the time. Leaves: [`Output`]s in order. Codec, suites, key schedule
 //! and certificates are the gateway's own; states, windows and timers are not shared with it.
 //!
-//! [`login`] asks for an IKE SA and proves both sides; [`established`] keeps it; [`rekey`] renews its Child SAs.
+//! [`login`] asks for an IKE SA and proves both sides; [`established`] keeps it; [`rekey`] renews it and its Child SAs.
 
 mod established;
 mod ike_sa;
@@ -47,6 +47,8 @@ pub struct InitiatorConfig {
     pub esp: Vec<EspProposal>,
     /// Largest IKE message in one datagram, octets; longer ones go in fragments (RFC 7383). `None`: never.
     pub fragment_octets: Option<usize>,
+    /// The same in Cisco's way (payload 132), with gateways that know only that. `None`: never.
+    pub cisco_fragment_octets: Option<usize>,
     /// Numbers of the attributes of Auto Reconnect.
     pub attributes: AttributeNumbers,
     /// APPLICATION_VERSION.
@@ -57,6 +59,8 @@ pub struct InitiatorConfig {
     pub dpd_interval_secs: u64,
     /// Seconds after which a Child SA is rekeyed; 0 for never.
     pub child_lifetime_secs: u64,
+    /// Seconds after which the IKE SA is rekeyed; 0 for never.
+    pub ike_lifetime_secs: u64,
 }
 
 /// How this connection proves who we are.
@@ -107,7 +111,7 @@ pub enum Output {
     ChildUp(Box<Child>),
     /// This Child SA, named by our inbound SPI, is gone.
     ChildDown(u32),
-    /// The gateway replaced the IKE SA.
+    /// A new IKE SA has taken the place of the old one.
     IkeRekeyed,
     /// The gateway answered a liveness check.
     DpdAnswered,
@@ -125,6 +129,8 @@ pub struct Child {
     pub outbound_spi: u32,
     /// Suite.
     pub suite: EspSuite,
+    /// Whether sequence numbers have 64 bits (RFC 4303 §2.2.1).
+    pub esn: bool,
     /// Keys of packets to us: cipher key, salt, integrity key.
     pub inbound: Secret,
     /// Keys of packets to the gateway, same order.
@@ -252,6 +258,14 @@ impl Initiator {
     pub fn rekey_children(&mut self, now: Instant) {
         self.step(|shared, state| match state {
             State::Established(established) => established.rekey_children(shared, now),
+            other => Ok(other),
+        });
+    }
+
+    /// Rekeys the IKE SA now.
+    pub fn rekey_ike(&mut self, now: Instant) {
+        self.step(|shared, state| match state {
+            State::Established(established) => established.rekey_ike(shared, now),
             other => Ok(other),
         });
     }

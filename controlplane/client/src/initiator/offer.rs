@@ -22,6 +22,11 @@ pub(super) fn rekey_group(proposals: &[EspProposal]) -> Option<Group> {
     proposals.iter().find_map(|proposal| proposal.groups.first().copied())
 }
 
+/// Whether extended sequence numbers (or short ones) are among what we propose.
+pub(super) fn may_be_esn(proposals: &[EspProposal], esn: bool) -> bool {
+    proposals.iter().any(|proposal| proposal.esn.contains(&esn))
+}
+
 /// What a gateway that rekeys may choose.
 pub(super) fn policy(proposals: &[EspProposal]) -> EspPolicy {
     let suites = proposals.iter().flat_map(|proposal| {
@@ -35,7 +40,7 @@ pub(super) fn policy(proposals: &[EspProposal]) -> EspPolicy {
     });
     EspPolicy {
         suites: suites.collect(),
-        prefer_esn: false,
+        prefer_esn: may_be_esn(proposals, true),
         groups: proposals.iter().flat_map(|proposal| proposal.groups.clone()).collect(),
         require_pfs: !proposals.is_empty() && proposals.iter().all(|proposal| !proposal.groups.is_empty()),
     }

@@ -1,12 +1,15 @@
-//! CREATE_CHILD_SA from either side: new Child SAs, a new IKE SA by the gateway (RFC 7296 §1.3, §2.8, §2.17, §2.18).
+//! CREATE_CHILD_SA from either side: new Child SAs and IKE SAs (RFC 7296 §1.3, §2.8, §2.17, §2.18).
 //!
 //! Enters: our wish or the gateway's request, with the IKE SA's keys. Leaves: payloads and the Child SA with its keys.
 
 use causeway_ike::crypto::{ExchangeValues, IkeKeys, KePrivate, Role, SharedSecret};
 use causeway_ike::suite::{
-    ChildKe, EspChoice, EspProposal, Group, accept_esp_answer, select_esp, select_ike,
+    ChildKe, EspChoice, EspProposal, Group, IkeProposal, accept_esp_answer, accept_ike_answer, select_esp,
+    select_ike,
 };
-use causeway_ike::wire::{IkeSpi, Ke, Message, Nonce, Notify, NotifyType, Payload, TrafficSelector, TsRange};
+use causeway_ike::wire::{
+    IkeSpi, Ke, Message, Nonce, Notify, NotifyType, Payload, Sa, TrafficSelector, TsRange,
+};
 
 use super::ike_sa::IkeSa;
 use super::{Child, Fault, Shared, offer};
@@ -34,6 +37,17 @@ pub(super) struct ChildRekey {
     ni: Nonce,
     private: Option<KePrivate>,
 }
+
+/// A rekey of the IKE SA by us that has no answer yet.
+pub(super) struct IkeRekey {
+    spi: IkeSpi,
+    ni: Nonce,
+    private: KePrivate,
+    offer: IkeProposal,
+}
+
+/// A new IKE SA that the gateway asked for, and the lowest nonce of its exchange.
+pub(super) type MadeIke = (IkeSa, Nonce);
 
 /// What the gateway's request for a Child SA led to.
 pub(super) struct Answered {
@@ -126,8 +140,7 @@ pub(super) fn answer_child(
     };
     let ke = message.ke().map_or(ChildKe::Absent, |ke| ChildKe::Present(ke.group));
     let choice = match select_esp(&offer::policy(&shared.config.esp), sa, ke) {
-        // Extended sequence numbers are never proposed, and the packet code has none.
-        Ok(choice) if !choice.esn => choice,
+        Ok(choice) if offer::may_be_esn(&shared.config.esp, choice.esn) => choice,
         _ => return refuse(NotifyType::NoProposalChosen),
     };
     let (public, secret) = match (choice.group, message.ke()) {
@@ -149,12 +162,50 @@ pub(super) fn answer_child(
     Ok(Answered { payloads, made: Some(Made { facts, child, replaces, lowest_nonce }) })
 }
 
+/// Begins a rekey of the IKE SA, with the suite that it has.
+pub(super) fn ask_ike(shared: &mut Shared, old: &IkeSa) -> Result<(Vec<Payload>, IkeRekey), Fault> {
+    let spi = IkeSpi(u64::from_be_bytes(shared.octets()?) | 1);
+    let ni = shared.nonce()?;
+    let suite = old.keys.suite;
+    let private = KePrivate::generate(suite.group, &mut *shared.random).map_err(|_| Fault::Crypto)?;
+    let data = private.public().map_err(|_| Fault::Crypto)?;
+    let offer = IkeProposal::only(suite);
+    let payloads = vec![
+        Payload::Sa(Sa { proposals: vec![offer.to_wire(1, &spi.to_bytes())] }),
+        Payload::Nonce(ni.clone()),
+        Payload::Ke(Ke { group: suite.group.number(), data }),
+    ];
+    Ok((payloads, IkeRekey { spi, ni, private, offer }))
+}
+
+impl IkeRekey {
+    /// Takes the answer, which is no error; also says the exchange's lowest nonce.
+    pub(super) fn take(&self, old: &IkeSa, message: &Message) -> Result<(IkeSa, Nonce), Fault> {
+        let (Some(sa), Some(nr), Some(ke)) = (message.sa(), message.nonce(), message.ke()) else {
+            return Err(Fault::Answer("no new IKE SA"));
+        };
+        let choice = accept_ike_answer(std::slice::from_ref(&self.offer), sa, true)
+            .ok_or(Fault::Answer("it chose what was not offered"))?;
+        let responder_spi = choice.peer_spi.ok_or(Fault::Answer("no SPI of the new IKE SA"))?;
+        let secret = self.private.derive(&ke.data).map_err(|_| Fault::Answer("bad public value"))?;
+        let values = ExchangeValues {
+            initiator_nonce: &self.ni,
+            responder_nonce: nr,
+            initiator_spi: self.spi,
+            responder_spi,
+        };
+        let keys = IkeKeys::rekeyed(&old.keys, choice.suite, &secret, &values).map_err(|_| Fault::Crypto)?;
+        let new = IkeSa::new((self.spi, responder_spi), Role::Initiator, keys, 0, old.cutting())?;
+        Ok((new, (&self.ni).min(nr).clone()))
+    }
+}
+
 /// Answers the gateway's request for a new IKE SA; no SA when it is refused.
 pub(super) fn answer_ike(
     shared: &mut Shared,
     old: &IkeSa,
     message: &Message,
-) -> Result<(Vec<Payload>, Option<IkeSa>), Fault> {
+) -> Result<(Vec<Payload>, Option<MadeIke>), Fault> {
     let refuse = |kind| Ok((vec![Payload::Notify(Notify::new(kind))], None));
     let (Some(sa), Some(ni), Some(ke)) = (message.sa(), message.nonce(), message.ke()) else {
         return refuse(NotifyType::InvalidSyntax);
@@ -170,13 +221,14 @@ pub(super) fn answer_ike(
     let nr = shared.nonce()?;
     let values = ExchangeValues { initiator_nonce: ni, responder_nonce: &nr, initiator_spi, responder_spi };
     let keys = IkeKeys::rekeyed(&old.keys, choice.suite, &secret, &values).map_err(|_| Fault::Crypto)?;
-    let new = IkeSa::new((initiator_spi, responder_spi), Role::Responder, keys, 0, old.fragment_octets())?;
+    let new = IkeSa::new((initiator_spi, responder_spi), Role::Responder, keys, 0, old.cutting())?;
+    let lowest = ni.min(&nr).clone();
     let payloads = vec![
         Payload::Sa(choice.answer(&responder_spi.to_bytes())),
         Payload::Nonce(nr),
         Payload::Ke(Ke { group: choice.suite.group.number(), data: public }),
     ];
-    Ok((payloads, Some(new)))
+    Ok((payloads, Some((new, lowest))))
 }
 
 /// Our public value and the secret; `None` when the gateway's value is bad.
@@ -197,9 +249,6 @@ fn make_child(
     role: Role,
     remote: Vec<TrafficSelector>,
 ) -> Result<(ChildFacts, Child), Fault> {
-    if choice.esn {
-        return Err(Fault::Answer("extended sequence numbers were not offered"));
-    }
     let keymat = keys
         .child_keymat(choice.suite, exchange.shared, exchange.ni, exchange.nr)
         .map_err(|_| Fault::Crypto)?;
@@ -212,6 +261,7 @@ fn make_child(
         inbound_spi: facts.inbound_spi,
         outbound_spi: facts.outbound_spi,
         suite: choice.suite,
+        esn: choice.esn,
         inbound,
         outbound,
         by_gateway: role == Role::Responder,

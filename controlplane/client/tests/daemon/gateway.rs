@@ -39,10 +39,19 @@ pub struct Gateway {
 impl Gateway {
     /// Starts one that knows these login methods; `extra` is more TOML.
     pub fn start(name: &str, methods: &str, extra: &str) -> Gateway {
+        Gateway::start_with(name, methods, "", extra)
+    }
+
+    /// Starts one that takes certificates of its own authority; `user.pem` and `user.key` are the user's.
+    pub fn start_for_certificates(name: &str, methods: &str, extra: &str) -> Gateway {
+        Gateway::start_with(name, methods, "ca.pem", extra)
+    }
+
+    fn start_with(name: &str, methods: &str, client_authority: &str, extra: &str) -> Gateway {
         let directory = std::env::temp_dir().join(format!("causeway-cl-{}-{name}", std::process::id()));
         std::fs::create_dir_all(&directory).unwrap();
         write_certificates(&directory);
-        let config = write_config(&directory, methods, extra);
+        let config = write_config(&directory, methods, client_authority, extra);
         let (stop, stopped) = watch::channel(false);
         let (sender, receiver) = mpsc::channel();
         let thread = std::thread::spawn(move || {
@@ -84,13 +93,19 @@ fn write_certificates(directory: &Path) {
     ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     std::fs::write(directory.join("ca.pem"), ca.self_signed(&ca_key).unwrap().pem()).unwrap();
     let issuer = Issuer::new(ca, ca_key);
-    let key = KeyPair::generate().unwrap();
-    let leaf = CertificateParams::new(vec![NAME.to_owned()]).unwrap().signed_by(&key, &issuer).unwrap();
-    std::fs::write(directory.join("gateway.pem"), leaf.pem()).unwrap();
-    std::fs::write(directory.join("gateway.key"), key.serialize_pem()).unwrap();
+    for (file, holder) in [("gateway", NAME), ("user", USER)] {
+        let key = KeyPair::generate().unwrap();
+        let leaf = CertificateParams::new(vec![holder.to_owned()]).unwrap().signed_by(&key, &issuer).unwrap();
+        std::fs::write(directory.join(file).with_extension("pem"), leaf.pem()).unwrap();
+        std::fs::write(directory.join(file).with_extension("key"), key.serialize_pem()).unwrap();
+    }
 }
 
-fn write_config(directory: &Path, methods: &str, extra: &str) -> Config {
+fn write_config(directory: &Path, methods: &str, client_authority: &str, extra: &str) -> Config {
+    let client_ca = match client_authority {
+        "" => String::new(),
+        file => format!("client_ca_file = \"{}\"", directory.join(file).display()),
+    };
     let text = format!(
         r#"
 [gateway]
@@ -112,6 +127,7 @@ address = "10.99.10.1/24"
 certificate_file = "{directory}/gateway.pem"
 private_key_file = "{directory}/gateway.key"
 methods = [{methods}]
+{client_ca}
 [[pool]]
 name = "staff"
 range = "10.99.20.0/26"

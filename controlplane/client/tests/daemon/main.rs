@@ -7,3 +7,4 @@ mod client;
 mod gateway;
 mod mschapv2;
 mod reconnect;
+mod upkeep;

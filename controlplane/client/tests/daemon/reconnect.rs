@@ -1,9 +1,11 @@
 //! The founding document's story against the daemon: AnyConnect-EAP, suspend, resume, restart, fall-back to a login.
 
+use causeway_client::agent::AgentError;
 use causeway_client::control::{ConnectionState, Request};
+use causeway_client::initiator::Fault;
 
 use crate::client::Client;
-use crate::gateway::{Gateway, PASSWORD, wait_until};
+use crate::gateway::{Gateway, PASSWORD, USER, wait_until};
 
 const METHODS: &str = "\"anyconnect-eap\"";
 const RECONNECT: &str = "[reconnect]\nenabled = true\ntimeout_secs = 900\n[store]\nbackend = \"memory\"\n";
@@ -94,9 +96,48 @@ fn a_gateway_without_reconnect_leaves_nothing_to_resume() {
 #[test]
 fn a_wrong_password_is_asked_for_again() {
     let gateway = Gateway::start("retry", METHODS, RECONNECT);
-    let client = Client::start(&gateway, "", "", &["not it", PASSWORD]);
+    let client = Client::start(&gateway, "", "", &["not it", "nor this", PASSWORD]);
     client.connected();
-    wait_until("what the user was told", || client.user.told().contains("Login failed."));
+    wait_until("what the user was told", || client.user.told().matches("Login failed.").count() == 2);
+}
+
+#[test]
+fn three_wrong_passwords_end_the_client() {
+    let gateway = Gateway::start("thrice", METHODS, RECONNECT);
+    let mut client = Client::start(&gateway, "", "", &["1", "2", "3", PASSWORD]);
+    assert!(matches!(client.end(), Err(AgentError::Login(Fault::Login(_) | Fault::Refused(_)))));
+    assert!(!client.directory.join("session.json").exists());
+}
+
+#[test]
+fn certificate_password_group_and_banner() {
+    for with_certificate in [true, false] {
+        let extra = format!(
+            "{RECONNECT}[anyconnect]\ncertificate = \"required\"\nbanner = \"Authorised use only.\"\n\
+             groups = [\"staff\", \"guests\"]\n[[group]]\nname = \"staff\"\n[[group]]\nname = \"guests\"\n"
+        );
+        let gateway = Gateway::start_for_certificates(&format!("pki-{with_certificate}"), METHODS, &extra);
+        let user = gateway.directory.join("user");
+        let login = match with_certificate {
+            true => format!(
+                "group = \"guests\"\ncertificate_file = \"{0}.pem\"\nprivate_key_file = \"{0}.key\"\n",
+                user.display()
+            ),
+            false => "group = \"guests\"\n".to_owned(),
+        };
+        let mut client = Client::start(&gateway, &login, "", &[PASSWORD]);
+        if with_certificate {
+            let status = client.connected();
+            assert_eq!((status.user.as_str(), status.logins), (USER, 1));
+            assert!(client.user.told().contains("Authorised use only."), "{}", client.user.told());
+            // Neither certificate nor password is asked for again.
+            client.command(Request::Suspend);
+            let back = client.command(Request::Resume);
+            assert_eq!((back.address, back.logins, back.resumes), (status.address, 1, 1));
+        } else {
+            assert!(client.end().is_err());
+        }
+    }
 }
 
 fn write_private(path: &std::path::Path, octets: &[u8]) {

@@ -124,7 +124,7 @@ impl Gateway {
             ike_proposals: vec![ike.parse().unwrap()],
             esp: EspPolicy {
                 suites: vec![suite],
-                prefer_esn: false,
+                prefer_esn: proposal.esn.contains(&true),
                 groups: Group::ALL.to_vec(),
                 require_pfs: false,
             },
@@ -217,6 +217,7 @@ impl Gateway {
                     inbound_spi: install.inbound_spi,
                     outbound_spi: install.outbound_spi,
                     suite: install.suite,
+                    esn: install.esn,
                     inbound: key(&install.inbound_keymat),
                     outbound: key(&install.outbound_keymat),
                     by_gateway: !install.outbound_selected,

@@ -2,7 +2,7 @@
 
 use causeway_client::initiator::{DownReason, Fault};
 use causeway_eap::anyconnect::CertificateUse;
-use causeway_ike::api::{Input, Operator};
+use causeway_ike::api::{Event, Input, Operator};
 use causeway_ike::wire::NotifyType;
 
 use crate::gateway::{ADDRESS, Gateway, OTP, PASSWORD, Pki, SESSION_ID, USER};
@@ -122,15 +122,144 @@ fn long_messages_go_in_fragments() {
     world.log_in(&[PASSWORD], None);
     assert_eq!(world.granted().address, Some(ADDRESS));
     assert!(world.longest <= 1280, "{}", world.longest);
+    assert_eq!(world.clear_pieces, 0, "RFC 7383 comes before Cisco's way");
     // Without fragmentation the same messages go whole.
     let gateway = Gateway::new(&pki, IKE, ESP, CertificateUse::None);
     let mut config = initiator(&pki, IKE, ESP);
-    config.fragment_octets = None;
+    (config.fragment_octets, config.cisco_fragment_octets) = (None, None);
     config.version = "v".repeat(2000);
     let mut world = World::new(gateway, config);
     world.log_in(&[PASSWORD], None);
     assert_eq!(world.granted().address, Some(ADDRESS));
     assert!(world.longest > 2000, "{}", world.longest);
+}
+
+#[test]
+fn long_messages_go_in_cisco_s_pieces_with_a_gateway_that_knows_nothing_else() {
+    for disorder in [false, true] {
+        let pki = Pki::new();
+        let gateway = Gateway::new(&pki, IKE, ESP, CertificateUse::Required);
+        let mut config = initiator(&pki, IKE, ESP);
+        (config.fragment_octets, config.cisco_fragment_octets) = (None, Some(576));
+        config.version = "v".repeat(2000);
+        let mut world = World::new(gateway, config);
+        world.disorder = disorder;
+        world.log_in(&[PASSWORD], Some(pki.issue(USER)));
+        assert_eq!(world.granted().address, Some(ADDRESS));
+        assert!(world.longest <= 1280, "{}", world.longest);
+        assert!(world.clear_pieces > 8, "{}", world.clear_pieces);
+        world.ping();
+        // A new IKE SA cuts as the first one did, and a resume as a login.
+        let now = world.now;
+        world.client.as_mut().unwrap().rekey_ike(now);
+        world.run_until(|world| world.ike_rekeys == 1);
+        let (before, reconnect) = (world.clear_pieces, world.granted().reconnect.clone().unwrap());
+        world.resume(&reconnect);
+        assert_eq!(world.granted().address, Some(ADDRESS));
+        assert!(world.clear_pieces > before);
+        world.ping();
+    }
+}
+
+#[test]
+fn pieces_that_were_not_agreed_on_are_nothing() {
+    let pki = Pki::new();
+    let gateway = Gateway::new(&pki, IKE, ESP, CertificateUse::None);
+    let mut world = World::new(gateway, initiator(&pki, IKE, ESP));
+    world.log_in(&[PASSWORD], None);
+    let session = *world.gateway.sessions.last().unwrap();
+    world.gateway.input(world.now, Input::Operator(Operator::Delete(session)));
+    let farewell = world.gateway.outbox.pop_front().unwrap();
+    let client = world.client.as_mut().unwrap();
+    for piece in causeway_ike::cisco::cut(&farewell.bytes, 1, 60).unwrap() {
+        client.receive(world.now, &piece);
+    }
+    assert!(client.next_output().is_none());
+    client.receive(world.now, &farewell.bytes);
+    world.exchange();
+    assert_eq!(world.down, Some(DownReason::ByGateway));
+}
+
+#[test]
+fn the_client_rekeys_its_ike_sa_in_time_and_loses_nothing() {
+    let pki = Pki::new();
+    let gateway = Gateway::new(&pki, IKE, ESP, CertificateUse::None);
+    let mut config = initiator(&pki, IKE, ESP);
+    config.ike_lifetime_secs = 100;
+    let mut world = World::new(gateway, config);
+    world.log_in(&[PASSWORD], None);
+    let first = world.client.as_ref().unwrap().ike_spis().unwrap();
+    let begun = world.now;
+    world.run_until(|world| world.ike_rekeys == 1);
+    assert!(world.now >= begun.plus_secs(100) && world.now < begun.plus_secs(110));
+    assert_ne!(world.client.as_ref().unwrap().ike_spis().unwrap(), first);
+    world.ping();
+    // Children live under the new one, for either side.
+    let now = world.now;
+    world.client.as_mut().unwrap().rekey_children(now);
+    world.run_until(|world| world.children == 2);
+    let session = *world.gateway.sessions.last().unwrap();
+    world.gateway.input(world.now, Input::Operator(Operator::RekeyChildren(session)));
+    world.run_until(|world| world.children == 3);
+    // And again, and with answers that are lost.
+    world.loses = |n| n % 2 == 0;
+    world.run_until(|world| world.ike_rekeys == 3);
+    world.loses = |_| false;
+    world.ping();
+    let answered = world.dpd_answered;
+    world.run_until(|world| world.dpd_answered == answered + 2);
+    assert!(world.down.is_none());
+    world.gateway.input(world.now, Input::Operator(Operator::Delete(session)));
+    world.run_until(|world| world.down.is_some());
+    assert_eq!(world.down, Some(DownReason::ByGateway), "the gateway has the same IKE SA");
+}
+
+/// Nonces are random, so both sides win in some of the rounds.
+#[test]
+fn ike_rekeys_that_cross_leave_one_ike_sa_that_both_sides_have() {
+    for round in 0..12 {
+        let (mut world, _) = world(CertificateUse::None);
+        world.log_in(&[PASSWORD], None);
+        let (now, session) = (world.now, *world.gateway.sessions.last().unwrap());
+        world.disorder = round % 3 == 2;
+        world.gateway.input(now, Input::Operator(Operator::RekeyIke(session)));
+        world.client.as_mut().unwrap().rekey_ike(now);
+        let answered = world.dpd_answered;
+        world.run_until(|world| world.dpd_answered == answered + 2);
+        assert!(world.down.is_none() && world.ike_rekeys >= 1, "round {round}: {:?}", world.down);
+        world.ping();
+        let now = world.now;
+        world.gateway.input(now, Input::Operator(Operator::RekeyChildren(session)));
+        world.run_until(|world| world.children == 2);
+        world.ping();
+        let now = world.now;
+        world.client.as_mut().unwrap().disconnect(now);
+        world.run_until(|world| world.down.is_some());
+        assert_eq!(world.down, Some(DownReason::ByUs));
+        world.exchange();
+        assert!(world.gateway.events.iter().any(|event| matches!(event, Event::SessionDown { .. })));
+    }
+}
+
+#[test]
+fn long_sequence_numbers_are_used_when_the_gateway_wants_them() {
+    for (esp, wanted) in [("aes256gcm16-esn-noesn", true), ("aes256-sha384-esn", true), (ESP, false)] {
+        let pki = Pki::new();
+        let gateway = Gateway::new(&pki, IKE, esp, CertificateUse::None);
+        let offer = if wanted { esp } else { "aes256-sha384-esn-noesn" };
+        let mut world = World::new(gateway, initiator(&pki, IKE, offer));
+        world.log_in(&[PASSWORD], None);
+        assert_eq!(world.long_numbers, Some(wanted), "{esp}");
+        world.ping();
+        let (now, session) = (world.now, *world.gateway.sessions.last().unwrap());
+        world.client.as_mut().unwrap().rekey_children(now);
+        world.run_until(|world| world.children == 2);
+        assert_eq!(world.long_numbers, Some(wanted), "after a rekey of ours");
+        world.gateway.input(world.now, Input::Operator(Operator::RekeyChildren(session)));
+        world.run_until(|world| world.children == 3);
+        assert_eq!(world.long_numbers, Some(wanted), "after a rekey of the gateway");
+        world.ping();
+    }
 }
 
 #[test]

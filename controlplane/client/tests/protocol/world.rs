@@ -34,6 +34,8 @@ pub struct World {
     pub down: Option<DownReason>,
     pub dpd_answered: u32,
     pub children: u32,
+    /// Whether the newest Child SA counts in 64 bits.
+    pub long_numbers: Option<bool>,
     pub ike_rekeys: u32,
     /// Port of the client; another one after a suspend.
     pub port: u16,
@@ -43,7 +45,14 @@ pub struct World {
     config: Arc<InitiatorConfig>,
     /// Longest IKE datagram of either side.
     pub longest: usize,
+    /// Datagrams of payload 132, of either side.
+    pub clear_pieces: u32,
+    /// Whether each datagram comes twice, and those of one moment in reverse.
+    pub disorder: bool,
 }
+
+/// The first payload of Cisco's fragments, and where an IKE header has its type.
+const CLEAR_PIECE: (usize, u8) = (16, 132);
 
 /// Answers from a list.
 pub struct Listed(Arc<Mutex<Vec<String>>>, pub Arc<Mutex<Vec<String>>>);
@@ -69,11 +78,13 @@ pub fn initiator(pki: &Pki, ike: &str, esp: &str) -> InitiatorConfig {
         ike: vec![ike.parse().unwrap()],
         esp: vec![esp.parse().unwrap()],
         fragment_octets: Some(1200),
+        cisco_fragment_octets: Some(1200),
         attributes: AttributeNumbers::default(),
         version: "Causeway test".into(),
         cisco_vendor_ids: true,
         dpd_interval_secs: 30,
         child_lifetime_secs: 0,
+        ike_lifetime_secs: 0,
     }
 }
 
@@ -89,12 +100,15 @@ impl World {
             down: None,
             dpd_answered: 0,
             children: 0,
+            long_numbers: None,
             ike_rekeys: 0,
             port: 50_000,
             loses: |_| false,
             arrived: 0,
             config: Arc::new(config),
             longest: 0,
+            clear_pieces: 0,
+            disorder: false,
         }
     }
 
@@ -145,7 +159,7 @@ impl World {
             }
             let client = self.client.as_ref().and_then(Initiator::next_wakeup);
             let next = [client, self.gateway.next_wakeup()].into_iter().flatten().min();
-            let next = next.unwrap_or_else(|| panic!("nothing will happen any more"));
+            let next = next.unwrap_or_else(|| panic!("nothing will happen any more: {:?}", self.down));
             assert!(next < end, "it does not happen");
             self.now = self.now.max(next);
             self.gateway.input(self.now, Input::Timer);
@@ -173,9 +187,9 @@ impl World {
                 moved = true;
                 self.perform(output);
             }
-            while let Some(datagram) = self.gateway.outbox.pop_front() {
+            while let Some(datagram) = self.gateways_next() {
                 moved = true;
-                self.longest = self.longest.max(datagram.bytes.len());
+                self.look_at(&datagram.bytes);
                 if datagram.peer_port != self.port {
                     continue;
                 }
@@ -184,6 +198,9 @@ impl World {
                     && let Some(client) = &mut self.client
                 {
                     client.receive(self.now, &datagram.bytes);
+                    if self.disorder {
+                        client.receive(self.now, &datagram.bytes);
+                    }
                 }
             }
             if !moved {
@@ -192,10 +209,22 @@ impl World {
         }
     }
 
+    fn gateways_next(&mut self) -> Option<Datagram> {
+        match self.disorder {
+            true => self.gateway.outbox.pop_back(),
+            false => self.gateway.outbox.pop_front(),
+        }
+    }
+
+    fn look_at(&mut self, bytes: &[u8]) {
+        self.longest = self.longest.max(bytes.len());
+        self.clear_pieces += u32::from(bytes.get(CLEAR_PIECE.0) == Some(&CLEAR_PIECE.1));
+    }
+
     fn perform(&mut self, output: Output) {
         match output {
             Output::Send(outgoing) => {
-                self.longest = self.longest.max(outgoing.bytes.len());
+                self.look_at(&outgoing.bytes);
                 let local_port = if outgoing.port == GatewayPort::Ike { 500 } else { 4500 };
                 let datagram = Datagram {
                     local: GATEWAY,
@@ -209,6 +238,7 @@ impl World {
             Output::Up(granted) => self.granted = Some(*granted),
             Output::ChildUp(child) => {
                 self.children += 1;
+                self.long_numbers = Some(child.esn);
                 assert!(self.tunnels.add(&child));
             }
             Output::ChildDown(spi) => self.tunnels.remove(spi),

@@ -33,7 +33,7 @@ pub const SET_LIFETIME_MS: u64 = 5_000;
 
 /// Messages being put together, of all IKE SAs.
 #[derive(Default)]
-pub(crate) struct CiscoFragments {
+pub struct CiscoFragments {
     sets: BTreeMap<Key, Set>,
     octets: usize,
 }
@@ -57,7 +57,7 @@ struct Set {
 
 /// What a piece led to.
 #[derive(PartialEq, Eq, Debug)]
-pub(crate) enum Pushed {
+pub enum Pushed {
     /// It was the last one missing: the datagram that was cut.
     Whole(Vec<u8>),
     /// Others are missing.
@@ -67,12 +67,12 @@ pub(crate) enum Pushed {
 }
 
 /// Whether a datagram holds a piece.
-pub(crate) fn is_cisco_fragment(datagram: &[u8]) -> bool {
+pub fn is_cisco_fragment(datagram: &[u8]) -> bool {
     datagram.get(NEXT_PAYLOAD_OFFSET) == Some(&FRAGMENT_PAYLOAD)
 }
 
 /// Cuts a message into datagrams of at most `room` octets; `None` when that takes more than [`MAX_CISCO_FRAGMENTS`].
-pub(crate) fn cut(whole: &[u8], fragment_id: u16, room: usize) -> Option<Vec<Vec<u8>>> {
+pub fn cut(whole: &[u8], fragment_id: u16, room: usize) -> Option<Vec<Vec<u8>>> {
     let header = whole.first_chunk::<HEADER_LEN>()?;
     let piece_len = room.checked_sub(HEADER_LEN + FRAGMENT_HEADER_LEN).filter(|octets| *octets > 0)?;
     let count = u8::try_from(whole.len().div_ceil(piece_len)).ok().filter(|n| *n <= MAX_CISCO_FRAGMENTS)?;
@@ -96,7 +96,7 @@ pub(crate) fn cut(whole: &[u8], fragment_id: u16, room: usize) -> Option<Vec<Vec
 
 impl CiscoFragments {
     /// Takes a piece for the IKE SA with this SPI of ours.
-    pub(crate) fn push(&mut self, now: Instant, local_spi: u64, datagram: &Datagram) -> Pushed {
+    pub fn push(&mut self, now: Instant, local_spi: u64, datagram: &Datagram) -> Pushed {
         self.expire(now);
         let Some((outer, fragment_id, number, is_last, piece)) = parse(&datagram.bytes) else {
             return Pushed::Dropped;

@@ -5,9 +5,9 @@
 mod fragment;
 mod vendor;
 
-pub(crate) use fragment::{CiscoFragments, Pushed, cut, is_cisco_fragment};
 pub use fragment::{
-    MAX_CISCO_FRAGMENTS, MAX_CISCO_MESSAGE, MAX_SETS_PER_SOURCE, MAX_WAITING_OCTETS, SET_LIFETIME_MS,
+    CiscoFragments, MAX_CISCO_FRAGMENTS, MAX_CISCO_MESSAGE, MAX_SETS_PER_SOURCE, MAX_WAITING_OCTETS, Pushed,
+    SET_LIFETIME_MS, cut, is_cisco_fragment,
 };
 pub use vendor::{ANYCONNECT_IDENTITY, VendorId};
 pub(crate) use vendor::{Announced, announcement, is_anyconnect};
