@@ -9,6 +9,8 @@
 )]
 
 pub mod cbc;
+pub mod clock;
+pub mod floor;
 pub mod gcm;
 mod hmac;
 mod sha256;

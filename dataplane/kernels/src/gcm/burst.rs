@@ -7,21 +7,19 @@ use core::arch::x86_64::*;
 
 use arrayvec::ArrayVec;
 
+use super::batch::{Batch, CHUNK, Frame, Packet};
 use super::cache::Cache;
-use super::column::{self, Keys};
-use super::expand::LANES;
-use super::frame::{Frame, length_block};
-use super::{GcmKey, row};
+use super::expand::{LANES, Quad};
+use super::{GcmKey, column, row};
 use crate::{OpenJob, SealJob};
 
-/// Packets that are worked on at once; longer bursts are cut.
-const CHUNK: usize = 32;
 /// Short packets of one key in a burst from which on a context pays.
 const WORTH: usize = 8;
 
 /// What sealing and opening have in common.
 pub(super) trait Job<'a> {
     fn key(&self) -> &'a GcmKey;
+    fn sequence(&self) -> u64;
     fn frame(&mut self) -> Option<Frame>;
     fn answer(&mut self, done: bool);
 }
@@ -33,8 +31,13 @@ impl<'a> Job<'a> for SealJob<'a, GcmKey> {
     }
 
     #[inline]
+    fn sequence(&self) -> u64 {
+        self.sequence
+    }
+
+    #[inline]
     fn frame(&mut self) -> Option<Frame> {
-        Frame::to_seal(self.packet, self.key, self.sequence)
+        Frame::to_seal(self.packet, self.sequence)
     }
 
     #[inline]
@@ -50,8 +53,13 @@ impl<'a> Job<'a> for OpenJob<'a, GcmKey> {
     }
 
     #[inline]
+    fn sequence(&self) -> u64 {
+        self.sequence
+    }
+
+    #[inline]
     fn frame(&mut self) -> Option<Frame> {
-        Frame::to_open(self.packet, self.key, self.sequence)
+        Frame::to_open(self.packet)
     }
 
     #[inline]
@@ -59,17 +67,6 @@ impl<'a> Job<'a> for OpenJob<'a, GcmKey> {
         self.opened = done;
     }
 }
-
-/// A packet of the chunk.
-pub(super) struct Item<'a> {
-    pub frame: Frame,
-    pub lengths: [u64; 2],
-    key: &'a GcmKey,
-    /// Its place in the chunk.
-    job: usize,
-}
-
-type Items<'a> = ArrayVec<Item<'a>, CHUNK>;
 
 /// Seals or opens a burst.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,vaes,vpclmulqdq,bmi2")]
@@ -94,9 +91,9 @@ pub(super) fn run<'a, J: Job<'a>, const OPEN: bool>(cache: &mut Cache, jobs: &mu
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,vaes,vpclmulqdq,bmi2")]
 fn take<'a, J: Job<'a>, const ROUNDS: usize, const OPEN: bool>(cache: &mut Cache, jobs: &mut [J]) {
     let key_len = if ROUNDS == 10 { 16 } else { 32 };
-    let (mut one_row, mut two_rows, mut long) = (Items::new(), Items::new(), Items::new());
+    let mut batches = [Batch::new(), Batch::new(), Batch::new()];
     for (place, job) in jobs.iter_mut().enumerate() {
-        let key = job.key();
+        let (key, sequence) = (job.key(), job.sequence());
         if key.key_len != key_len {
             continue;
         }
@@ -104,17 +101,14 @@ fn take<'a, J: Job<'a>, const ROUNDS: usize, const OPEN: bool>(cache: &mut Cache
             job.answer(false);
             continue;
         };
-        let item = Item { frame, lengths: length_block(frame.text_len, key.esn), key, job: place };
-        let list = match frame.text_len {
-            0..=64 => &mut one_row,
-            65..=128 => &mut two_rows,
-            _ => &mut long,
-        };
-        list.push(item);
+        // Without a branch: in a mixture of sizes it would be guessed wrong half of the time.
+        let class = usize::from(frame.text_len > 64) + usize::from(frame.text_len > 128);
+        batches[class].push(frame, key, sequence, place);
     }
-    short::<J, ROUNDS, OPEN, 1>(cache, &one_row, jobs);
-    short::<J, ROUNDS, OPEN, 2>(cache, &two_rows, jobs);
-    rows::<J, ROUNDS, OPEN>(cache, &long, jobs);
+    let [one_row, two_rows, long] = &mut batches;
+    short::<J, ROUNDS, OPEN, 1>(cache, one_row, jobs);
+    short::<J, ROUNDS, OPEN, 2>(cache, two_rows, jobs);
+    rows::<J, ROUNDS, OPEN>(cache, long, jobs);
 }
 
 /// Packets of at most `ROWS` × 64 octets of text, four at a time.
@@ -122,30 +116,33 @@ fn take<'a, J: Job<'a>, const ROUNDS: usize, const OPEN: bool>(cache: &mut Cache
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,vaes,vpclmulqdq,bmi2")]
 fn short<'a, J: Job<'a>, const ROUNDS: usize, const OPEN: bool, const ROWS: usize>(
     cache: &mut Cache,
-    items: &[Item<'a>],
+    batch: &mut Batch,
     jobs: &mut [J],
 ) {
-    for four in items.chunks(LANES) {
-        let Some(first) = four.first() else { continue };
-        let lanes: [&Item<'_>; LANES] = core::array::from_fn(|lane| four.get(lane).unwrap_or(first));
-        let shared = if four.iter().all(|item| core::ptr::eq(item.key, first.key)) {
-            context::<ROUNDS>(cache, first.key, items.len())
-        } else {
-            None
-        };
-        let keys = match shared {
-            Some(context) => {
-                let (quad, lane) = cache.context(context);
-                Keys::Shared(quad, lane)
+    batch.fill_lanes();
+    for at in (0..batch.len()).step_by(LANES) {
+        // SAFETY: `at` is below the length, and the lanes behind it are filled.
+        let four = unsafe { batch.four(at) };
+        // SAFETY: as above; the keys are those of `jobs`.
+        let keys = unsafe { [batch.key(at), batch.key(at + 1), batch.key(at + 2), batch.key(at + 3)] };
+        let [a, b, c, d] = keys.map(core::ptr::from_ref);
+        let one_key = (a == b) & (b == c) & (c == d);
+        let shared = if one_key { context::<ROUNDS>(cache, keys[0], batch.len()) } else { None };
+        // SAFETY: the packets are those of `jobs`, borrowed by them; this batch has only texts of at most `ROWS` rows; a
+        // context's lane is below 4.
+        let right = unsafe {
+            match shared {
+                Some(context) => {
+                    let (quad, lane) = cache.context(context);
+                    column::crypt_shared::<ROUNDS, OPEN, ROWS>(&four, quad, lane)
+                }
+                None => column::crypt::<ROUNDS, OPEN, ROWS>(&four, keys),
             }
-            None => Keys::Raw(lanes.map(|item| item.key)),
         };
-        // SAFETY: every frame was made of a job in `jobs`, whose packet that job borrows; `items` has only texts of at
-        // most `ROWS` rows; a context's lane is below 4.
-        let right = unsafe { column::crypt::<ROUNDS, OPEN, ROWS>(lanes, &keys) };
-        for (lane, item) in four.iter().enumerate() {
-            let done = !OPEN || right >> lane & 1 == 1;
-            finish(item, done, jobs);
+        for place in at..(at + LANES).min(batch.len()) {
+            let done = !OPEN || right >> (place - at) & 1 == 1;
+            // SAFETY: `place` is below the length; the packets are borrowed by `jobs`.
+            unsafe { finish(batch, place, done, jobs) };
         }
     }
 }
@@ -169,75 +166,89 @@ fn context<const ROUNDS: usize>(cache: &mut Cache, key: &GcmKey, packets: usize)
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,vaes,vpclmulqdq,bmi2")]
 fn rows<'a, J: Job<'a>, const ROUNDS: usize, const OPEN: bool>(
     cache: &mut Cache,
-    items: &[Item<'a>],
+    batch: &Batch,
     jobs: &mut [J],
 ) {
     let mut start = 0;
-    while start < items.len() {
-        // Contexts of the items from `start` on; those without one await the quad that is being filled.
+    while start < batch.len() {
+        // Contexts of the packets from `start` on; those without one await the quad that is being filled.
         let mut contexts: ArrayVec<Option<usize>, CHUNK> = ArrayVec::new();
         let mut new: ArrayVec<&GcmKey, LANES> = ArrayVec::new();
         cache.release();
-        for item in &items[start..] {
+        for at in start..batch.len() {
             if !cache.has_room() {
                 break;
             }
-            let known = cache.find(item.key);
-            if known.is_none() && !new.iter().any(|key| core::ptr::eq(*key, item.key)) {
+            // SAFETY: `at` is below the length; the keys are those of `jobs`.
+            let key = unsafe { batch.key(at) };
+            let known = cache.find(key);
+            if known.is_none() && !new.iter().any(|other| core::ptr::eq(*other, key)) {
                 if new.is_full() {
                     break;
                 }
-                new.push(item.key);
+                new.push(key);
             }
             contexts.push(known);
         }
         let filled = if new.is_empty() { None } else { cache.insert::<ROUNDS>(&new).ok() };
-        for (item, known) in items[start..].iter().zip(&contexts) {
-            let place = new.iter().position(|key| core::ptr::eq(*key, item.key));
-            let context = known.or_else(|| Some(filled? + place?));
-            let done = match context {
-                Some(context) => {
-                    let (quad, lane) = cache.context(context);
-                    // SAFETY: as in `short`.
-                    unsafe { one::<ROUNDS, OPEN>(quad, lane, item) }
-                }
-                None => false,
+        for (at, known) in (start..).zip(&contexts) {
+            // SAFETY: there are as many contexts as packets from `start` on, at most.
+            let (key, packet) = unsafe { (batch.key(at), batch.packet(at)) };
+            let context = match (known, filled) {
+                (Some(known), _) => *known,
+                (None, Some(filled)) => filled + place_in(&new, key),
+                (None, None) => break,
             };
-            finish(item, done, jobs);
+            let (quad, lane) = cache.context(context);
+            // SAFETY: the packet is borrowed by its job; a context's lane is below 4.
+            let done = unsafe { one::<ROUNDS, OPEN>(quad, lane, &packet) };
+            // SAFETY: as above.
+            unsafe { finish(batch, at, done, jobs) };
         }
         start += contexts.len();
     }
+}
+
+/// Where a key stands among the new ones; it does.
+#[inline]
+fn place_in(new: &[&GcmKey], key: &GcmKey) -> usize {
+    let mut place = 0;
+    while place + 1 < new.len() && !core::ptr::eq(new[place], key) {
+        place += 1;
+    }
+    place
 }
 
 /// # Safety
 /// As for [`row::crypt`].
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,vaes,vpclmulqdq,bmi2")]
-unsafe fn one<const ROUNDS: usize, const OPEN: bool>(
-    quad: &super::expand::Quad,
-    lane: usize,
-    item: &Item<'_>,
-) -> bool {
+unsafe fn one<const ROUNDS: usize, const OPEN: bool>(quad: &Quad, lane: usize, packet: &Packet) -> bool {
     // SAFETY: the caller's promise; the ICV belongs to the packet.
     unsafe {
-        let icv = row::crypt::<ROUNDS, OPEN>(quad, lane, &item.frame, item.lengths);
-        let place = item.frame.icv();
+        let icv = row::crypt::<ROUNDS, OPEN>(quad, lane, packet);
         if OPEN {
-            return _mm_cmpneq_epi64_mask(icv, _mm_loadu_si128(place.cast())) == 0;
+            return _mm_cmpneq_epi64_mask(icv, _mm_loadu_si128(packet.icv().cast())) == 0;
         }
-        _mm_storeu_si128(place.cast(), icv);
+        _mm_storeu_si128(packet.icv().cast(), icv);
     }
     true
 }
 
 /// Answers a job; the text of a packet whose ICV was wrong goes no further.
+///
+/// # Safety
+/// `at` must be below the batch's length, and its packet be borrowed by its job.
 #[inline]
-fn finish<'a, J: Job<'a>>(item: &Item<'a>, done: bool, jobs: &mut [J]) {
-    if !done {
-        // SAFETY: the text lies in the packet, which the job borrows.
-        unsafe { core::ptr::write_bytes(item.frame.text(), 0, item.frame.text_len) };
-    }
-    if let Some(job) = jobs.get_mut(item.job) {
-        job.answer(done);
+unsafe fn finish<'a, J: Job<'a>>(batch: &Batch, at: usize, done: bool, jobs: &mut [J]) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        if !done {
+            let packet = batch.packet(at);
+            core::ptr::write_bytes(packet.text, 0, packet.text_len());
+        }
+        if let Some(job) = jobs.get_mut(batch.job(at)) {
+            job.answer(done);
+        }
     }
 }

@@ -39,6 +39,34 @@ impl Quad {
     pub const EMPTY: Quad =
         Quad { rounds: [[ZERO; LANES]; MAX_ROUND_KEYS], powers: [[ZERO; POWERS + TABLE_PAD]; LANES] };
 
+    /// The round keys of one lane, each in all lanes of a vector.
+    ///
+    /// # Safety
+    /// `lane` must be below 4.
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    pub unsafe fn rounds_of<const ROUNDS: usize>(&self, lane: usize) -> [__m512i; MAX_ROUND_KEYS] {
+        let mut rounds = [_mm512_setzero_si512(); MAX_ROUND_KEYS];
+        let mut round = 0;
+        while round <= ROUNDS {
+            // SAFETY: the caller's promise.
+            let key = unsafe { _mm_load_si128(self.rounds[round].as_ptr().add(lane).cast()) };
+            rounds[round] = _mm512_broadcast_i32x4(key);
+            round += 1;
+        }
+        rounds
+    }
+
+    /// The powers of one lane's H: H¹⁶ … H¹, then four blocks of zero.
+    ///
+    /// # Safety
+    /// `lane` must be below 4.
+    #[inline]
+    pub unsafe fn powers_of(&self, lane: usize) -> *const Block {
+        // SAFETY: the caller's promise.
+        unsafe { self.powers.as_ptr().add(lane).cast() }
+    }
+
     /// Zeroes it for good.
     pub fn wipe(&mut self) {
         let blocks = self.rounds.iter_mut().flatten().chain(self.powers.iter_mut().flatten());
@@ -50,15 +78,25 @@ impl Quad {
 #[inline]
 #[target_feature(enable = "avx512f")]
 pub(super) fn load_keys(keys: [&GcmKey; LANES]) -> [__m512i; 2] {
-    let half = |at: usize| {
-        // SAFETY: `raw` has 32 octets and `at` is 0 or 16.
-        let lane = |key: &GcmKey| unsafe { _mm_loadu_si128(key.raw.as_ptr().add(at).cast()) };
-        let [a, b, c, d] = keys;
-        let low = _mm256_inserti128_si256::<1>(_mm256_castsi128_si256(lane(a)), lane(b));
-        let high = _mm256_inserti128_si256::<1>(_mm256_castsi128_si256(lane(c)), lane(d));
+    // SAFETY: `raw` has 32 octets.
+    unsafe { [half(keys, 0), half(keys, 16)] }
+}
+
+/// # Safety
+/// `at` must be 0 or 16.
+#[inline]
+#[target_feature(enable = "avx512f")]
+unsafe fn half([a, b, c, d]: [&GcmKey; LANES], at: usize) -> __m512i {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let [a, b] =
+            [_mm_loadu_si128(a.raw.as_ptr().add(at).cast()), _mm_loadu_si128(b.raw.as_ptr().add(at).cast())];
+        let [c, d] =
+            [_mm_loadu_si128(c.raw.as_ptr().add(at).cast()), _mm_loadu_si128(d.raw.as_ptr().add(at).cast())];
+        let low = _mm256_inserti128_si256::<1>(_mm256_castsi128_si256(a), b);
+        let high = _mm256_inserti128_si256::<1>(_mm256_castsi128_si256(c), d);
         _mm512_inserti64x4::<1>(_mm512_castsi256_si512(low), high)
-    };
-    [half(0), half(16)]
+    }
 }
 
 /// All round keys of four keys of `ROUNDS` rounds (10 or 14); the rest zero.
@@ -116,9 +154,11 @@ pub(super) fn encrypt<const ROUNDS: usize>(keys: &[__m512i; MAX_ROUND_KEYS], blo
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,vaes,vpclmulqdq")]
 pub(super) fn fill<const ROUNDS: usize>(quad: &mut Quad, keys: [&GcmKey; LANES]) {
     let rounds = round_keys::<ROUNDS>(load_keys(keys));
-    for (place, key) in quad.rounds.iter_mut().zip(rounds).take(ROUNDS + 1) {
-        // SAFETY: `place` is one row of 64 octets, aligned to 64 because `Quad` is and every row before it has 64.
-        unsafe { _mm512_store_si512(place.as_mut_ptr().cast(), key) };
+    let mut round = 0;
+    while round <= ROUNDS {
+        // SAFETY: a row of 64 octets, aligned to 64 because `Quad` is and every row before it has 64.
+        unsafe { _mm512_store_si512(quad.rounds[round].as_mut_ptr().cast(), rounds[round]) };
+        round += 1;
     }
     let h1 = ghash::hash_key(ghash::reverse(encrypt::<ROUNDS>(&rounds, _mm512_setzero_si512())));
     // Doubling: every step multiplies all powers so far by the highest one.
@@ -126,17 +166,26 @@ pub(super) fn fill<const ROUNDS: usize>(quad: &mut Quad, keys: [&GcmKey; LANES])
     powers[1] = ghash::multiply(h1, h1);
     let mut known = 2;
     while known < POWERS {
-        for index in 0..known {
+        let mut index = 0;
+        while index < known {
             powers[known + index] = ghash::multiply(powers[index], powers[known - 1]);
+            index += 1;
         }
         known *= 2;
     }
-    for group in 0..POWERS / LANES {
+    let mut group = 0;
+    while group < POWERS / LANES {
         let top = POWERS - 1 - group * LANES;
         let lanes = transpose([powers[top], powers[top - 1], powers[top - 2], powers[top - 3]]);
-        for (table, four) in quad.powers.iter_mut().zip(lanes) {
+        let mut lane = 0;
+        while lane < LANES {
             // SAFETY: `group * 4 + 4 <= 16` blocks lie in the table.
-            unsafe { _mm512_storeu_si512(table.as_mut_ptr().add(group * LANES).cast(), four) };
+            unsafe {
+                let table = quad.powers[lane].as_mut_ptr();
+                _mm512_storeu_si512(table.add(group * LANES).cast(), lanes[lane]);
+            }
+            lane += 1;
         }
+        group += 1;
     }
 }

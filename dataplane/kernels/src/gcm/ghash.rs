@@ -6,6 +6,8 @@
 
 use core::arch::x86_64::*;
 
+use super::lanes::pin;
+
 /// x¹²⁸ + x¹²⁷ + x¹²⁶ + x¹²¹ + 1 without its ends, reversed: what one 64-bit half is folded with.
 const POLY: i64 = 0xC200_0000_0000_0000_u64 as i64;
 
@@ -63,6 +65,14 @@ impl Sum {
         }
     }
 
+    /// Of nothing.
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    pub fn zero() -> Sum {
+        let zero = _mm512_setzero_si512();
+        Sum { low: zero, middle: zero, high: zero }
+    }
+
     /// Adds the product of every lane.
     #[inline]
     #[target_feature(enable = "avx512f,vpclmulqdq")]
@@ -72,6 +82,15 @@ impl Sum {
         self.low = _mm512_xor_si512(self.low, _mm512_clmulepi64_epi128::<0x00>(blocks, powers));
         self.middle = _mm512_ternarylogic_epi64::<0x96>(self.middle, ab, ba);
         self.high = _mm512_xor_si512(self.high, _mm512_clmulepi64_epi128::<0x11>(blocks, powers));
+    }
+
+    /// See [`pin`].
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    pub fn pin(&mut self) {
+        let mut parts = [self.low, self.middle, self.high];
+        pin(&mut parts);
+        [self.low, self.middle, self.high] = parts;
     }
 
     /// Reduces every lane: two folds of 64 bits.

@@ -5,11 +5,12 @@
 //! [`row`], with keys that are expanded four at a time into a small cache of contexts. Which context belongs to which
 //! SA is decided by the key's place *and* its octets, so that a key that another one replaced in its place is never used.
 
+mod batch;
 mod burst;
 mod cache;
 mod column;
+mod counters;
 mod expand;
-mod frame;
 mod ghash;
 mod lanes;
 mod row;
@@ -19,7 +20,7 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 use self::cache::Cache;
 use crate::{OpenJob, SealJob, Wide};
 
-pub use self::frame::MAX_TEXT_LEN;
+pub use self::counters::MAX_TEXT_LEN;
 
 /// One SA's key, as small as it can be: what every packet needs is made anew or found in the cache.
 #[derive(Zeroize, ZeroizeOnDrop)]

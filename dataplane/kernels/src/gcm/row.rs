@@ -1,14 +1,16 @@
 //! One packet at a time, its consecutive blocks in the lanes: for packets longer than a few blocks.
 //!
-//! Enters: a [`Frame`] and an expanded key. Leaves: the text encrypted or decrypted in place, and the ICV that belongs
+//! Enters: a [`Packet`] and an expanded key. Leaves: the text encrypted or decrypted in place, and the ICV that belongs
 //! to it. Groups of 256 octets: the group is one sum of sixteen products with one reduction. The packet's first block,
 //! ESP header and IV, takes part as the AAD in GHASH and as the counter block of the ICV in CTR.
 
 use core::arch::x86_64::*;
 
+use super::batch::{HEAD_LEN, Packet, Words};
+use super::counters::{COUNTERS, Counters};
 use super::expand::{Block, MAX_ROUND_KEYS, POWERS, Quad};
-use super::frame::{COUNTERS, Frame, HEAD_LEN};
 use super::ghash::{Sum, reverse, reverse_one, sum_lanes};
+use super::lanes::{for_each_round, pin};
 
 /// Rows of a group.
 const GROUP: usize = 4;
@@ -20,169 +22,241 @@ const FIRST: u64 = !0 << HEAD_LEN;
 /// Encrypts or decrypts in place, and answers with the right ICV.
 ///
 /// # Safety
-/// The frame's packet must be borrowed mutably by the caller; `lane` must be below 4.
+/// The packet must be borrowed mutably by the caller; `lane` must be below 4.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,vaes,vpclmulqdq,bmi2")]
 pub(super) unsafe fn crypt<const ROUNDS: usize, const OPEN: bool>(
     quad: &Quad,
     lane: usize,
-    frame: &Frame,
-    lengths: [u64; 2],
+    packet: &Packet,
 ) -> __m128i {
-    let mut keys = [_mm512_setzero_si512(); MAX_ROUND_KEYS];
-    for (key, lanes) in keys.iter_mut().zip(&quad.rounds).take(ROUNDS + 1) {
-        // SAFETY: the caller promises `lane < 4`; a row of the quad has four blocks.
-        *key = _mm512_broadcast_i32x4(unsafe { _mm_load_si128(lanes.as_ptr().add(lane).cast()) });
-    }
-    let nonce = _mm_set_epi64x(frame.nonce[1] as i64, frame.nonce[0] as i64);
-    let nonce = _mm512_xor_si512(_mm512_broadcast_i32x4(nonce), keys[0]);
-    let mut packet = Packet {
+    // SAFETY: the caller's promise.
+    let (keys, powers) = unsafe { (quad.rounds_of::<ROUNDS>(lane), quad.powers_of(lane)) };
+    let mut run = Run {
+        nonce: _mm512_xor_si512(_mm512_broadcast_i32x4(block(&packet.nonce)), keys[0]),
         keys: &keys,
-        // SAFETY: as above: four tables.
-        powers: unsafe { quad.powers.as_ptr().add(lane).cast() },
-        nonce,
-        at: frame.packet,
-        row: 0,
-        hash: _mm_set_epi64x(frame.aad[1] as i64, frame.aad[0] as i64),
+        powers,
+        at: packet.text.wrapping_sub(HEAD_LEN),
+        counters: COUNTERS.as_ptr(),
+        text: FIRST,
+        hash: block(&packet.aad),
+        pending: [_mm512_setzero_si512(); GROUP],
         first: _mm_setzero_si128(),
     };
-    let lengths = _mm_set_epi64x(lengths[1] as i64, lengths[0] as i64);
-    let mut left = HEAD_LEN + frame.text_len;
-    // SAFETY: `left` octets of the packet lie at `packet.at` and behind; every call moves both by what it took. The
-    // caller has them borrowed.
+    let lengths = block(&packet.lengths);
+    let mut left = HEAD_LEN + packet.text_len();
+    // SAFETY: `left` octets of the packet lie at `run.at` and behind, and the table of counters goes as far as the longest
+    // packet; every call moves both by what it took. The caller has the packet borrowed.
     unsafe {
-        while left > GROUP * ROW {
-            packet.group::<ROUNDS, OPEN, GROUP, false>(u64::MAX, GROUP * 4, lengths);
+        if left > GROUP * ROW {
+            run.group::<ROUNDS, OPEN, GROUP, false, false>(0);
             left -= GROUP * ROW;
-        }
-        let last = (left - 1) % ROW + 1;
-        let mask = _bzhi_u64(u64::MAX, last as u32);
-        let blocks = left.div_ceil(16);
-        match left.div_ceil(ROW) {
-            1 => packet.group::<ROUNDS, OPEN, 1, true>(mask, blocks, lengths),
-            2 => packet.group::<ROUNDS, OPEN, 2, true>(mask, blocks, lengths),
-            3 => packet.group::<ROUNDS, OPEN, 3, true>(mask, blocks, lengths),
-            _ => packet.group::<ROUNDS, OPEN, 4, true>(mask, blocks, lengths),
+            while left > GROUP * ROW {
+                run.group::<ROUNDS, OPEN, GROUP, true, false>(0);
+                left -= GROUP * ROW;
+            }
+            match left.div_ceil(ROW) {
+                1 => run.last::<ROUNDS, OPEN, 1, true>(left, lengths),
+                2 => run.last::<ROUNDS, OPEN, 2, true>(left, lengths),
+                3 => run.last::<ROUNDS, OPEN, 3, true>(left, lengths),
+                _ => run.last::<ROUNDS, OPEN, 4, true>(left, lengths),
+            }
+        } else {
+            match left.div_ceil(ROW) {
+                1 => run.last::<ROUNDS, OPEN, 1, false>(left, lengths),
+                2 => run.last::<ROUNDS, OPEN, 2, false>(left, lengths),
+                3 => run.last::<ROUNDS, OPEN, 3, false>(left, lengths),
+                _ => run.last::<ROUNDS, OPEN, 4, false>(left, lengths),
+            }
         }
     }
-    _mm_xor_si128(reverse_one(packet.hash), packet.first)
+    _mm_xor_si128(reverse_one(run.hash), run.first)
+}
+
+#[inline]
+#[target_feature(enable = "sse2")]
+fn block(words: &Words) -> __m128i {
+    // SAFETY: two words are 16 octets.
+    unsafe { _mm_loadu_si128(words.as_ptr().cast()) }
 }
 
 /// A packet under way.
-struct Packet<'a> {
+struct Run<'a> {
     keys: &'a [__m512i; MAX_ROUND_KEYS],
     powers: *const Block,
     /// Nonce and first round key.
     nonce: __m512i,
     at: *mut u8,
-    row: usize,
+    counters: *const Counters,
+    /// The octets of the next row that are text: in the first row all but the header's.
+    text: u64,
     /// Before the first group: the AAD, which stands in the place of the first block.
     hash: __m128i,
+    /// Ciphertext that GHASH has yet to take: that of the group before.
+    pending: [__m512i; GROUP],
     /// Key stream of the first block, which the ICV is XORed with.
     first: __m128i,
 }
 
-impl Packet<'_> {
-    /// Takes `N` rows of which the last has the octets of `mask`. The `LAST` group ends with the length block.
+impl Run<'_> {
+    /// The last group of `N` rows and `left` octets; if a whole one came `BEFORE`, that is still to be hashed.
     ///
     /// # Safety
-    /// The rows must lie in the packet; `blocks`, at most 16, is how many there are in them.
+    /// `left` octets must lie at the place reached, in `N` rows.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,vaes,vpclmulqdq,bmi2")]
-    unsafe fn group<const ROUNDS: usize, const OPEN: bool, const N: usize, const LAST: bool>(
+    unsafe fn last<const ROUNDS: usize, const OPEN: bool, const N: usize, const BEFORE: bool>(
         &mut self,
-        mask: u64,
-        blocks: usize,
+        left: usize,
         lengths: __m128i,
     ) {
-        let is_first = self.row == 0;
-        let mut state = [_mm512_setzero_si512(); N];
-        for (index, state) in state.iter_mut().enumerate() {
-            // SAFETY: `text_len` is bounded so that the table has a row for every row of the packet.
-            let counters = unsafe { _mm512_load_si512(COUNTERS.row(self.row + index).cast()) };
-            *state = _mm512_xor_si512(self.nonce, counters);
-        }
-        for key in &self.keys[1..ROUNDS] {
-            for state in &mut state {
-                *state = _mm512_aesenc_epi128(*state, *key);
-            }
-        }
-        let mut hashed = [_mm512_setzero_si512(); N];
-        for index in 0..N {
-            let mut mask = if LAST && index == N - 1 { mask } else { u64::MAX };
-            if index == 0 && is_first {
-                mask &= FIRST;
-            }
-            // SAFETY: the caller promises that the row's octets, as far as the mask says, lie in the packet.
-            let place = unsafe { self.at.add(index * ROW) };
-            let whole = !(LAST && index == N - 1) && index != 0;
-            // SAFETY: as above.
-            let data = unsafe {
-                if whole {
-                    _mm512_loadu_si512(place.cast())
-                } else {
-                    _mm512_maskz_loadu_epi8(mask, place.cast())
-                }
-            };
-            let out = _mm512_aesenclast_epi128(state[index], _mm512_xor_si512(self.keys[ROUNDS], data));
-            // SAFETY: as above.
-            unsafe {
-                if whole {
-                    _mm512_storeu_si512(place.cast(), out);
-                } else {
-                    _mm512_mask_storeu_epi8(place.cast(), mask, out);
-                }
-            }
-            if index == 0 && is_first {
-                self.first = _mm512_castsi512_si128(out);
-            }
-            hashed[index] = if OPEN {
-                data
-            } else if whole {
-                out
+        let mask = _bzhi_u64(u64::MAX, (left - (N - 1) * ROW) as u32);
+        let blocks = left.div_ceil(16);
+        // SAFETY: the caller's promise.
+        unsafe {
+            if BEFORE {
+                self.group::<ROUNDS, OPEN, N, true, true>(mask);
             } else {
-                _mm512_maskz_mov_epi8(mask, out)
-            };
+                self.group::<ROUNDS, OPEN, N, false, true>(mask);
+            }
+            self.end::<N>(blocks, lengths);
         }
-        // SAFETY: `blocks` and the promise above.
-        unsafe { self.hash::<N, LAST>(hashed, blocks, lengths) };
-        self.at = self.at.wrapping_add(N * ROW);
-        self.row += N;
     }
 
-    /// Multiplies the group's blocks by their powers of H, adds what came before, reduces once.
+    /// Takes `N` rows, of which the `LAST` group's last has the octets of `mask`, and meanwhile, if told to `HASH`, hashes
+    /// the group before, which was a whole one.
     ///
     /// # Safety
-    /// `blocks` is how many there are in `rows`.
+    /// The rows must lie in the packet.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,vaes,vpclmulqdq,bmi2")]
+    unsafe fn group<
+        const ROUNDS: usize,
+        const OPEN: bool,
+        const N: usize,
+        const HASH: bool,
+        const LAST: bool,
+    >(
+        &mut self,
+        mask: u64,
+    ) {
+        let mut state = [_mm512_setzero_si512(); N];
+        let mut row = 0;
+        while row < N {
+            // SAFETY: the caller's promise: the table goes as far as the packet.
+            let counters = unsafe { _mm512_load_si512(self.counters.add(row).cast()) };
+            state[row] = _mm512_xor_si512(self.nonce, counters);
+            row += 1;
+        }
+        let hashed = self.pending;
+        let mut sum = Sum::zero();
+        macro_rules! round {
+            ($round:literal) => {
+                if $round < ROUNDS {
+                    let mut row = 0;
+                    while row < N {
+                        state[row] = _mm512_aesenc_epi128(state[row], self.keys[$round]);
+                        row += 1;
+                    }
+                    pin(&mut state);
+                    // A row of GHASH every second round; the first row last, because it waits for the group before.
+                    const ROW_OF_HASH: usize = GROUP - 1 - $round / 2 % GROUP;
+                    if HASH && $round % 2 == 1 && $round / 2 < GROUP {
+                        // SAFETY: sixteen powers are four rows.
+                        let powers = unsafe { _mm512_loadu_si512(self.powers.add(ROW_OF_HASH * 4).cast()) };
+                        let mut row = reverse(hashed[ROW_OF_HASH]);
+                        if ROW_OF_HASH == 0 {
+                            row = _mm512_xor_si512(row, _mm512_zextsi128_si512(self.hash));
+                        }
+                        if ROW_OF_HASH == GROUP - 1 {
+                            sum = Sum::of(row, powers);
+                        } else {
+                            sum.add(row, powers);
+                        }
+                        sum.pin();
+                    }
+                }
+            };
+        }
+        for_each_round!(round);
+        let mut row = 0;
+        while row < N {
+            let mut mask = if LAST && row == N - 1 { mask } else { u64::MAX };
+            let partial = (LAST && row == N - 1) || row == 0;
+            if row == 0 {
+                mask &= self.text;
+            }
+            let place = self.at.wrapping_add(row * ROW);
+            // SAFETY: the caller promises that the row's octets, as far as the mask says, lie in the packet.
+            let data = unsafe {
+                if partial {
+                    _mm512_maskz_loadu_epi8(mask, place.cast())
+                } else {
+                    _mm512_loadu_si512(place.cast())
+                }
+            };
+            let out = _mm512_aesenclast_epi128(state[row], _mm512_xor_si512(self.keys[ROUNDS], data));
+            // SAFETY: as above.
+            unsafe {
+                if partial {
+                    _mm512_mask_storeu_epi8(place.cast(), mask, out);
+                } else {
+                    _mm512_storeu_si512(place.cast(), out);
+                }
+            }
+            if row == 0 {
+                // In the first row the header's place holds the key stream alone, because no data was loaded there.
+                let is_first = (self.text & 1) as i64 - 1;
+                let block = _mm_and_si128(_mm512_castsi512_si128(out), _mm_set1_epi64x(is_first));
+                self.first = _mm_or_si128(self.first, block);
+            }
+            self.pending[row] = match (OPEN, partial) {
+                (true, _) => data,
+                (false, true) => _mm512_maskz_mov_epi8(mask, out),
+                (false, false) => out,
+            };
+            row += 1;
+        }
+        if HASH {
+            self.hash = sum_lanes(sum.reduce());
+        }
+        self.at = self.at.wrapping_add(N * ROW);
+        self.counters = self.counters.wrapping_add(N);
+        self.text = u64::MAX;
+    }
+
+    /// Hashes the last rows, which have `blocks` blocks, and the lengths behind them.
+    ///
+    /// # Safety
+    /// `blocks` is how many there are in the `N` pending rows.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,vpclmulqdq")]
-    unsafe fn hash<const N: usize, const LAST: bool>(
-        &mut self,
-        rows: [__m512i; N],
-        blocks: usize,
-        lengths: __m128i,
-    ) {
-        let mut rows = rows.map(|row| reverse(row));
-        rows[0] = _mm512_xor_si512(rows[0], _mm512_zextsi128_si512(self.hash));
-        // With the length block the last group may have seventeen blocks; then that one is multiplied in a step of its own.
-        let alone = LAST && blocks == POWERS;
-        let mut count = blocks;
-        if LAST && !alone {
-            count += 1;
-            if !blocks.is_multiple_of(4) {
-                let place = [0, 0x0C, 0x30, 0xC0][blocks % 4];
-                let lengths = _mm512_maskz_broadcast_i64x2(place, lengths);
-                rows[N - 1] = _mm512_xor_si512(rows[N - 1], lengths);
-            }
-        }
+    unsafe fn end<const N: usize>(&mut self, blocks: usize, lengths: __m128i) {
+        // With the lengths there may be seventeen blocks; then they are multiplied in a step of their own.
+        let alone = N == GROUP && blocks == POWERS;
+        let count = if alone { blocks } else { blocks + 1 };
         let table = self.powers.wrapping_add(POWERS - count);
-        // SAFETY: `count <= 16`; a row begins at a power of at least H¹, and the table has four blocks more than powers.
-        let powers = |row: usize| unsafe { _mm512_loadu_si512(table.add(row * 4).cast()) };
-        let mut sum = Sum::of(rows[0], powers(0));
-        for (index, row) in rows.iter().enumerate().skip(1) {
-            sum.add(*row, powers(index));
+        // The lengths stand behind the last block: in its row, or alone in the next.
+        let place = 3_u8 << (blocks % 4 * 2);
+        let lengths_row = _mm512_maskz_broadcast_i64x2(place, lengths);
+        let in_row = !blocks.is_multiple_of(4);
+        let mut sum = Sum::zero();
+        let mut row = 0;
+        while row < N {
+            let mut hashed = reverse(self.pending[row]);
+            if row == 0 {
+                hashed = _mm512_xor_si512(hashed, _mm512_zextsi128_si512(self.hash));
+            }
+            if row == N - 1 {
+                let lengths = _mm512_maskz_mov_epi64((in_row as u8).wrapping_neg(), lengths_row);
+                hashed = _mm512_xor_si512(hashed, lengths);
+            }
+            // SAFETY: `count <= 16`, and the table has four blocks more than powers.
+            sum.add(hashed, unsafe { _mm512_loadu_si512(table.add(row * 4).cast()) });
+            row += 1;
         }
-        if LAST && blocks.is_multiple_of(4) && !alone {
-            sum.add(_mm512_zextsi128_si512(lengths), powers(N));
+        if !in_row && !alone {
+            // SAFETY: as above: `count` is 4N + 1, so this is H¹.
+            sum.add(lengths_row, unsafe { _mm512_loadu_si512(table.add(N * 4).cast()) });
         }
         self.hash = sum_lanes(sum.reduce());
         if alone {

@@ -1,5 +1,7 @@
 //! Two libraries' AES-GCM in ESP's frame (RFC 4106), and packets from one seed.
 
+#![allow(clippy::unwrap_used, reason = "only tests use it")]
+
 use aes_gcm::aead::AeadInOut;
 use aes_gcm::{Aes128Gcm, Aes256Gcm, KeyInit};
 use aws_lc_rs::aead::{AES_128_GCM, AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
