@@ -4,7 +4,8 @@
 //! state file. Long waits belong to nobody: one loop waits for everything. While a user types an answer at the terminal the
 //! loop stands still, which costs no more than retransmissions.
 //!
-//! [`opening`] leads to a connection, [`link`] is its socket, [`device`] the TUN device, [`resolver`] its name servers, [`control_server`] the commands, [`answers`] the user.
+//! [`opening`] leads to a connection, [`returning`] away from one and back; [`link`] is its socket, [`device`] the TUN device,
+//! [`resolver`] its name servers, [`control_server`] the commands, [`answers`] the user.
 
 mod answers;
 mod control_server;
@@ -15,6 +16,7 @@ mod link;
 mod opening;
 mod report;
 mod resolver;
+mod returning;
 mod sleep_watch;
 
 use std::net::{Ipv4Addr, SocketAddr};
@@ -463,47 +465,6 @@ impl Agent {
             }
             (_, reason) => self.finish(Err(AgentError::Lost(reason.to_string()))),
         }
-    }
-
-    fn suspend(&mut self) {
-        let phase = std::mem::replace(&mut self.phase, Phase::Suspended { _silent: None });
-        if let Phase::Up { link } = phase {
-            self.tally.esp_before(link.tunnels.counters);
-            self.phase = Phase::Suspended { _silent: Some(link.socket) };
-        }
-        self.journal.event(Kind::Information, Source::Agent, "Client Agent preparing for system suspend.");
-    }
-
-    async fn wake_up(&mut self) {
-        self.journal.event(Kind::Information, Source::Agent, "Client Agent continuing from system suspend.");
-        self.journal.event(
-            Kind::Warning,
-            Source::Agent,
-            "Session level reconnect reason code 9:\nSystem resume from suspend mode (Sleep, Stand-by, Hibernate, \
-             etc).\nOriginates from session level",
-        );
-        self.lost_since = Some(std::time::Instant::now());
-        self.reconnecting();
-        match self.kept.is_some() {
-            true => self.resume().await,
-            false => self.log_in().await,
-        }
-    }
-
-    fn reconnecting(&mut self) {
-        self.journal.tell_user(&format!("Reconnecting to {}...", self.config.display_name()));
-    }
-
-    /// Waits for the next attempt, unless the gateway has forgotten the session by now.
-    fn try_later(&mut self, reason: &str) {
-        let keeps = self.kept.as_ref().and_then(|kept| kept.cleanup_interval_secs).map(u64::from);
-        let timeout = Duration::from_secs(keeps.unwrap_or(self.config.reconnect.timeout_secs));
-        if self.lost_since.is_none_or(|since| since.elapsed() >= timeout) {
-            self.finish(Err(AgentError::Lost(reason.to_owned())));
-            return;
-        }
-        let wait = Duration::from_secs(self.config.reconnect.retry_secs.max(1));
-        self.phase = Phase::Waiting { until: tokio::time::Instant::now() + wait };
     }
 
     /// Says goodbye, if there is somebody to say it to.
