@@ -59,12 +59,7 @@ impl CbcKey {
             _ => return None,
         };
         let mac = MacKey::new(hash, integrity)?;
-        let mut key = CbcKey {
-            cipher: [0; 32],
-            mac,
-            rounds,
-            esn,
-        };
+        let mut key = CbcKey { cipher: [0; 32], mac, rounds, esn };
         key.cipher.get_mut(..cipher.len())?.copy_from_slice(cipher);
         Some(key)
     }
@@ -77,8 +72,7 @@ impl CbcKey {
     /// Blocks of ciphertext in a packet of `len` octets, if it can be one of this key's.
     fn blocks(&self, len: usize) -> Option<usize> {
         let text = len.checked_sub(ESP_HEADER_LEN + BLOCK_LEN + self.icv_len())?;
-        (len <= PACKET_LEN_MAX && text > 0 && text.is_multiple_of(BLOCK_LEN))
-            .then_some(text / BLOCK_LEN)
+        (len <= PACKET_LEN_MAX && text > 0 && text.is_multiple_of(BLOCK_LEN)).then_some(text / BLOCK_LEN)
     }
 }
 
@@ -151,10 +145,7 @@ impl Scratch {
                     let iv = packet.start.add(ESP_HEADER_LEN);
                     let sequence = packet.sequence.swap_bytes() as i64;
                     _mm_storeu_si128(iv.cast(), _mm_set_epi64x(sequence, 0));
-                    chains.push(Chain {
-                        first: iv,
-                        blocks: packet.blocks + 1,
-                    });
+                    chains.push(Chain { first: iv, blocks: packet.blocks + 1 });
                 }
                 match rounds(run) {
                     Rounds::Ten => self.encrypt::<10>(&packets, run, &chains),
@@ -289,10 +280,7 @@ struct Packets<'k> {
 
 impl<'k> Packets<'k> {
     fn new() -> Packets<'k> {
-        Packets {
-            list: ArrayVec::new(),
-            order: ArrayVec::new(),
-        }
+        Packets { list: ArrayVec::new(), order: ArrayVec::new() }
     }
 
     /// Whether the packet's length can be one of its suite.
@@ -302,15 +290,8 @@ impl<'k> Packets<'k> {
         };
         // Counted down, so that the highest entry is the first packet of its length.
         let place = (CHUNK - self.list.len()) as u32;
-        self.order
-            .push((key.rounds as u32) << 24 | (blocks as u32) << 8 | place);
-        self.list.push(Packet {
-            key,
-            start: packet.as_mut_ptr(),
-            sequence,
-            blocks,
-            index,
-        });
+        self.order.push((key.rounds as u32) << 24 | (blocks as u32) << 8 | place);
+        self.list.push(Packet { key, start: packet.as_mut_ptr(), sequence, blocks, index });
         true
     }
 
@@ -324,8 +305,7 @@ impl<'k> Packets<'k> {
     /// Leaves out the packets whose bit is not set in `right`, bits counted by the packets' `index`.
     fn keep(&mut self, right: u64) {
         let list = &self.list;
-        self.order
-            .retain(|entry| right >> list[place(*entry)].index & 1 == 1);
+        self.order.retain(|entry| right >> list[place(*entry)].index & 1 == 1);
     }
 
     /// The stretches of packets whose keys are of one length.
@@ -341,11 +321,7 @@ impl<'k> Packets<'k> {
     /// The raw keys of up to sixteen packets; lanes without a packet have the first one's.
     fn keys(&self, entries: &[Entry]) -> [&'k [u8; 32]; LANES] {
         core::array::from_fn(|lane| {
-            let entry = if lane < entries.len() {
-                entries[lane]
-            } else {
-                entries[0]
-            };
+            let entry = if lane < entries.len() { entries[lane] } else { entries[0] };
             &self.list[place(entry)].key.cipher
         })
     }

@@ -58,11 +58,7 @@ impl MacKey {
         if key.len() != hash.key_len() {
             return None;
         }
-        Some(MacKey {
-            inner: pad_state(hash, key, 0x36),
-            outer: pad_state(hash, key, 0x5c),
-            hash,
-        })
+        Some(MacKey { inner: pad_state(hash, key, 0x36), outer: pad_state(hash, key, 0x5c), hash })
     }
 }
 
@@ -93,11 +89,7 @@ fn pad_state(hash: Hash, key: &[u8], pad: u8) -> [u64; 8] {
             state
         }
         Hash::Sha384 | Hash::Sha512 => {
-            let mut state = if hash == Hash::Sha384 {
-                SHA384_INITIAL
-            } else {
-                SHA512_INITIAL
-            };
+            let mut state = if hash == Hash::Sha384 { SHA384_INITIAL } else { SHA512_INITIAL };
             sha2::block_api::compress512(&mut state, core::slice::from_ref(&block));
             state
         }
@@ -143,11 +135,7 @@ impl Heads {
     #[inline(always)]
     pub(crate) fn advance_lane(&mut self, lane: usize, block_len: usize) {
         let next = self.at[lane].wrapping_add(block_len);
-        self.at[lane] = if next == self.end[lane] {
-            self.then[lane]
-        } else {
-            next
-        };
+        self.at[lane] = if next == self.end[lane] { self.then[lane] } else { next };
     }
 }
 
@@ -191,14 +179,17 @@ struct Scratch {
     outer: [State; 2],
 }
 
-/// A lane's packet.
-#[derive(Clone, Copy)]
-struct Lane<'k> {
-    job: MacJob<'k>,
-    blocks_left: usize,
-    outer: bool,
-    /// Which scratch is its own: lanes change places, scratches do not.
-    scratch: *mut Scratch,
+/// What the lanes are at. Lanes `0..live` have a packet.
+struct Work<'j, 'k> {
+    heads: Heads,
+    /// Blocks until the lane's hash ends; the highest number in lanes without a packet.
+    left: [u64; 16],
+    jobs: [Option<&'j MacJob<'k>>; 16],
+    /// Lanes change places, scratches do not.
+    scratch: [*mut Scratch; 16],
+    /// Lanes that are in the outer hash, a bit each.
+    outer: u32,
+    live: usize,
 }
 
 impl<K: Kernel> Lanes<K> {
@@ -206,10 +197,7 @@ impl<K: Kernel> Lanes<K> {
         let zero = State([0; 8]);
         Lanes {
             states: [zero; 16],
-            scratch: [Scratch {
-                tail: [zero; 4],
-                outer: [zero; 2],
-            }; 16],
+            scratch: [Scratch { tail: [zero; 4], outer: [zero; 2] }; 16],
             kernel: core::marker::PhantomData,
         }
     }
@@ -224,85 +212,72 @@ impl<K: Kernel> Lanes<K> {
         let idle = IDLE.as_ptr().cast::<u8>();
         let states = &mut self.states;
         let scratch = self.scratch.as_mut_ptr();
-        let mut heads = Heads {
-            at: [idle; 16],
-            end: [idle.wrapping_add(K::BLOCK_LEN); 16],
-            then: [idle; 16],
+        let mut work = Work {
+            heads: Heads { at: [idle; 16], end: [idle.wrapping_add(K::BLOCK_LEN); 16], then: [idle; 16] },
+            left: [u64::MAX; 16],
+            jobs: [None; 16],
+            scratch: [scratch; 16],
+            outer: 0,
+            live: 0,
         };
         let mut queue = jobs.iter();
-        let mut lanes: [core::mem::MaybeUninit<Lane<'k>>; 16] =
-            [const { core::mem::MaybeUninit::uninit() }; 16];
-        let mut live = 0;
-        // SAFETY: lanes below `live` are written before they are read; the rest is the caller's promise.
-        unsafe {
-            while live < K::LANES
-                && let Some(job) = queue.next()
-            {
-                lanes[live].write(Self::begin(
-                    states,
-                    scratch.add(live),
-                    live,
-                    job,
-                    &mut heads,
-                ));
-                live += 1;
+        for lane in 0..K::LANES {
+            let Some(job) = queue.next() else { break };
+            work.scratch[lane] = scratch.wrapping_add(lane);
+            work.live += 1;
+            // SAFETY: the caller's promise.
+            unsafe { Self::begin(states, &mut work, lane, job) };
+        }
+        while work.live > 0 {
+            let blocks = work.left.iter().copied().min().unwrap_or(0);
+            // SAFETY: every living lane has so many blocks left, the others read `IDLE`.
+            unsafe { K::compress(states, &mut work.heads, work.live, blocks as usize) };
+            let mut ended = 0;
+            for (lane, left) in work.left.iter_mut().enumerate() {
+                *left = if *left == u64::MAX { u64::MAX } else { *left - blocks };
+                ended |= u32::from(*left == 0) << lane;
             }
-            while live > 0 {
-                let mut blocks = usize::MAX;
-                for lane in &lanes[..live] {
-                    blocks = blocks.min(lane.assume_init_ref().blocks_left);
-                }
-                K::compress(states, &mut heads, live, blocks);
-                for at in (0..live).rev() {
-                    let lane = lanes[at].assume_init_mut();
-                    lane.blocks_left -= blocks;
-                    if lane.blocks_left > 0 {
+            // From the last lane down, because a lane that stays empty is filled with the last one.
+            while ended != 0 {
+                let lane = ended.ilog2() as usize;
+                ended ^= 1 << lane;
+                let Some(job) = work.jobs[lane] else { continue };
+                // SAFETY: the caller's promise.
+                unsafe {
+                    if work.outer >> lane & 1 == 0 {
+                        Self::turn(states, &mut work, lane, job);
                         continue;
                     }
-                    if !lane.outer {
-                        Self::turn(states, at, lane, &mut heads);
-                        continue;
+                    let mask = (1_u32 << (job.key.hash.icv_len() / 4)) - 1;
+                    let icv = job.packet.add(job.covered_len);
+                    ending.end(job.index, icv, mask as u16, digest::<K>(&states[lane]));
+                    match queue.next() {
+                        Some(job) => Self::begin(states, &mut work, lane, job),
+                        None => Self::close(states, &mut work, lane),
                     }
-                    Self::finish(states, at, lane, ending);
-                    if let Some(job) = queue.next() {
-                        let scratch = lane.scratch;
-                        *lane = Self::begin(states, scratch, at, job, &mut heads);
-                        continue;
-                    }
-                    live -= 1;
-                    states[at] = states[live];
-                    lanes.swap(at, live);
-                    heads.at.swap(at, live);
-                    heads.end.swap(at, live);
-                    heads.then.swap(at, live);
-                    heads.at[live] = idle;
-                    heads.end[live] = idle.wrapping_add(K::BLOCK_LEN);
-                    heads.then[live] = idle;
                 }
             }
         }
     }
 
-    /// Puts a packet into lane `at`: the whole blocks are read where they stand, the rest is padded into the scratch.
+    /// Puts a packet into a lane: the whole blocks are read where they stand, the rest is padded into the scratch.
     ///
     /// # Safety
     /// As [`Lanes::run`].
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2")]
     #[inline]
-    unsafe fn begin<'k>(
+    unsafe fn begin<'j, 'k>(
         states: &mut [State; 16],
-        scratch: *mut Scratch,
-        at: usize,
-        job: &MacJob<'k>,
-        heads: &mut Heads,
-    ) -> Lane<'k> {
+        work: &mut Work<'j, 'k>,
+        lane: usize,
+        job: &'j MacJob<'k>,
+    ) {
         let whole = job.covered_len & !(K::BLOCK_LEN - 1);
         let rest_words = (job.covered_len - whole) / 4;
         let length_len = K::BLOCK_LEN / 8;
         let esn_words = usize::from(job.esn_high.is_some());
         // One octet of padding and the length must fit behind what is left.
-        let tail_blocks =
-            1 + usize::from((rest_words + esn_words) * 4 + 1 + length_len > K::BLOCK_LEN);
+        let tail_blocks = 1 + usize::from((rest_words + esn_words) * 4 + 1 + length_len > K::BLOCK_LEN);
         // RFC 4303 §3.3.2.1: the upper half of the sequence number follows the packet, untransmitted.
         let rest = (1_u64 << rest_words) - 1;
         let esn = (esn_words as u64) << rest_words;
@@ -311,40 +286,28 @@ impl<K: Kernel> Lanes<K> {
         let last = 1_u64 << (tail_blocks * K::BLOCK_LEN / 8 - 1);
         let esn_word = _mm512_set1_epi32(job.esn_high.unwrap_or(0).swap_bytes() as i32);
         let bits = _mm512_set1_epi64(bits.swap_bytes() as i64);
-        // SAFETY: the mask holds the reads to `covered_len`; the key is alive.
+        let from = job.packet.cast_const().wrapping_add(whole);
+        // SAFETY: the masks hold the reads to `covered_len`; a tail is four rows of 64 octets.
         unsafe {
-            let from = job.packet.cast_const().wrapping_add(whole);
-            let tail = (&raw mut (*scratch).tail).cast::<u8>();
+            let tail = (&raw mut (*work.scratch[lane]).tail).cast::<u8>();
             for row in 0..tail_blocks * K::BLOCK_LEN / 64 {
-                let words = _mm512_maskz_loadu_epi32(
-                    (rest >> (16 * row)) as u16,
-                    from.wrapping_add(64 * row).cast(),
-                );
+                let mask = (rest >> (16 * row)) as u16;
+                let words = _mm512_maskz_loadu_epi32(mask, from.wrapping_add(64 * row).cast());
                 let words = _mm512_mask_mov_epi32(words, (esn >> (16 * row)) as u16, esn_word);
-                let words = _mm512_mask_mov_epi32(
-                    words,
-                    (one >> (16 * row)) as u16,
-                    _mm512_set1_epi32(0x80),
-                );
+                let one = (one >> (16 * row)) as u16;
+                let words = _mm512_mask_mov_epi32(words, one, _mm512_set1_epi32(0x80));
                 let words = _mm512_mask_mov_epi64(words, (last >> (8 * row)) as u8, bits);
                 _mm512_store_si512(tail.add(64 * row).cast(), words);
             }
-            states[at] = State(job.key.inner);
-            heads.at[at] = if whole == 0 {
-                tail
-            } else {
-                job.packet.cast_const()
-            };
-            // With no whole block there is no end to meet: the address of the scratch's own end never is one.
-            heads.end[at] = if whole == 0 { core::ptr::null() } else { from };
-            heads.then[at] = tail;
-            Lane {
-                job: *job,
-                blocks_left: whole / K::BLOCK_LEN + tail_blocks,
-                outer: false,
-                scratch,
-            }
+            set_state(&mut states[lane], &job.key.inner);
+            work.heads.at[lane] = if whole == 0 { tail } else { job.packet.cast_const() };
+            // A packet without a whole block begins in its tail and has no end to meet.
+            work.heads.end[lane] = if whole == 0 { core::ptr::null() } else { from };
+            work.heads.then[lane] = tail;
         }
+        work.left[lane] = (whole / K::BLOCK_LEN + tail_blocks) as u64;
+        work.jobs[lane] = Some(job);
+        work.outer &= !(1 << lane);
     }
 
     /// From the inner hash to the outer: its digest becomes a padded block, its state the outer one.
@@ -353,52 +316,61 @@ impl<K: Kernel> Lanes<K> {
     /// As [`Lanes::run`].
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2")]
     #[inline]
-    unsafe fn turn(states: &mut [State; 16], at: usize, lane: &mut Lane<'_>, heads: &mut Heads) {
-        // SAFETY: the key is alive; a `State` is 64 octets.
+    unsafe fn turn(states: &mut [State; 16], work: &mut Work<'_, '_>, lane: usize, job: &MacJob<'_>) {
+        let words = job.key.hash.key_len() / 4;
+        let one = 1_u32 << words;
+        let bits = _mm512_set1_epi64(((K::BLOCK_LEN + 4 * words) as u64 * 8).swap_bytes() as i64);
+        let low = _mm512_maskz_mov_epi32((one - 1) as u16, digest::<K>(&states[lane]));
+        let low = _mm512_mask_mov_epi32(low, one as u16, _mm512_set1_epi32(0x80));
+        // SAFETY: an outer block is two rows of 64 octets.
         unsafe {
-            let key = lane.job.key;
-            let outer = (&raw mut (*lane.scratch).outer).cast::<u8>();
-            let digest = digest::<K>(&states[at]);
-            let (words, rows) = match key.hash {
-                Hash::Sha256 => (8, 1),
-                Hash::Sha384 => (12, 2),
-                Hash::Sha512 => (16, 2),
-            };
-            let (digest_mask, one) = ((1_u32 << words) - 1, 1_u32 << words);
-            let bits =
-                _mm512_set1_epi64(((K::BLOCK_LEN as u64 + 4 * words) * 8).swap_bytes() as i64);
-            let low = _mm512_maskz_mov_epi32(digest_mask as u16, digest);
-            let low = _mm512_mask_mov_epi32(low, one as u16, _mm512_set1_epi32(0x80));
-            if rows == 1 {
-                let low = _mm512_mask_mov_epi64(low, 0x80, bits);
-                _mm512_store_si512(outer.cast(), low);
+            let outer = (&raw mut (*work.scratch[lane]).outer).cast::<u8>();
+            if K::BLOCK_LEN == 64 {
+                _mm512_store_si512(outer.cast(), _mm512_mask_mov_epi64(low, 0x80, bits));
             } else {
                 let high = _mm512_maskz_mov_epi32((one >> 16) as u16, _mm512_set1_epi32(0x80));
-                let high = _mm512_mask_mov_epi64(high, 0x80, bits);
                 _mm512_store_si512(outer.cast(), low);
-                _mm512_store_si512(outer.add(64).cast(), high);
+                _mm512_store_si512(outer.add(64).cast(), _mm512_mask_mov_epi64(high, 0x80, bits));
             }
-            states[at] = State(key.outer);
-            heads.at[at] = outer;
-            heads.end[at] = core::ptr::null();
-            lane.blocks_left = 1;
-            lane.outer = true;
+            work.heads.at[lane] = outer;
         }
+        set_state(&mut states[lane], &job.key.outer);
+        work.heads.end[lane] = core::ptr::null();
+        work.left[lane] = 1;
+        work.outer |= 1 << lane;
     }
 
-    /// Hands over the ICV.
-    ///
-    /// # Safety
-    /// As [`Lanes::run`].
+    /// Leaves a lane empty that has no successor: the last living one takes its place.
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2")]
     #[inline]
-    unsafe fn finish(states: &[State; 16], at: usize, lane: &Lane<'_>, ending: &mut impl Ending) {
-        // SAFETY: the key is alive; the ICV follows what it covers.
-        unsafe {
-            let mask = ((1_u32 << (lane.job.key.hash.icv_len() / 4)) - 1) as u16;
-            let icv = lane.job.packet.add(lane.job.covered_len);
-            ending.end(lane.job.index, icv, mask, digest::<K>(&states[at]));
-        }
+    fn close(states: &mut [State; 16], work: &mut Work<'_, '_>, lane: usize) {
+        work.live -= 1;
+        let last = work.live;
+        let state = states[last].0;
+        set_state(&mut states[lane], &state);
+        work.heads.at[lane] = work.heads.at[last];
+        work.heads.end[lane] = work.heads.end[last];
+        work.heads.then[lane] = work.heads.then[last];
+        work.left[lane] = work.left[last];
+        work.jobs[lane] = work.jobs[last];
+        work.scratch[lane] = work.scratch[last];
+        let bit = work.outer >> last & 1;
+        work.outer = work.outer & !(1 << lane) | bit << lane;
+        let idle = IDLE.as_ptr().cast::<u8>();
+        work.heads.at[last] = idle;
+        work.heads.end[last] = idle.wrapping_add(K::BLOCK_LEN);
+        work.heads.then[last] = idle;
+        work.left[last] = u64::MAX;
+    }
+}
+
+/// In one store, because the kernels read it in one.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2")]
+#[inline]
+fn set_state(state: &mut State, words: &[u64; 8]) {
+    // SAFETY: both are 64 octets.
+    unsafe {
+        _mm512_store_si512(state.0.as_mut_ptr().cast(), _mm512_loadu_si512(words.as_ptr().cast()));
     }
 }
 
@@ -406,12 +378,15 @@ impl<K: Kernel> Lanes<K> {
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2")]
 #[inline]
 fn digest<K: Kernel>(state: &State) -> __m512i {
-    let swap = if K::BLOCK_LEN == sha256::BLOCK_LEN {
-        sha256::swap_words()
-    } else {
-        sha512::swap_words()
-    };
-    // SAFETY: a `State` is 64 octets.
-    let words = unsafe { _mm512_load_si512(state.0.as_ptr().cast()) };
-    _mm512_shuffle_epi8(words, _mm512_broadcast_i32x4(swap))
+    let from = state.0.as_ptr();
+    // SAFETY: a `State` is 64 octets. Each is read as wide as the kernel wrote it.
+    unsafe {
+        if K::BLOCK_LEN == sha256::BLOCK_LEN {
+            let swap = _mm256_broadcastsi128_si256(sha256::swap_words());
+            _mm512_zextsi256_si512(_mm256_shuffle_epi8(_mm256_load_si256(from.cast()), swap))
+        } else {
+            let swap = _mm512_broadcast_i32x4(sha512::swap_words());
+            _mm512_shuffle_epi8(_mm512_load_si512(from.cast()), swap)
+        }
+    }
 }

@@ -12,16 +12,8 @@ use crate::hmac::{Heads, Kernel, State};
 pub(crate) const BLOCK_LEN: usize = 64;
 
 /// FIPS 180-4 §5.3.3.
-pub(crate) const SHA256_INITIAL: [u32; 8] = [
-    0x6a09_e667,
-    0xbb67_ae85,
-    0x3c6e_f372,
-    0xa54f_f53a,
-    0x510e_527f,
-    0x9b05_688c,
-    0x1f83_d9ab,
-    0x5be0_cd19,
-];
+pub(crate) const SHA256_INITIAL: [u32; 8] =
+    [0x6a09_e667, 0xbb67_ae85, 0x3c6e_f372, 0xa54f_f53a, 0x510e_527f, 0x9b05_688c, 0x1f83_d9ab, 0x5be0_cd19];
 
 /// FIPS 180-4 §4.2.2.
 static K_ROWS: [[u32; 16]; 4] = [
@@ -159,10 +151,7 @@ macro_rules! schedule {
             _mm512_ror_epi32::<19>(high),
             _mm512_srli_epi32::<10>(high),
         );
-        $w[$t] = _mm512_add_epi32(
-            _mm512_add_epi32($w[$t], $w[$t9]),
-            _mm512_add_epi32(low, high),
-        );
+        $w[$t] = _mm512_add_epi32(_mm512_add_epi32($w[$t], $w[$t9]), _mm512_add_epi32(low, high));
     };
 }
 
@@ -176,10 +165,14 @@ unsafe fn compress16(states: &mut [State; 16], heads: &mut Heads, blocks: usize)
     let swap = _mm512_broadcast_i32x4(swap_words());
     for _ in 0..blocks {
         // SAFETY: the caller's promise.
-        let rows: [__m512i; 16] =
-            core::array::from_fn(|lane| unsafe { _mm512_loadu_si512(heads.at[lane].cast()) });
+        // Loops instead of `map` and `from_fn`: those know nothing of these instructions and would not be inlined.
+        let mut w = [_mm512_setzero_si512(); 16];
+        for (row, at) in w.iter_mut().zip(&heads.at) {
+            // SAFETY: the caller's promise.
+            *row = _mm512_shuffle_epi8(unsafe { _mm512_loadu_si512(at.cast()) }, swap);
+        }
         heads.advance::<16>(BLOCK_LEN);
-        let mut w = transpose16(rows.map(|row| _mm512_shuffle_epi8(row, swap)));
+        w = transpose16(w);
         let before = s;
         let [mut a, mut b, mut c, mut d, mut e, mut f, mut g, mut h] = s;
         let mut sixteen = 0;
@@ -233,12 +226,15 @@ unsafe fn compress16(states: &mut [State; 16], heads: &mut Heads, blocks: usize)
 /// Eight registers, each a word of all sixteen states.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2")]
 fn load_states(states: &[State; 16]) -> [__m512i; 8] {
-    // SAFETY: a `State` is at least 32 octets.
-    let rows = core::array::from_fn(|lane| unsafe {
-        let low = _mm256_load_si256(states[lane].0.as_ptr().cast());
-        let high = _mm256_load_si256(states[lane + 8].0.as_ptr().cast());
-        _mm512_inserti64x4::<1>(_mm512_castsi256_si512(low), high)
-    });
+    let mut rows = [_mm512_setzero_si512(); 8];
+    for (lane, row) in rows.iter_mut().enumerate() {
+        // SAFETY: a `State` is at least 32 octets.
+        let (low, high) = unsafe {
+            let (low, high) = (&states[lane].0, &states[lane + 8].0);
+            (_mm256_load_si256(low.as_ptr().cast()), _mm256_load_si256(high.as_ptr().cast()))
+        };
+        *row = _mm512_inserti64x4::<1>(_mm512_castsi256_si512(low), high);
+    }
     transpose8_halves(rows)
 }
 
@@ -247,10 +243,7 @@ fn store_states(states: &mut [State; 16], words: [__m512i; 8]) {
     for (lane, row) in transpose8_halves(words).into_iter().enumerate() {
         // SAFETY: a `State` is at least 32 octets.
         unsafe {
-            _mm256_store_si256(
-                states[lane].0.as_mut_ptr().cast(),
-                _mm512_castsi512_si256(row),
-            );
+            _mm256_store_si256(states[lane].0.as_mut_ptr().cast(), _mm512_castsi512_si256(row));
             let high = _mm512_extracti64x4_epi64::<1>(row);
             _mm256_store_si256(states[lane + 8].0.as_mut_ptr().cast(), high);
         }
@@ -296,10 +289,7 @@ unsafe fn compress_streams<const N: usize>(
         let from = states[first + i].0.as_ptr().cast::<__m128i>();
         // SAFETY: a `State` is at least 32 octets.
         let (dcba, hgfe) = unsafe { (_mm_load_si128(from), _mm_load_si128(from.add(1))) };
-        let (cdab, efgh) = (
-            _mm_shuffle_epi32::<0xB1>(dcba),
-            _mm_shuffle_epi32::<0x1B>(hgfe),
-        );
+        let (cdab, efgh) = (_mm_shuffle_epi32::<0xB1>(dcba), _mm_shuffle_epi32::<0x1B>(hgfe));
         abef[i] = _mm_alignr_epi8::<8>(cdab, efgh);
         cdgh[i] = _mm_blend_epi16::<0xF0>(efgh, cdab);
     }
@@ -309,8 +299,7 @@ unsafe fn compress_streams<const N: usize>(
         for i in 0..N {
             for (quarter, w) in w[i].iter_mut().enumerate() {
                 // SAFETY: the caller's promise.
-                let words =
-                    unsafe { _mm_loadu_si128(heads.at[first + i].cast::<__m128i>().add(quarter)) };
+                let words = unsafe { _mm_loadu_si128(heads.at[first + i].cast::<__m128i>().add(quarter)) };
                 *w = _mm_shuffle_epi8(words, swap);
             }
             heads.advance_lane(first + i, BLOCK_LEN);
@@ -322,8 +311,7 @@ unsafe fn compress_streams<const N: usize>(
                     let k = unsafe { _mm_loadu_si128($k.as_ptr().cast::<__m128i>().add($q)) };
                     let input = _mm_add_epi32(w[i][$q], k);
                     cdgh[i] = _mm_sha256rnds2_epu32(cdgh[i], abef[i], input);
-                    abef[i] =
-                        _mm_sha256rnds2_epu32(abef[i], cdgh[i], _mm_shuffle_epi32::<0x0E>(input));
+                    abef[i] = _mm_sha256rnds2_epu32(abef[i], cdgh[i], _mm_shuffle_epi32::<0x0E>(input));
                 }
             };
         }
@@ -357,10 +345,7 @@ unsafe fn compress_streams<const N: usize>(
         }
     }
     for i in 0..N {
-        let (feba, dchg) = (
-            _mm_shuffle_epi32::<0x1B>(abef[i]),
-            _mm_shuffle_epi32::<0xB1>(cdgh[i]),
-        );
+        let (feba, dchg) = (_mm_shuffle_epi32::<0x1B>(abef[i]), _mm_shuffle_epi32::<0xB1>(cdgh[i]));
         let to = states[first + i].0.as_mut_ptr().cast::<__m128i>();
         // SAFETY: a `State` is at least 32 octets.
         unsafe {
@@ -394,14 +379,8 @@ fn transpose16(r: [__m512i; 16]) -> [__m512i; 16] {
     let (p, q, s, t) = (quad(0), quad(1), quad(2), quad(3));
     // Then four rows of cells to four columns of cells.
     let cells = |i: usize| {
-        let (ab, cd) = (
-            _mm512_shuffle_i32x4::<0x44>(p[i], q[i]),
-            _mm512_shuffle_i32x4::<0x44>(s[i], t[i]),
-        );
-        let (ef, gh) = (
-            _mm512_shuffle_i32x4::<0xEE>(p[i], q[i]),
-            _mm512_shuffle_i32x4::<0xEE>(s[i], t[i]),
-        );
+        let (ab, cd) = (_mm512_shuffle_i32x4::<0x44>(p[i], q[i]), _mm512_shuffle_i32x4::<0x44>(s[i], t[i]));
+        let (ef, gh) = (_mm512_shuffle_i32x4::<0xEE>(p[i], q[i]), _mm512_shuffle_i32x4::<0xEE>(s[i], t[i]));
         [
             _mm512_shuffle_i32x4::<0x88>(ab, cd),
             _mm512_shuffle_i32x4::<0xDD>(ab, cd),
@@ -413,9 +392,7 @@ fn transpose16(r: [__m512i; 16]) -> [__m512i; 16] {
     let [w1, w5, w9, wd] = cells(1);
     let [w2, w6, wa, we] = cells(2);
     let [w3, w7, wb, wf] = cells(3);
-    [
-        w0, w1, w2, w3, w4, w5, w6, w7, w8, w9, wa, wb, wc, wd, we, wf,
-    ]
+    [w0, w1, w2, w3, w4, w5, w6, w7, w8, w9, wa, wb, wc, wd, we, wf]
 }
 
 /// Rows to columns of eight words, in each half of the registers by itself.
@@ -438,14 +415,5 @@ fn transpose8_halves(r: [__m512i; 8]) -> [__m512i; 8] {
     let odd = _mm512_set_epi64(15, 14, 7, 6, 11, 10, 3, 2);
     let low = |i: usize| _mm512_permutex2var_epi64(p[i], even, q[i]);
     let high = |i: usize| _mm512_permutex2var_epi64(p[i], odd, q[i]);
-    [
-        low(0),
-        low(1),
-        low(2),
-        low(3),
-        high(0),
-        high(1),
-        high(2),
-        high(3),
-    ]
+    [low(0), low(1), low(2), low(3), high(0), high(1), high(2), high(3)]
 }

@@ -248,27 +248,27 @@ macro_rules! rounds {
 /// Every lane's next `blocks` blocks are readable.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2")]
 unsafe fn compress8(states: &mut [State; 16], heads: &mut Heads, blocks: usize) {
-    // SAFETY: a `State` is 64 octets.
-    let rows: [__m512i; 8] =
-        core::array::from_fn(|lane| unsafe { _mm512_load_si512(states[lane].0.as_ptr().cast()) });
-    let mut s = transpose8(rows);
+    // Loops instead of `map` and `from_fn`: those know nothing of these instructions and would not be inlined.
+    let mut s = [_mm512_setzero_si512(); 8];
+    for (row, state) in s.iter_mut().zip(&*states) {
+        // SAFETY: a `State` is 64 octets.
+        *row = unsafe { _mm512_load_si512(state.0.as_ptr().cast()) };
+    }
+    s = transpose8(s);
     let swap = _mm512_broadcast_i32x4(swap_words());
     for _ in 0..blocks {
-        // SAFETY: the caller's promise.
-        let (low, high): ([__m512i; 8], [__m512i; 8]) = unsafe {
-            (
-                core::array::from_fn(|lane| _mm512_loadu_si512(heads.at[lane].cast())),
-                core::array::from_fn(|lane| _mm512_loadu_si512(heads.at[lane].add(64).cast())),
-            )
-        };
+        let (mut low, mut high) = ([_mm512_setzero_si512(); 8], [_mm512_setzero_si512(); 8]);
+        for ((low, high), at) in low.iter_mut().zip(&mut high).zip(&heads.at) {
+            // SAFETY: the caller's promise.
+            unsafe {
+                *low = _mm512_shuffle_epi8(_mm512_loadu_si512(at.cast()), swap);
+                *high = _mm512_shuffle_epi8(_mm512_loadu_si512(at.add(64).cast()), swap);
+            }
+        }
         heads.advance::<8>(BLOCK_LEN);
-        let [w0, w1, w2, w3, w4, w5, w6, w7] =
-            transpose8(low.map(|row| _mm512_shuffle_epi8(row, swap)));
-        let [w8, w9, wa, wb, wc, wd, we, wf] =
-            transpose8(high.map(|row| _mm512_shuffle_epi8(row, swap)));
-        let mut w = [
-            w0, w1, w2, w3, w4, w5, w6, w7, w8, w9, wa, wb, wc, wd, we, wf,
-        ];
+        let [w0, w1, w2, w3, w4, w5, w6, w7] = transpose8(low);
+        let [w8, w9, wa, wb, wc, wd, we, wf] = transpose8(high);
+        let mut w = [w0, w1, w2, w3, w4, w5, w6, w7, w8, w9, wa, wb, wc, wd, we, wf];
         rounds!(
             s,
             w,
@@ -291,29 +291,25 @@ unsafe fn compress8(states: &mut [State; 16], heads: &mut Heads, blocks: usize) 
 /// The next `blocks` blocks of lanes 0 to 3 are readable.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2")]
 unsafe fn compress4(states: &mut [State; 16], heads: &mut Heads, blocks: usize) {
-    // SAFETY: a `State` is two rows of 32 octets.
-    let row = |lane: usize, half: usize| unsafe {
-        _mm256_load_si256(states[lane].0.as_ptr().cast::<__m256i>().add(half))
-    };
-    let [s0, s1, s2, s3] = transpose4(core::array::from_fn(|lane| row(lane, 0)));
-    let [s4, s5, s6, s7] = transpose4(core::array::from_fn(|lane| row(lane, 1)));
+    let (mut low, mut high) = ([_mm256_setzero_si256(); 4], [_mm256_setzero_si256(); 4]);
+    for ((low, high), state) in low.iter_mut().zip(&mut high).zip(&*states) {
+        let from = state.0.as_ptr().cast::<__m256i>();
+        // SAFETY: a `State` is two rows of 32 octets.
+        (*low, *high) = unsafe { (_mm256_load_si256(from), _mm256_load_si256(from.add(1))) };
+    }
+    let ([s0, s1, s2, s3], [s4, s5, s6, s7]) = (transpose4(low), transpose4(high));
     let mut s = [s0, s1, s2, s3, s4, s5, s6, s7];
     let swap = _mm256_broadcastsi128_si256(swap_words());
     for _ in 0..blocks {
         let mut w = [_mm256_setzero_si256(); 16];
-        for quarter in 0..4 {
-            // SAFETY: the caller's promise.
-            let rows = core::array::from_fn(|lane| unsafe {
-                let words = _mm256_loadu_si256(heads.at[lane].cast::<__m256i>().add(quarter));
-                _mm256_shuffle_epi8(words, swap)
-            });
-            let [w0, w1, w2, w3] = transpose4(rows);
-            (
-                w[4 * quarter],
-                w[4 * quarter + 1],
-                w[4 * quarter + 2],
-                w[4 * quarter + 3],
-            ) = (w0, w1, w2, w3);
+        for (quarter, w) in w.chunks_exact_mut(4).enumerate() {
+            let mut rows = [_mm256_setzero_si256(); 4];
+            for (row, at) in rows.iter_mut().zip(&heads.at) {
+                // SAFETY: the caller's promise.
+                let words = unsafe { _mm256_loadu_si256(at.cast::<__m256i>().add(quarter)) };
+                *row = _mm256_shuffle_epi8(words, swap);
+            }
+            w.copy_from_slice(&transpose4(rows));
         }
         heads.advance::<4>(BLOCK_LEN);
         rounds!(
@@ -348,22 +344,13 @@ pub(crate) fn swap_words() -> __m128i {
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2")]
 fn transpose8(r: [__m512i; 8]) -> [__m512i; 8] {
     let pair = |i: usize| {
-        (
-            _mm512_unpacklo_epi64(r[2 * i], r[2 * i + 1]),
-            _mm512_unpackhi_epi64(r[2 * i], r[2 * i + 1]),
-        )
+        (_mm512_unpacklo_epi64(r[2 * i], r[2 * i + 1]), _mm512_unpackhi_epi64(r[2 * i], r[2 * i + 1]))
     };
     let ((a0, a1), (b0, b1), (c0, c1), (d0, d1)) = (pair(0), pair(1), pair(2), pair(3));
     // Of four registers of 128-bit cells, the four registers that hold one column of cells each.
     let cells = |a, b, c, d| {
-        let (ab, cd) = (
-            _mm512_shuffle_i64x2::<0x44>(a, b),
-            _mm512_shuffle_i64x2::<0x44>(c, d),
-        );
-        let (ef, gh) = (
-            _mm512_shuffle_i64x2::<0xEE>(a, b),
-            _mm512_shuffle_i64x2::<0xEE>(c, d),
-        );
+        let (ab, cd) = (_mm512_shuffle_i64x2::<0x44>(a, b), _mm512_shuffle_i64x2::<0x44>(c, d));
+        let (ef, gh) = (_mm512_shuffle_i64x2::<0xEE>(a, b), _mm512_shuffle_i64x2::<0xEE>(c, d));
         [
             _mm512_shuffle_i64x2::<0x88>(ab, cd),
             _mm512_shuffle_i64x2::<0xDD>(ab, cd),

@@ -16,11 +16,7 @@ const WIDEST: usize = 8;
 /// The processor has what [`crate::Wide`] proves; the blocks and the 16 octets before them are readable, the blocks
 /// writable, `keys` is a lane of a decryption schedule for `ROUNDS`.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,vaes,bmi2")]
-pub(crate) unsafe fn decrypt<const ROUNDS: usize>(
-    keys: *const __m128i,
-    text: *mut u8,
-    blocks: usize,
-) {
+pub(crate) unsafe fn decrypt<const ROUNDS: usize>(keys: *const __m128i, text: *mut u8, blocks: usize) {
     // SAFETY: the caller's promise, for all that follows.
     unsafe {
         let mut at = text;
@@ -64,15 +60,17 @@ unsafe fn group<const ROUNDS: usize, const N: usize>(
     // SAFETY: the caller's promise, for all that follows.
     unsafe {
         let key = |round: usize| _mm512_broadcast_i32x4(_mm_load_si128(keys.add(LANES * round)));
-        let text: [__m512i; N] = core::array::from_fn(|i| {
+        // Loops instead of `map` and `from_fn`: those know nothing of these instructions and would not be inlined.
+        let mut text = [_mm512_setzero_si512(); N];
+        for (i, text) in text.iter_mut().enumerate() {
             let from = at.wrapping_add(64 * i).cast_const().cast();
-            if i == N - 1 {
-                _mm512_maskz_loadu_epi64(mask, from)
-            } else {
-                _mm512_loadu_epi64(from)
-            }
-        });
-        let mut state = text.map(|text| _mm512_xor_si512(text, key(0)));
+            *text = if i == N - 1 { _mm512_maskz_loadu_epi64(mask, from) } else { _mm512_loadu_epi64(from) };
+        }
+        let mut state = text;
+        let first = key(0);
+        for state in &mut state {
+            *state = _mm512_xor_si512(*state, first);
+        }
         for round in 1..ROUNDS {
             let key = key(round);
             for state in &mut state {

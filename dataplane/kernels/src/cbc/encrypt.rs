@@ -28,10 +28,7 @@ pub(crate) struct Encrypt {
 
 impl Encrypt {
     pub(crate) const fn new() -> Encrypt {
-        Encrypt {
-            chain: [[0; 16]; LANES],
-            idle: [[0; 16]; IDLE_BLOCKS],
-        }
+        Encrypt { chain: [[0; 16]; LANES], idle: [[0; 16]; IDLE_BLOCKS] }
     }
 
     /// Encrypts `chains`; chain `i`'s round keys are lane `i % 16` of `schedules[i / 16]`. Lanes of the first schedule are
@@ -41,11 +38,7 @@ impl Encrypt {
     /// The processor has what [`crate::Wide`] proves; every chain's blocks are readable, writable, of no one else, and at
     /// least one; the schedules were expanded for `ROUNDS`.
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,vaes,bmi2")]
-    pub(crate) unsafe fn run<const ROUNDS: usize>(
-        &mut self,
-        chains: &[Chain],
-        schedules: &mut [Schedule],
-    ) {
+    pub(crate) unsafe fn run<const ROUNDS: usize>(&mut self, chains: &[Chain], schedules: &mut [Schedule]) {
         let Some((active, spare)) = schedules.split_first_mut() else {
             return;
         };
@@ -113,11 +106,11 @@ unsafe fn steps<const ROUNDS: usize, const QUADS: usize>(
 ) {
     // SAFETY: the caller's promise, for all that follows.
     unsafe {
-        let key = |round: usize, quad: usize| {
-            _mm512_load_si512(keys.add(LANES * round + 4 * quad).cast())
-        };
-        let mut state: [__m512i; QUADS] =
-            core::array::from_fn(|quad| _mm512_load_si512(chain.add(quad)));
+        let key = |round: usize, quad: usize| _mm512_load_si512(keys.add(LANES * round + 4 * quad).cast());
+        let mut state = [_mm512_setzero_si512(); QUADS];
+        for (quad, state) in state.iter_mut().enumerate() {
+            *state = _mm512_load_si512(chain.add(quad));
+        }
         for block in 0..blocks {
             for (quad, state) in state.iter_mut().enumerate() {
                 let row = |lane: usize| _mm_loadu_si128(at[4 * quad + lane].add(16 * block).cast());

@@ -19,9 +19,7 @@ pub(crate) struct Schedule {
 
 impl Schedule {
     pub(crate) const fn new() -> Schedule {
-        Schedule {
-            rounds: [[[0; 16]; LANES]; ROUND_KEYS],
-        }
+        Schedule { rounds: [[[0; 16]; LANES]; ROUND_KEYS] }
     }
 
     /// The round keys, each as sixteen rows of 16 octets.
@@ -46,32 +44,32 @@ impl Schedule {
         keys: &[&[u8; 32]; LANES],
     ) {
         for quad in 0..LANES / 4 {
-            let low: [__m512i; 2] = core::array::from_fn(|half| {
-                // SAFETY: 32 octets each.
-                let row = |lane: usize| unsafe {
-                    _mm_loadu_si128(keys[4 * quad + lane].as_ptr().cast::<__m128i>().add(half))
+            let mut key = [_mm512_setzero_si512(); 2];
+            for (half, key) in key.iter_mut().enumerate() {
+                let row = |lane: usize| {
+                    let from = keys[4 * quad + lane].as_ptr().cast::<__m128i>();
+                    // SAFETY: a key's row is two times 16 octets.
+                    unsafe { _mm_loadu_si128(from.add(half)) }
                 };
                 let cells = _mm512_castsi128_si512(row(0));
                 let cells = _mm512_inserti32x4::<1>(cells, row(1));
                 let cells = _mm512_inserti32x4::<2>(cells, row(2));
-                _mm512_inserti32x4::<3>(cells, row(3))
-            });
-            let mut out = [_mm512_setzero_si512(); ROUND_KEYS];
-            match ROUNDS {
-                10 => expand128(low, &mut out),
-                12 => expand192(low, &mut out),
-                _ => expand256(low, &mut out),
+                *key = _mm512_inserti32x4::<3>(cells, row(3));
             }
-            for round in 0..=ROUNDS {
-                let key = match DECRYPT {
-                    false => out[round],
-                    true if round == 0 || round == ROUNDS => out[ROUNDS - round],
-                    true => inverse_mix_columns(out[ROUNDS - round]),
+            let rounds = &mut self.rounds;
+            let put = |round: usize, key: __m512i| {
+                let (round, key) = match DECRYPT {
+                    false => (round, key),
+                    true if round == 0 || round == ROUNDS => (ROUNDS - round, key),
+                    true => (ROUNDS - round, inverse_mix_columns(key)),
                 };
                 // SAFETY: a round's row is 4 × 64 octets.
-                unsafe {
-                    _mm512_store_si512(self.rounds[round].as_mut_ptr().add(4 * quad).cast(), key)
-                };
+                unsafe { _mm512_store_si512(rounds[round].as_mut_ptr().add(4 * quad).cast(), key) };
+            };
+            match ROUNDS {
+                10 => expand128(key, put),
+                12 => expand192(key, put),
+                _ => expand256(key, put),
             }
         }
     }
@@ -91,49 +89,50 @@ const RCON: [i32; 10] = [0x01, 0x02, 0x04, 0x08, 0x10, 0x20, 0x40, 0x80, 0x1b, 0
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,vaes,bmi2")]
 #[inline]
-fn expand128([key, _]: [__m512i; 2], out: &mut [__m512i; ROUND_KEYS]) {
-    out[0] = key;
-    for round in 0..10 {
-        let word = rotated_word(out[round], 3);
-        out[round + 1] = _mm512_xor_si512(running_xor(out[round]), sub_word(word, RCON[round]));
+fn expand128([mut key, _]: [__m512i; 2], mut put: impl FnMut(usize, __m512i)) {
+    put(0, key);
+    for (round, &rcon) in RCON.iter().enumerate() {
+        key = _mm512_xor_si512(running_xor(key), sub_word(rotated_word(key, 3), rcon));
+        put(round + 1, key);
     }
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,vaes,bmi2")]
 #[inline]
-fn expand192([mut a, mut b]: [__m512i; 2], out: &mut [__m512i; ROUND_KEYS]) {
-    // Six words a step: four in `a`, two in the low half of `b`.
-    out[0] = a;
-    let mut next = 1;
-    for (step, &rcon) in RCON.iter().enumerate().take(8) {
+fn expand192([mut a, mut b]: [__m512i; 2], mut put: impl FnMut(usize, __m512i)) {
+    // Six words a step, four in `a` and two in the low half of `b`: two steps are three round keys.
+    put(0, a);
+    for pair in 0..4 {
         let before = b;
-        a = _mm512_xor_si512(running_xor(a), sub_word(rotated_word(b, 1), rcon));
-        let last = _mm512_shuffle_epi32::<0xFF>(a);
-        b = _mm512_ternarylogic_epi32::<0x96>(b, _mm512_bslli_epi128::<4>(b), last);
-        if step % 2 == 0 {
-            out[next] = _mm512_unpacklo_epi64(before, a);
-            out[next + 1] = _mm512_alignr_epi8::<8>(_mm512_unpacklo_epi64(b, b), a);
-            next += 2;
-        } else {
-            out[next] = a;
-            next += 1;
-        }
+        a = _mm512_xor_si512(running_xor(a), sub_word(rotated_word(b, 1), RCON[2 * pair]));
+        b = next_pair(b, a);
+        put(3 * pair + 1, _mm512_unpacklo_epi64(before, a));
+        put(3 * pair + 2, _mm512_alignr_epi8::<8>(_mm512_unpacklo_epi64(b, b), a));
+        a = _mm512_xor_si512(running_xor(a), sub_word(rotated_word(b, 1), RCON[2 * pair + 1]));
+        b = next_pair(b, a);
+        put(3 * pair + 3, a);
     }
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,vaes,bmi2")]
 #[inline]
-fn expand256([low, high]: [__m512i; 2], out: &mut [__m512i; ROUND_KEYS]) {
-    (out[0], out[1]) = (low, high);
-    for pair in 0..7 {
-        let word = rotated_word(out[2 * pair + 1], 3);
-        let even = _mm512_xor_si512(running_xor(out[2 * pair]), sub_word(word, RCON[pair]));
-        out[2 * pair + 2] = even;
-        if pair < 6 {
-            let word = sub_word(_mm512_shuffle_epi32::<0xFF>(even), 0);
-            out[2 * pair + 3] = _mm512_xor_si512(running_xor(out[2 * pair + 1]), word);
-        }
+fn next_pair(b: __m512i, a: __m512i) -> __m512i {
+    let last = _mm512_shuffle_epi32::<0xFF>(a);
+    _mm512_ternarylogic_epi32::<0x96>(b, _mm512_bslli_epi128::<4>(b), last)
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,vaes,bmi2")]
+#[inline]
+fn expand256([mut even, mut odd]: [__m512i; 2], mut put: impl FnMut(usize, __m512i)) {
+    put(0, even);
+    put(1, odd);
+    for (pair, &rcon) in RCON.iter().enumerate().take(6) {
+        even = _mm512_xor_si512(running_xor(even), sub_word(rotated_word(odd, 3), rcon));
+        put(2 * pair + 2, even);
+        odd = _mm512_xor_si512(running_xor(odd), sub_word(_mm512_shuffle_epi32::<0xFF>(even), 0));
+        put(2 * pair + 3, odd);
     }
+    put(14, _mm512_xor_si512(running_xor(even), sub_word(rotated_word(odd, 3), RCON[6])));
 }
 
 /// Each word exclusive-ored with all before it in its cell.
