@@ -365,3 +365,6 @@ impl Ending for Verify {
         self.right |= u64::from(differing == 0) << index;
     }
 }
+
+#[cfg(test)]
+mod tests;

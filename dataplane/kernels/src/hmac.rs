@@ -390,3 +390,6 @@ fn digest<K: Kernel>(state: &State) -> __m512i {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
