@@ -12,7 +12,7 @@ class VpnClient:
     """One `causeway client connect` with a TUN device. Logs in with AnyConnect-EAP unless `login` says otherwise."""
 
     def __init__(self, world, namespace, pki, binaries, user="user1", password="cisco", login=None, ike=None,
-                 reconnect=None, gateway=None):
+                 reconnect=None, gateway=None, tunnel=None, typed=()):
         self.world, self.namespace, self.binaries = world, namespace, binaries
         self.directory = os.path.join(world.directory, f"client-{namespace}")
         os.makedirs(self.directory)
@@ -22,6 +22,10 @@ class VpnClient:
         with open(password_file, "w", encoding="utf-8") as file:
             os.chmod(password_file, 0o600)
             file.write(password + "\n")
+        # What the user types when the form asks again.
+        self.typed = os.path.join(self.directory, "typed")
+        with open(self.typed, "w", encoding="utf-8") as file:
+            file.writelines(line + "\n" for line in typed)
         sections = {
             "": {"directory": os.path.join(self.directory, "state")},
             "gateway": {"address": GATEWAY_OUTSIDE, "name": GATEWAY_NAME, "display_name": "IKEv2_Gateway",
@@ -29,6 +33,7 @@ class VpnClient:
             "login": {"method": "anyconnect-eap", "user": user, "password_file": password_file, **(login or {})},
             "ike": {"proposals": ["aes256-sha512-ecp256"], "esp": ["aes256-sha384"], "dpd_interval_secs": 2, **(ike or {})},
             "reconnect": {"enabled": True, "retry_secs": 2, **(reconnect or {})},
+            "tunnel": tunnel or {},
         }
         with open(self.config_path, "w", encoding="utf-8") as file:
             for section, keys in sections.items():
@@ -39,7 +44,7 @@ class VpnClient:
     def start(self, seconds=30):
         """Connects and waits until the session is up."""
         self.process = self.world.spawn(self.namespace, [os.path.join(self.binaries, "causeway"), "client", "--config",
-                                                         self.config_path, "connect"], self.log)
+                                                         self.config_path, "connect"], self.log, typed=self.typed)
 
         def connected():
             if self.process.poll() is not None:
@@ -48,6 +53,14 @@ class VpnClient:
             return status if status and status["state"] == "connected" else None
         wait_until("the client is connected", seconds, connected)
         return self
+
+    def fails(self, seconds=30):
+        """Connects; whether the client ended without a connection."""
+        try:
+            self.start(seconds)
+        except Failure:
+            return self.process.poll() is not None
+        return False
 
     def output(self):
         """What the client printed."""

@@ -49,11 +49,11 @@ class World:
         """Runs a command in a namespace to its end."""
         return run(["ip", "netns", "exec", self.ns(name), *args], **options)
 
-    def spawn(self, name, args, log, env=None):
-        """Starts a process in a namespace; it ends with the world at the latest."""
-        with open(os.path.join(self.directory, log), "ab") as output:
+    def spawn(self, name, args, log, env=None, typed=os.devnull):
+        """Starts a process in a namespace that reads the file `typed`; it ends with the world at the latest."""
+        with open(os.path.join(self.directory, log), "ab") as output, open(typed, "rb") as lines:
             process = subprocess.Popen(
-                ["ip", "netns", "exec", self.ns(name), *args], stdin=subprocess.DEVNULL, stdout=output,
+                ["ip", "netns", "exec", self.ns(name), *args], stdin=lines, stdout=output,
                 stderr=output, env={**os.environ, **(env or {})}, preexec_fn=die_with_parent)
         self.processes.append(process)
         return process

@@ -1,7 +1,19 @@
 """Every way to log in, and that traffic flows both ways afterwards."""
+import os
+
 from e2e import scenario
+from pki import USER
 from shell import expect, expect_equal
+from swan import PASSWORD
 from traffic import Iperf, expect_ping
+from vpn_client import VpnClient
+
+# Our own client logs in as Cisco's does; every gateway of these scenarios can resume.
+ANYCONNECT = {
+    "auth": {"methods": ["anyconnect-eap"]},
+    "ike": {"proposals": ["aes256-sha512-ecp256"]},
+    "reconnect": {"enabled": True},
+}
 
 
 def check_tunnel(context, world, appliance, client, namespace="c1", nat=True):
@@ -106,3 +118,70 @@ def esp_suites(context):
             expect_ping(world, namespace, count=2, size=size)
         client.control("--terminate", "--ike", "home")
         appliance.expect_empty()
+
+
+def anyconnect(context, world, form, namespace="c1", groups=(), **options):
+    """A gateway with this login form, and our client, which has logged in."""
+    appliance = context.appliance(world, psks=[], extra={**ANYCONNECT, "anyconnect": form}, groups=groups)
+    user = VpnClient(world, namespace, context.certificates, context.binaries, user=USER, **options).start()
+    session = appliance.only_session()
+    expect_equal((session["user"], session["auth_method"]), (USER, "anyconnect-eap"), "user and method")
+    expect_ping(world, namespace)
+    return appliance, user
+
+
+def sleep_and_wake(user, world):
+    """A resume, for which nobody types anything."""
+    address = user.status()["address"]
+    user.suspend()
+    status = user.resume()
+    expect_equal((status["address"], status["logins"], status["resumes"]), (address, 1, 1), "address, logins, resumes")
+    expect_ping(world, "c1")
+
+
+@scenario("anyconnect-second-guess", "AnyConnect-EAP: two wrong passwords, then the right one; the banner is shown")
+def anyconnect_second_guess(context):
+    world = context.world()
+    _, user = anyconnect(context, world, {"banner": "Authorised use only."}, password="first guess",
+                         typed=["second guess", PASSWORD])
+    expect_equal(user.output().count("Login failed."), 2, f"failures that the user was shown:\n{user.output()}")
+    expect("Authorised use only." in user.output(), f"the banner:\n{user.output()}")
+    sleep_and_wake(user, world)
+
+
+@scenario("anyconnect-groups", "AnyConnect-EAP: the group chosen in the form decides the rules of the session, also after a resume")
+def anyconnect_groups(context):
+    groups = [{"name": "staff", "banner": "Hello, colleague."},
+              {"name": "guests", "banner": "Hello, guest.", "subnets": ["10.99.10.0/25"]}]
+    for group, banner, reached in (("guests", "Hello, guest.", ["10.99.10.0/25"]), ("staff", "Hello, colleague.", None)):
+        world = context.world()
+        appliance, user = anyconnect(context, world, {"groups": ["staff", "guests"]}, groups=groups, password=PASSWORD,
+                                     login={"group": group})
+        for resumed in (False, True):
+            expect_equal(appliance.only_session()["ike"]["group"], group, f"group at the gateway, resumed: {resumed}")
+            expect(banner in user.output(), f"the group's banner:\n{user.output()}")
+            if reached:
+                expect_equal(user.status()["subnets"], reached, f"what the group may reach, resumed: {resumed}")
+            if not resumed:
+                sleep_and_wake(user, world)
+        world.close()
+
+
+@scenario("anyconnect-certificate", "AnyConnect-EAP: certificate (RSA, ECDSA) and password are both needed; a resume needs neither")
+def anyconnect_certificate(context):
+    for name in ("client", "client-rsa"):
+        world = context.world()
+        base = os.path.join(context.certificates, name)
+        files = {"certificate_file": f"{base}.pem", "private_key_file": f"{base}.key"}
+        _, user = anyconnect(context, world, {"certificate": "required"}, password=PASSWORD, login=files)
+        sleep_and_wake(user, world)
+        world.close()
+    # Without a certificate, and with one that has expired, the right password does not help.
+    base = os.path.join(context.certificates, "client-expired")
+    for login in ({}, {"certificate_file": f"{base}.pem", "private_key_file": f"{base}.key"}):
+        world = context.world()
+        appliance = context.appliance(world, psks=[], extra={**ANYCONNECT, "anyconnect": {"certificate": "required"}})
+        user = VpnClient(world, "c1", context.certificates, context.binaries, user=USER, password=PASSWORD, login=login)
+        expect(user.fails(), f"the client must not get in with {login}:\n{user.output()}")
+        appliance.expect_empty()
+        world.close()
