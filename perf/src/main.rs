@@ -1,3 +1,62 @@
 //! `causeway-perf`: generates traffic, measures the data plane, and compares it with its peers.
 
-fn main() {}
+mod cell;
+mod compare;
+mod dut;
+mod failure;
+mod hugepages;
+mod machine;
+mod oracle;
+mod pcap;
+mod pktgen;
+mod programs;
+mod report;
+mod stat;
+mod subject;
+mod targets;
+mod telemetry;
+mod traffic;
+mod world;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+pub use failure::Failure;
+
+/// Measures Causeway's data plane, alone and beside its peers.
+#[derive(Parser, Debug)]
+#[command(name = "causeway-perf", version)]
+struct CommandLine {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand, Debug)]
+enum Command {
+    /// Ours and DPDK's ipsec-secgw on the same traffic, the same core, in turns: one table.
+    Compare(compare::Arguments),
+    /// Generator and sink in the same thread as the data plane, over memory: cycles per packet without any device.
+    Pktgen(pktgen::Arguments),
+    /// One worker between a repeated capture and a sink, as the comparison starts it.
+    Dut(dut::Arguments),
+    /// Octets of memory that an SA takes; `pktgen` asks a fresh process for it.
+    #[command(hide = true)]
+    Memory(pktgen::memory::Arguments),
+}
+
+fn main() -> ExitCode {
+    let result = match CommandLine::parse().command {
+        Command::Compare(arguments) => compare::run(&arguments),
+        Command::Pktgen(arguments) => pktgen::run(&arguments),
+        Command::Memory(arguments) => pktgen::memory::run(&arguments),
+        Command::Dut(arguments) => dut::run(&arguments),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("error: {failure}");
+            ExitCode::FAILURE
+        }
+    }
+}

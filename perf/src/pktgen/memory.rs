@@ -1,0 +1,95 @@
+//! What an SA costs in memory: resident octets of a fresh process before and after many are installed.
+//!
+//! A process of its own, because memory that earlier runs gave back would be used again unseen.
+
+use std::process::Command;
+
+use causeway_dataplane::buffer::{HeapAllocator, HeapBuffer};
+use causeway_dataplane::path::{Now, Operation, Path, PoolMap, PortId, WorkerSa};
+use causeway_dataplane::sink::{Full, Handoff, Punt, SaStatistics, Sink};
+use causeway_shared::wire::{AckStatus, Event};
+
+use super::rig::MACS;
+use crate::Failure;
+use crate::cell::{Direction, Suite};
+use crate::world::{self, World};
+
+/// Fewer SAs than this say nothing: pages are 4 KiB.
+const FEWEST: u32 = 1000;
+
+/// Octets of memory that an SA takes.
+#[derive(clap::Args, Debug)]
+pub struct Arguments {
+    /// Algorithms.
+    suite: Suite,
+    /// How many.
+    sas: u32,
+    /// Replay window, packets.
+    replay_window: u32,
+}
+
+/// Asks a fresh process; none for few SAs.
+///
+/// # Errors
+/// When the process does not run.
+pub fn per_sa(world: &World) -> Result<Option<f64>, Failure> {
+    if world.sas < FEWEST {
+        return Ok(None);
+    }
+    let arguments = [world.suite.to_string(), world.sas.to_string(), world.replay_window.to_string()];
+    let output = Command::new(std::env::current_exe()?).arg("memory").args(arguments).output()?;
+    Ok(String::from_utf8_lossy(&output.stdout).trim().parse().ok())
+}
+
+/// Installs them and prints the octets that each took.
+///
+/// # Errors
+/// What the data plane refuses.
+pub fn run(arguments: &Arguments) -> Result<(), Failure> {
+    let Arguments { suite, sas, replay_window } = *arguments;
+    let world = World { suite, sas, natt: false, replay_window };
+    let mut path = Path::new(world.path_config(Direction::Out, MACS), HeapAllocator)?;
+    let mut apply = |operation| match path.apply(Now::default(), operation, &mut Nowhere).status {
+        AckStatus::Done => Ok(()),
+        refused => Err(Failure::Refused(refused)),
+    };
+    apply(Operation::AddPool(PoolMap::new(world::POOL).map_err(Failure::Refused)?))?;
+    let before = resident_octets();
+    for n in 0..sas {
+        let pair = world.pair(n);
+        let (inner, spi) = (pair.peer_inner, pair.inbound_spi);
+        apply(Operation::Install(WorkerSa::new(&pair).map_err(Failure::Refused)?))?;
+        apply(Operation::SetOutbound { inner, inbound_spi: Some(spi) })?;
+    }
+    println!("{:.1}", (resident_octets() - before) / f64::from(sas.max(1)));
+    Ok(())
+}
+
+/// Where nothing leaves.
+struct Nowhere;
+
+impl Sink<HeapBuffer> for Nowhere {
+    fn tx(&mut self, _port: PortId, _frame: HeapBuffer) {}
+
+    fn handoff(&mut self, _worker: u16, item: Handoff<HeapBuffer>) -> Result<(), Handoff<HeapBuffer>> {
+        Err(item)
+    }
+
+    fn punt(&mut self, _datagram: Punt<'_>) -> Result<(), Full> {
+        Ok(())
+    }
+
+    fn event(&mut self, _event: Event) -> Result<(), Full> {
+        Ok(())
+    }
+
+    fn reserve_sequence(&mut self, _slot: u32, _block_end: u64) {}
+
+    fn sa_statistics(&mut self, _slot: u32, _statistics: SaStatistics) {}
+}
+
+fn resident_octets() -> f64 {
+    let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    let pages: f64 = statm.split_whitespace().nth(1).and_then(|word| word.parse().ok()).unwrap_or(0.0);
+    pages * rustix::param::page_size() as f64
+}

@@ -1,0 +1,384 @@
+//! `causeway-perf pktgen`: generator, data plane and sink in one thread over memory, where cycles are read without any device's.
+//!
+//! Enters: what traffic, how many SAs. Leaves: a table, JSON lines, a plot. Making frames and freeing them is not in the figures;
+//! everything that a worker does between a received burst and its transmit call is.
+
+mod check;
+pub mod memory;
+mod output;
+mod plot;
+mod record;
+mod rig;
+mod search;
+mod source;
+
+use std::io::{IsTerminal, stderr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use causeway_dataplane::dpdk_buffer::data_room;
+use causeway_dataplane::probe::{Groups, NoProbe, Probe, Stages};
+use causeway_dpdk::{BURST, Eal, Mbuf, Mempool, tsc_hz};
+use causeway_kernels::clock::core_per_tsc;
+use causeway_shared::counters::Drop as Reason;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::Failure;
+use crate::cell::{Size, Suite};
+use crate::hugepages::Hugepages;
+use crate::machine::Machine;
+use crate::world::{self, MAX_SAS, World};
+use output::{Percentiles, Run, Stage};
+use record::{Line, Windows};
+use rig::Rig;
+use source::{CHUNK, Order, Plan, Source, Ways};
+
+/// Buffers of the pool: more than any burst and queue holds.
+const BUFFERS: u32 = 8192;
+/// Memory for the pool and the EAL, MiB.
+const MEMORY_MIB: u64 = 64;
+/// Part of each chunk that warms caches up before the clock runs: making the chunk has gone over them.
+const WARM_UP: usize = CHUNK / 4;
+/// Windows that count for the stages' table: the cheaper ones, that nothing interrupted.
+const QUIET: f64 = 0.6;
+
+/// Generator and sink in the same thread as the data plane, over memory: cycles per packet without any device.
+///
+/// IPv4 in IPv4 only: the data plane has no IPv6 yet.
+#[derive(clap::Args, Debug)]
+pub struct Arguments {
+    /// Algorithms, separated by commas.
+    #[arg(long, value_delimiter = ',', default_value = "aes-256-gcm")]
+    suites: Vec<Suite>,
+    /// Clear frame sizes, separated by commas: 42 to 1420 or imix.
+    #[arg(long, value_delimiter = ',', default_value = "64")]
+    sizes: Vec<Size>,
+    /// Numbers of SAs, separated by commas.
+    #[arg(long, value_delimiter = ',', default_value = "1")]
+    sas: Vec<u32>,
+    /// Packets of a receive burst, separated by commas.
+    #[arg(long, value_delimiter = ',', default_value = "32")]
+    bursts: Vec<usize>,
+    /// Directions, separated by commas.
+    #[arg(long, value_delimiter = ',', value_enum, default_value = "out,in")]
+    directions: Vec<Ways>,
+    /// The order in which clients are visited.
+    #[arg(long, value_enum, default_value = "random")]
+    order: Order,
+    /// ESP in UDP (RFC 3948).
+    #[arg(long)]
+    natt: bool,
+    /// Replay window, packets; 0 for none.
+    #[arg(long, default_value_t = 64)]
+    replay_window: u32,
+    /// Part of inbound frames that come twice, 0 to 1.
+    #[arg(long, default_value_t = 0.0)]
+    replays: f64,
+    /// Part of inbound frames that come out of order, 0 to 1.
+    #[arg(long, default_value_t = 0.0)]
+    reorder: f64,
+    /// Packets per second for latency, millions; by default eight tenths of what the path carries.
+    #[arg(long, value_name = "MPPS")]
+    rate: Option<f64>,
+    /// Search the highest rate with no loss (NDR) and with at most 0.5 % of it (PDR), as in RFC 2544.
+    #[arg(long)]
+    search: bool,
+    /// Measured packets of each run.
+    #[arg(long, default_value_t = 131_072)]
+    packets: u64,
+    /// Every stage alone, though the daemon calls some of them straight one from the other.
+    #[arg(long)]
+    split: bool,
+    /// The core; the last one by default.
+    #[arg(long)]
+    core: Option<usize>,
+    /// Also write the runs as JSON, one object a line.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Also draw cycles per packet and latency.
+    #[arg(long, value_name = "FILE.svg")]
+    plot: Option<PathBuf>,
+}
+
+/// Runs every combination.
+///
+/// # Errors
+/// What kept it from measuring: DPDK, an SA refused, a packet that came out wrong.
+pub fn run(arguments: &Arguments) -> Result<(), Failure> {
+    check_arguments(arguments)?;
+    let machine = Machine::probe();
+    let core = arguments.core.unwrap_or_else(|| machine.measured_core());
+    let hugepages = Hugepages::reserve(MEMORY_MIB);
+    let eal = start_eal(&machine, hugepages.are_enough())?;
+    if !core_affinity::set_for_current(core_affinity::CoreId { id: core }) {
+        return Err(Failure::Core(core));
+    }
+    let _registered = eal.register_thread()?;
+    let pool = Mempool::create(eal, "packets", BUFFERS, data_room(world::MTU))?;
+    let plans = plans(arguments);
+    let bar = progress(plans.len());
+    let mut runs = Vec::new();
+    for (plan, burst) in plans {
+        bar.set_message(format!(
+            "{} {} {:?}, {} SAs",
+            plan.world.suite, plan.size, plan.ways, plan.world.sas
+        ));
+        runs.push(measure(plan, burst, arguments, pool)?);
+        bar.inc(1);
+    }
+    bar.finish_and_clear();
+    output::print(&runs, &machine, hugepages.are_enough());
+    if let Some(path) = &arguments.json {
+        output::write_json(path, &runs)?;
+    }
+    if let Some(path) = &arguments.plot {
+        plot::draw(path, &runs).map_err(Failure::Usage)?;
+    }
+    Ok(())
+}
+
+fn check_arguments(arguments: &Arguments) -> Result<(), Failure> {
+    let usage = |text: String| Err(Failure::Usage(text));
+    if let Some(sas) = arguments.sas.iter().find(|sas| !(1..=MAX_SAS).contains(*sas)) {
+        return usage(format!("--sas {sas}: 1 to {MAX_SAS} are possible"));
+    }
+    if let Some(burst) = arguments.bursts.iter().find(|burst| !(1..=BURST).contains(*burst)) {
+        return usage(format!("--bursts {burst}: 1 to {BURST} are possible"));
+    }
+    for (name, part) in [("replays", arguments.replays), ("reorder", arguments.reorder)] {
+        if !(0.0..=1.0).contains(&part) {
+            return usage(format!("--{name} {part}: a part is from 0 to 1"));
+        }
+    }
+    if arguments.rate.is_some_and(|rate| rate.is_nan() || rate <= 0.0) {
+        return usage("--rate must be above 0".to_owned());
+    }
+    Ok(())
+}
+
+fn start_eal(machine: &Machine, hugepages: bool) -> Result<Eal, Failure> {
+    let cores = machine.cores.iter().map(usize::to_string).collect::<Vec<_>>().join(",");
+    let mut arguments = vec![
+        format!("--lcores=0@({cores})"),
+        format!("--file-prefix=causeway-perf-{}", std::process::id()),
+        "--no-telemetry".to_owned(),
+        "--no-pci".to_owned(),
+        "-m".to_owned(),
+        MEMORY_MIB.to_string(),
+    ];
+    let memory: &[&str] = if hugepages { &["--in-memory"] } else { &["--no-huge", "--no-shconf"] };
+    arguments.extend(memory.iter().map(|text| (*text).to_owned()));
+    Ok(Eal::init(&arguments)?)
+}
+
+fn plans(arguments: &Arguments) -> Vec<(Plan, usize)> {
+    let mut plans = Vec::new();
+    for &suite in &arguments.suites {
+        for &size in &arguments.sizes {
+            for &sas in &arguments.sas {
+                for &ways in &arguments.directions {
+                    let world =
+                        World { suite, sas, natt: arguments.natt, replay_window: arguments.replay_window };
+                    let Arguments { order, replays, reorder, .. } = *arguments;
+                    let plan = Plan { world, size, ways, order, replays, reorder };
+                    plans.extend(arguments.bursts.iter().map(|burst| (plan, *burst)));
+                }
+            }
+        }
+    }
+    plans
+}
+
+fn progress(runs: usize) -> ProgressBar {
+    let target =
+        if stderr().is_terminal() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+    let bar = ProgressBar::with_draw_target(Some(runs as u64), target);
+    if let Ok(style) = ProgressStyle::with_template("{bar:24} {pos}/{len}  {msg}  {elapsed} gone") {
+        bar.set_style(style);
+    }
+    bar.enable_steady_tick(Duration::from_millis(500));
+    bar
+}
+
+/// One combination: checked, then measured without a probe, then with one for the stages, then at a rate for the latency.
+fn measure(plan: Plan, burst: usize, arguments: &Arguments, pool: Mempool) -> Result<Run, Failure> {
+    check::packets_are_right(plan, pool)?;
+    let mut rig = Rig::new(&plan.world, pool, NoProbe)?;
+    let mut source = Source::new(plan, rig::MACS);
+    let core_per_tsc = core_per_tsc();
+    let tsc_hz = tsc_hz() as f64;
+    let mut windows = Windows::default();
+    measure_cost(&mut rig, &mut source, pool, burst, arguments.packets, |packets, cycles, _| {
+        windows.add(packets, cycles);
+    })?;
+    let tsc_cycles = windows.quantile(0.5);
+    let mpps = tsc_hz / tsc_cycles / 1e6;
+    let rate = arguments.rate.unwrap_or(mpps * 0.8);
+    let line = at_rate(&mut rig, &mut source, pool, burst, rate, arguments.packets)?;
+    let found = if arguments.search {
+        Some(search::rates(mpps, |rate| {
+            let line = at_rate(&mut rig, &mut source, pool, burst, rate, arguments.packets)?;
+            Ok(line.lost as f64 / line.offered.max(1) as f64)
+        })?)
+    } else {
+        None
+    };
+    let drops = drops(&rig, source.injected, plan.world.replay_window)?;
+    drop(rig);
+    let stages = if arguments.split {
+        measure_stages(plan, burst, arguments.packets, pool, Stages::new(), core_per_tsc)?
+    } else {
+        measure_stages(plan, burst, arguments.packets, pool, Groups::new(), core_per_tsc)?
+    };
+    let inner_bits = (plan.size.mean() - 14.0) * 8.0;
+    Ok(Run {
+        suite: plan.world.suite,
+        size: plan.size,
+        direction: plan.ways,
+        sas: plan.world.sas,
+        order: plan.order,
+        natt: plan.world.natt,
+        replay_window: plan.world.replay_window,
+        burst,
+        core_cycles: tsc_cycles * core_per_tsc,
+        core_cycles_p10: windows.quantile(0.1) * core_per_tsc,
+        core_cycles_p90: windows.quantile(0.9) * core_per_tsc,
+        tsc_cycles,
+        mpps,
+        gbit_per_s_inner: mpps * inner_bits / 1e3,
+        latency_rate_mpps: rate,
+        latency_ns: Percentiles::of(&line.latency),
+        lost_at_rate: line.lost,
+        ndr_mpps: found.map(|found| found.ndr),
+        pdr_mpps: found.map(|found| found.pdr),
+        drops,
+        memory_per_sa: memory::per_sa(&plan.world)?,
+        stages,
+    })
+}
+
+/// Takes chunk after chunk through the path until `packets` were measured; `each` gets the packets and cycles of every burst
+/// that is not for warming up.
+fn measure_cost<P: Probe>(
+    rig: &mut Rig<P>,
+    source: &mut Source,
+    pool: Mempool,
+    burst: usize,
+    packets: u64,
+    mut each: impl FnMut(u64, u64, &mut Rig<P>),
+) -> Result<(), Failure> {
+    let mut buffers: Vec<Mbuf> = Vec::with_capacity(BURST);
+    let mut measured = 0;
+    while measured < packets {
+        refill(rig, source)?;
+        let mut seen = 0;
+        while let Some(port) = source.fill(pool, &mut buffers, burst) {
+            let count = buffers.len();
+            let cycles = rig.work(port, &mut buffers);
+            seen += count;
+            if seen > WARM_UP {
+                each(count as u64, cycles, rig);
+                measured += count as u64;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn refill<P: Probe>(rig: &mut Rig<P>, source: &mut Source) -> Result<(), Failure> {
+    source.refill()?;
+    rig.look_at_the_clock();
+    rig.introduce_neighbours();
+    Ok(())
+}
+
+/// Offers packets at a rate; bursts are as long as the queue is, up to `burst`.
+fn at_rate(
+    rig: &mut Rig<NoProbe>,
+    source: &mut Source,
+    pool: Mempool,
+    burst: usize,
+    mpps: f64,
+    packets: u64,
+) -> Result<Line, Failure> {
+    let mut line = Line::new(mpps, tsc_hz() as f64)
+        .ok_or_else(|| Failure::Usage(format!("a rate of {mpps} Mpps cannot be offered")))?;
+    let mut buffers: Vec<Mbuf> = Vec::with_capacity(BURST);
+    // What a scheduler's interruption adds to a burst is the machine's, not the path's.
+    let longest = (tsc_hz() / 20_000).max(1);
+    refill(rig, source)?;
+    let mut warm = 0;
+    while warm < WARM_UP
+        && let Some(port) = source.fill(pool, &mut buffers, burst)
+    {
+        warm += buffers.len();
+        rig.work(port, &mut buffers);
+    }
+    while line.offered < packets {
+        let count = line.take(burst);
+        let Some(port) = source.fill(pool, &mut buffers, count) else {
+            refill(rig, source)?;
+            continue;
+        };
+        let count = buffers.len();
+        let cycles = rig.work(port, &mut buffers);
+        line.done(count, cycles.min(longest));
+    }
+    Ok(line)
+}
+
+/// Drops by reason. Only replays that were sent on purpose may be among them.
+fn drops(rig: &Rig<NoProbe>, injected: u64, window: u32) -> Result<Vec<(String, u64)>, Failure> {
+    let counters = rig.path.counters();
+    let drops: Vec<(Reason, u64)> = Reason::ALL
+        .iter()
+        .map(|reason| (*reason, counters.of_drop(*reason)))
+        .filter(|(_, count)| *count > 0)
+        .collect();
+    let harmless =
+        |(reason, count): &(Reason, u64)| *reason == Reason::Replay && window > 0 && *count <= injected;
+    match drops.iter().find(|drop| !harmless(drop)) {
+        Some((reason, count)) => Err(Failure::Lost { reason: reason.name().to_owned(), count: *count }),
+        None => Ok(drops.into_iter().map(|(reason, count)| (reason.name().to_owned(), count)).collect()),
+    }
+}
+
+/// The probe's figures of the quiet windows, core cycles.
+fn measure_stages<const SPLIT: bool>(
+    plan: Plan,
+    burst: usize,
+    packets: u64,
+    pool: Mempool,
+    probe: causeway_dataplane::probe::StageProbe<SPLIT>,
+    core_per_tsc: f64,
+) -> Result<Vec<Stage>, Failure> {
+    let mut rig = Rig::new(&plan.world, pool, probe)?;
+    let mut source = Source::new(plan, rig::MACS);
+    let mut windows = Windows::default();
+    let mut seen: Vec<(f64, Vec<Stage>)> = Vec::new();
+    let mut begun = false;
+    measure_cost(&mut rig, &mut source, pool, burst, packets, |packets, cycles, rig| {
+        // The bursts that warmed up are in the probe's figures until the first window begins.
+        if !begun {
+            rig.path.probe_mut().reset();
+            begun = true;
+            return;
+        }
+        if let Some(cost) = windows.add(packets, cycles) {
+            let probe = rig.path.probe();
+            let mut stages: Vec<Stage> =
+                probe.stages().map(|(name, figures)| Stage::new(name, figures, core_per_tsc)).collect();
+            stages.push(Stage::new(output::ENGINE, probe.engine(), core_per_tsc));
+            seen.push((cost, stages));
+            rig.path.probe_mut().reset();
+        }
+    })?;
+    let limit = windows.quantile(QUIET);
+    let quiet = seen.into_iter().filter(|(cost, _)| *cost <= limit).map(|(_, stages)| stages);
+    Ok(quiet
+        .reduce(output::add_stages)
+        .unwrap_or_default()
+        .into_iter()
+        .filter(|stage| stage.packets > 0)
+        .collect())
+}

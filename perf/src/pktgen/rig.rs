@@ -1,0 +1,142 @@
+//! The path under measurement in this process: with clients installed and neighbours known, over buffers of a DPDK pool, with
+//! the segment's statistics behind it as in the daemon. Frames that it sends are swallowed.
+
+use causeway_dataplane::dpdk_buffer::PoolAllocator;
+use causeway_dataplane::path::{Now, Operation, Path, PoolMap, PortId, WorkerSa};
+use causeway_dataplane::probe::Probe;
+use causeway_dataplane::sink::{Full, Handoff, Punt, SaStatistics, Sink};
+use causeway_dpdk::{Mbuf, Mempool, tsc};
+use causeway_shared::net::ethernet::Mac;
+use causeway_shared::wire::{AckStatus, Event};
+use causeway_shm::{DataSide, SaTotals, SegmentConfig, StatsTable, monotonic_ns};
+
+use crate::Failure;
+use crate::cell::Direction;
+use crate::world::{self, World};
+
+/// Our ports' Ethernet addresses: clear frames come to the first, ESP to the second.
+pub const MACS: [Mac; 2] = [[2, 0, 0, 0, 1, 0], [2, 0, 0, 0, 1, 1]];
+const NS_PER_MS: u64 = 1_000_000;
+
+/// A path and what is around it.
+pub struct Rig<P: Probe> {
+    /// The path.
+    pub path: Path<PoolAllocator, P>,
+    sink: Swallow,
+    _side: DataSide,
+    now: Now,
+    /// Cycles of reading the counter twice.
+    reading: u64,
+}
+
+struct Swallow {
+    frames: Vec<Mbuf>,
+    stats: StatsTable,
+    now_ns: u64,
+}
+
+impl<P: Probe> Rig<P> {
+    /// Makes a path, installs every client of `world`, and introduces the neighbours.
+    ///
+    /// # Errors
+    /// What the data plane refuses.
+    pub fn new(world: &World, pool: Mempool, probe: P) -> Result<Rig<P>, Failure> {
+        let config = world.path_config(Direction::Out, MACS);
+        let mut side = DataSide::create(&SegmentConfig {
+            workers: 1,
+            sa_capacity: config.sa_capacity,
+            epoch: monotonic_ns(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+        })?;
+        let stats = match side.workers.pop() {
+            Some(worker) => worker.stats,
+            None => return Err(Failure::NoPort),
+        };
+        let path = Path::with_probe(config, PoolAllocator::new(pool), probe)?;
+        let reading = (0..1000).map(|_| tsc().wrapping_sub(tsc()).wrapping_neg()).min().unwrap_or(0);
+        let sink = Swallow { frames: Vec::with_capacity(1024), stats, now_ns: 0 };
+        let mut rig = Rig { path, sink, _side: side, now: Now::default(), reading };
+        rig.look_at_the_clock();
+        rig.apply(Operation::AddPool(PoolMap::new(world::POOL).map_err(Failure::Refused)?))?;
+        for n in 0..world.sas {
+            let pair = world.pair(n);
+            let (inner, spi) = (pair.peer_inner, pair.inbound_spi);
+            rig.apply(Operation::Install(WorkerSa::new(&pair).map_err(Failure::Refused)?))?;
+            rig.apply(Operation::SetOutbound { inner, inbound_spi: Some(spi) })?;
+        }
+        rig.introduce_neighbours();
+        Ok(rig)
+    }
+
+    /// Takes a burst through the path; answers TSC cycles. What was sent is swallowed off the clock.
+    #[inline]
+    pub fn work(&mut self, port: PortId, burst: &mut Vec<Mbuf>) -> u64 {
+        let began = tsc();
+        self.path.receive(self.now, port, burst, &mut self.sink);
+        let cycles = tsc().wrapping_sub(began).saturating_sub(self.reading);
+        self.sink.frames.clear();
+        cycles
+    }
+
+    /// Takes a burst through the path; answers the frames it sent.
+    pub fn pass(&mut self, port: PortId, burst: &mut Vec<Mbuf>) -> Vec<Vec<u8>> {
+        self.path.receive(self.now, port, burst, &mut self.sink);
+        self.sink.frames.drain(..).map(|frame| frame.to_vec()).collect()
+    }
+
+    /// Once in a while, as the worker does it each turn: time, timers, neighbours.
+    pub fn look_at_the_clock(&mut self) {
+        self.sink.now_ns = monotonic_ns();
+        self.now = Now { monotonic_ms: self.sink.now_ns / NS_PER_MS };
+    }
+
+    /// Says what ARP would, again and again, since neighbours age.
+    pub fn introduce_neighbours(&mut self) {
+        let told =
+            world::roles(Direction::Out).into_iter().zip(0u16..).map(|(role, port)| Handoff::Neighbour {
+                port: PortId(port),
+                address: world::neighbour_of(role),
+                mac: world::NEIGHBOUR_MAC,
+            });
+        self.path.resume(self.now, &mut told.collect(), &mut self.sink);
+        self.sink.frames.clear();
+    }
+
+    fn apply(&mut self, operation: Operation) -> Result<(), Failure> {
+        match self.path.apply(self.now, operation, &mut self.sink).status {
+            AckStatus::Done => Ok(()),
+            refused => Err(Failure::Refused(refused)),
+        }
+    }
+}
+
+impl Sink<Mbuf> for Swallow {
+    #[inline]
+    fn tx(&mut self, _port: PortId, frame: Mbuf) {
+        self.frames.push(frame);
+    }
+
+    fn handoff(&mut self, _worker: u16, item: Handoff<Mbuf>) -> Result<(), Handoff<Mbuf>> {
+        Err(item)
+    }
+
+    fn punt(&mut self, _datagram: Punt<'_>) -> Result<(), Full> {
+        Ok(())
+    }
+
+    fn event(&mut self, _event: Event) -> Result<(), Full> {
+        Ok(())
+    }
+
+    fn reserve_sequence(&mut self, slot: u32, block_end: u64) {
+        self.stats.slot(slot).reserve_outbound(block_end.saturating_add(1));
+    }
+
+    #[inline]
+    fn sa_statistics(&mut self, slot: u32, statistics: SaStatistics) {
+        let SaStatistics { in_packets, in_bytes, out_packets, out_bytes, highest_inbound_sequence } =
+            statistics;
+        let totals = SaTotals { in_packets, in_bytes, out_packets, out_bytes, highest_inbound_sequence };
+        self.stats.slot(slot).publish(&totals, self.now_ns);
+    }
+}
