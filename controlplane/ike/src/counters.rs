@@ -70,6 +70,8 @@ ike_counters! {
     HandshakesDone = "ike_handshakes_done", remedy "";
     /// Handshakes that were not finished in time.
     HandshakeTimeout = "ike_handshake_timeout", remedy "Clients give up or cannot reach us on UDP 4500.";
+    /// Handshakes that we ended: the client's next attempt took their place, we stopped, or a fault of ours.
+    HandshakesAbandoned = "ike_handshakes_abandoned", remedy "";
     /// Handshakes refused: no common IKE proposal.
     IkeNoProposal = "ike_no_proposal_chosen", remedy "Compare ike.proposals with what the clients offer.";
     /// Authentications failed: unknown identity, wrong key, signature or password.

@@ -14,6 +14,7 @@ use crate::cisco::CiscoFragments;
 use crate::cookie::{CookieJar, CookieSubject};
 use crate::counters::{IkeCounter, IkeCounters};
 use crate::env::Env;
+use crate::error::Fault;
 use crate::half_open::HalfOpen;
 use crate::policy::EndpointConfig;
 use crate::time::Instant;
@@ -239,14 +240,13 @@ impl Cx<'_> {
         }
     }
 
-    pub(crate) fn leave_half_open(&mut self, session: SessionId) {
-        let Some(holdings) = self.world.ledger.get_mut(&session) else { return };
-        if let Some(source) = holdings.half_open_source.take() {
-            self.world.half_open.ended(source);
-        }
+    /// The handshake came to its end, whichever. Returns where it came from if it had not before.
+    pub(crate) fn leave_half_open(&mut self, session: SessionId) -> Option<Ipv4Addr> {
+        let holdings = self.world.ledger.get_mut(&session)?;
         if let Some(request) = holdings.first_request.take() {
             self.world.first_requests.remove(&request);
         }
+        holdings.half_open_source.take().inspect(|source| self.world.half_open.ended(*source))
     }
 
     /// A new SPI of ours for an IKE SA of this session.
@@ -410,7 +410,7 @@ impl Cx<'_> {
 
     /// Gives back what the session holds except its IKE SPIs: Child SAs, lease, half-open place, EAP conversation.
     pub(crate) fn release_resources(&mut self, session: SessionId, reason: DownReason) {
-        self.leave_half_open(session);
+        let unfinished = self.leave_half_open(session);
         let Some(holdings) = self.world.ledger.get_mut(&session) else { return };
         let children = std::mem::take(&mut holdings.children);
         let was_up = std::mem::take(&mut holdings.up);
@@ -433,6 +433,13 @@ impl Cx<'_> {
         self.release_lease(session);
         if eap {
             self.out.push(Output::EapAbandoned { session });
+        }
+        // It was ended from outside, not by what came of it: whoever keeps accounts of handshakes is told all the same.
+        if let Some(peer) = unfinished.filter(|_| reason != DownReason::Shutdown) {
+            self.count(IkeCounter::HandshakesAbandoned);
+            let fault = if reason == DownReason::Internal { Fault::Bug } else { Fault::LocalPolicy };
+            let (reason, counter) = (reason.name().to_owned(), IkeCounter::HandshakesAbandoned);
+            self.event(Event::HandshakeFailed { session, peer, identity: None, fault, reason, counter });
         }
         if was_up {
             self.event(Event::SessionDown { session, reason });

@@ -21,6 +21,8 @@ use crate::store::{
 pub(super) enum Ended {
     /// What the store has of a session id.
     Fetched { job: JobId, session: SessionId, found: Box<Found> },
+    /// The same after a claim that was lost.
+    FetchedAgain { job: JobId, session: SessionId, requested: Vec<Attribute>, found: Box<Found> },
     /// A session was claimed, or not.
     Claimed {
         job: JobId,
@@ -99,6 +101,20 @@ impl Desk {
         self.wait(async move {
             let found = Box::new(answer(read).await);
             Ended::Fetched { job, session, found }
+        });
+    }
+
+    pub(super) fn fetch_again(
+        &mut self,
+        job: JobId,
+        session: SessionId,
+        requested: Vec<Attribute>,
+        id: DurableId,
+    ) {
+        let read = self.store.as_ref().map(|store| store.read(move |store| store.get(&id)));
+        self.wait(async move {
+            let found = Box::new(answer(read).await);
+            Ended::FetchedAgain { job, session, requested, found }
         });
     }
 

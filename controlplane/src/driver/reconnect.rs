@@ -18,7 +18,7 @@ use crate::clock;
 use crate::counters::bump;
 use crate::link::Link;
 use crate::reconnect::attributes::{self, Attribute, ReconnectGrant};
-use crate::reconnect::{Effect, Ending, Event, Incoming, Now, Proof, Refusal};
+use crate::reconnect::{Effect, Ending, Event, Incoming, NotWon, Now, Proof, Resumption};
 use crate::sessions::SessionPolicy;
 use crate::store::{Changed, Claimed, DurableId, StoreError, Token};
 
@@ -30,9 +30,17 @@ impl<L: Link> Core<L> {
                 let answer = self.offer(session, *found);
                 self.answer_job(job, JobResult::Psk(answer));
             }
+            Ended::FetchedAgain { job, session, requested, found } => {
+                let now = self.desk.wall();
+                match self.table.fetched_again(session.0, *found, &requested, now, &mut fill_random) {
+                    Ok(claim) => self.desk.claim(job, session, requested, claim),
+                    Err(_) => self.answer_job(job, JobResult::Address(Err(AddressFailure::Refused))),
+                }
+            }
             Ended::Claimed { job, session, requested, outcome } => {
-                let lease = self.claimed(session, &requested, *outcome);
-                self.answer_job(job, JobResult::Address(lease));
+                if let Some(lease) = self.claimed(job, session, requested, *outcome) {
+                    self.answer_job(job, JobResult::Address(lease));
+                }
             }
             Ended::Stored(stored) => self.login_stored(*stored),
             Ended::Password { job, session, verdict } => self.password_judged(job, session, verdict),
@@ -109,19 +117,36 @@ impl<L: Link> Core<L> {
         }
     }
 
+    /// `None` if the answer comes later: an older attempt of the same client was faster.
     fn claimed(
         &mut self,
+        job: JobId,
         session: SessionId,
-        requested: &[Attribute],
+        requested: Vec<Attribute>,
         outcome: Result<Claimed, StoreError>,
-    ) -> Result<Lease, AddressFailure> {
+    ) -> Option<Result<Lease, AddressFailure>> {
         if let Err(error) = &outcome {
             tracing::error!(%error, session = session.0, "the store did not take a claim");
         }
         let resumption = self.table.claimed(session.0, outcome);
         // A predecessor goes before its successor comes.
         self.pump();
-        let resumption = resumption.map_err(|_: Refusal| AddressFailure::Refused)?;
+        match resumption {
+            Ok(resumption) => Some(self.resumed(session, &requested, resumption)),
+            Err(NotWon::Refused(_)) => Some(Err(AddressFailure::Refused)),
+            Err(NotWon::Again(id)) => {
+                self.desk.fetch_again(job, session, requested, id);
+                None
+            }
+        }
+    }
+
+    fn resumed(
+        &mut self,
+        session: SessionId,
+        requested: &[Attribute],
+        resumption: Resumption,
+    ) -> Result<Lease, AddressFailure> {
         let grant = resumption.owner.and_then(|owner| self.services.pools.grant_of(owner));
         let Some(grant) = grant else {
             self.table.address_gone(session.0);

@@ -16,6 +16,7 @@ use std::time::Duration;
 use causeway_ike::api::PolicyEnd;
 use causeway_shared::config::{self, OnClientDelete, OnTokenReplay, ReconnectAttributes, TokenPolicy};
 
+pub use resume::{MAX_CLAIMS, NotWon};
 pub use statistics::Counts;
 pub use table::{Inactive, InactivePlace, Login, Table};
 
@@ -125,8 +126,10 @@ pub enum Refusal {
     WrongToken,
     /// The client used a burnt token.
     Replay,
-    /// Somebody else was faster.
+    /// Others were faster, again and again.
     Raced,
+    /// The client had begun a newer attempt by then: this one is what the network kept back.
+    Overtaken,
     /// Its inner address is gone from the pools.
     AddressGone,
     /// The store did not answer.
@@ -137,7 +140,7 @@ pub enum Refusal {
 
 impl Refusal {
     /// All.
-    pub const ALL: [Refusal; 10] = [
+    pub const ALL: [Refusal; 11] = [
         Refusal::UnknownId,
         Refusal::Frozen,
         Refusal::Expired,
@@ -145,6 +148,7 @@ impl Refusal {
         Refusal::WrongToken,
         Refusal::Replay,
         Refusal::Raced,
+        Refusal::Overtaken,
         Refusal::AddressGone,
         Refusal::Store,
         Refusal::Handshake,
@@ -160,6 +164,7 @@ impl Refusal {
             Refusal::WrongToken => "wrong-token",
             Refusal::Replay => "token-replay",
             Refusal::Raced => "raced",
+            Refusal::Overtaken => "overtaken",
             Refusal::AddressGone => "address-gone",
             Refusal::Store => "store",
             Refusal::Handshake => "handshake",

@@ -14,8 +14,12 @@ use super::table::{Table, without_blobs};
 use super::{Effect, Event, Incoming, Now, Offer, Phase, Proof, Refusal, Resumption, Write, fresh_token};
 use crate::counters::bump;
 use crate::store::{
-    Claim, Claimed, DurableId, Presented, Rotation, SessionRecord, StoreError, StoredState, Tokens, WallSecs,
+    Claim, Claimed, DurableId, Presented, Rotation, SessionRecord, StoreError, StoredState, Token, Tokens,
+    WallSecs,
 };
+
+/// Claims of one attempt: each is lost to an older attempt of the same client, and those are few.
+pub const MAX_CLAIMS: u32 = 8;
 
 /// An attempt under way, by its IKE session.
 pub(super) struct Attempt {
@@ -24,8 +28,24 @@ pub(super) struct Attempt {
     /// What the store said of it when its token was looked at.
     generation: Option<u64>,
     was_active: bool,
+    /// The tokens of that moment.
+    offered: Option<Tokens>,
+    /// Whether its client has shown that it has the current one.
+    confirmed: bool,
+    /// The one that was proven.
+    held: Option<Token>,
+    claims: u32,
     refusal: Option<Refusal>,
     won: bool,
+}
+
+/// A claim that did not bring the session.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum NotWon {
+    /// An older attempt of the same client was faster: ask the store again, then [`Table::fetched_again`].
+    Again(DurableId),
+    /// The attempt has failed.
+    Refused(Refusal),
 }
 
 impl Table {
@@ -38,7 +58,18 @@ impl Table {
         let at = now.monotonic;
         let frozen = self.by_id.is_frozen(&id, at) || self.by_source.is_frozen(&source, at);
         let refusal = frozen.then_some(Refusal::Frozen);
-        let attempt = Attempt { id, source, generation: None, was_active: false, refusal, won: false };
+        let attempt = Attempt {
+            id,
+            source,
+            generation: None,
+            was_active: false,
+            offered: None,
+            confirmed: false,
+            held: None,
+            claims: 0,
+            refusal,
+            won: false,
+        };
         self.attempts.insert(session, attempt);
         Incoming::Fetch(id)
     }
@@ -73,8 +104,10 @@ impl Table {
                 let entry = self.entries.get(&record.id);
                 let confirmed =
                     entry.is_some_and(|entry| entry.confirmed && entry.token_generation == tokens.generation);
+                attempt.offered = Some(tokens.clone());
                 let previous = tokens.previous.map(|previous| {
                     let usable = previous.is_usable(now) && !confirmed;
+                    attempt.confirmed = confirmed || previous.is_burnt();
                     (previous.token, usable)
                 });
                 Some(Offer { current: tokens.current, previous })
@@ -103,13 +136,26 @@ impl Table {
         let presented = match proof {
             Proof::Current => Presented::Current,
             Proof::Previous => Presented::Previous,
-            Proof::Burnt => {
-                self.burnt(session);
-                return Err(Refusal::Replay);
-            }
+            Proof::Burnt => return Err(self.judge_burnt(session)),
         };
-        let generation = attempt.generation.ok_or(Refusal::Handshake)?;
+        let (Some(generation), Some(offered)) = (attempt.generation, &attempt.offered) else {
+            return Err(Refusal::Handshake);
+        };
+        attempt.held = match presented {
+            Presented::Current => Some(offered.current.clone()),
+            Presented::Previous => offered.previous.as_ref().map(|previous| previous.token.clone()),
+        };
+        attempt.claims = attempt.claims.saturating_add(1);
         let id = attempt.id;
+        // A client begins an attempt when it has given up the one before: what is still on its way from that one must not
+        // take the session away from the client. IKE sessions are numbered as their first messages came.
+        if let Some(entry) = self.entries.get_mut(&id) {
+            if session < entry.newest_attempt {
+                attempt.refusal = Some(Refusal::Overtaken);
+                return Err(Refusal::Overtaken);
+            }
+            entry.newest_attempt = session;
+        }
         let asks = attributes::is_requested(requested, self.settings.attributes.token);
         let rotates = asks && self.settings.token_policy == TokenPolicy::Rotate;
         let rotation = match rotates.then(|| fresh_token(fill)) {
@@ -123,12 +169,49 @@ impl Table {
         Ok(Claim { id, generation, now, serial, rotation })
     }
 
+    /// What the store has of the id after a claim was lost ([`NotWon::Again`]). Returns the next claim: the token was proven
+    /// already.
+    ///
+    /// # Errors
+    /// When the session cannot be resumed any more, or the token counts no longer.
+    pub fn fetched_again(
+        &mut self,
+        session: u64,
+        found: Result<Option<(SessionRecord, Option<Tokens>)>, StoreError>,
+        requested: &[Attribute],
+        now: WallSecs,
+        fill: &mut dyn FnMut(&mut [u8]),
+    ) -> Result<Claim, Refusal> {
+        let offer = self.fetched(session, found, now);
+        let attempt = self.attempts.get_mut(&session).ok_or(Refusal::Handshake)?;
+        let (Some(offer), Some(held)) = (offer, &attempt.held) else {
+            return Err(*attempt.refusal.get_or_insert(Refusal::Raced));
+        };
+        let proof = match &offer.previous {
+            _ if offer.current.matches(held) => Proof::Current,
+            Some((previous, true)) if previous.matches(held) => Proof::Previous,
+            Some((previous, false)) if previous.matches(held) => Proof::Burnt,
+            _ => return Err(*attempt.refusal.get_or_insert(Refusal::Raced)),
+        };
+        self.proven(session, proof, requested, now, fill)
+    }
+
     /// The peer's AUTH was made with a token that counts no longer.
     pub fn burnt(&mut self, session: u64) {
-        let Some(attempt) = self.attempts.get_mut(&session) else { return };
-        attempt.refusal = Some(Refusal::Replay);
-        let (id, source) = (attempt.id, attempt.source);
-        self.replayed(id, source);
+        self.judge_burnt(session);
+    }
+
+    fn judge_burnt(&mut self, session: u64) -> Refusal {
+        let Some(attempt) = self.attempts.get_mut(&session) else { return Refusal::Handshake };
+        let (id, source, confirmed) = (attempt.id, attempt.source, attempt.confirmed);
+        // The token counted when this handshake began: an attempt that its client has given up, and no theft.
+        let overtaken = self.entries.get(&id).is_some_and(|entry| session < entry.newest_attempt);
+        let refusal = if overtaken { Refusal::Overtaken } else { Refusal::Replay };
+        attempt.refusal = Some(refusal);
+        if !overtaken {
+            self.replayed(id, source, confirmed);
+        }
+        refusal
     }
 
     /// Whose session an attempt names, so far unproven.
@@ -144,29 +227,31 @@ impl Table {
         &mut self,
         session: u64,
         outcome: Result<Claimed, StoreError>,
-    ) -> Result<Resumption, Refusal> {
+    ) -> Result<Resumption, NotWon> {
+        let attempt = self.attempts.get(&session);
+        let newest =
+            attempt.and_then(|attempt| self.entries.get(&attempt.id)).map(|entry| entry.newest_attempt);
+        let overtaken = newest.is_some_and(|newest| session < newest);
+        if matches!(outcome, Ok(Claimed::Lost))
+            && !overtaken
+            && let Some(attempt) = attempt.filter(|attempt| attempt.claims < MAX_CLAIMS)
+        {
+            return Err(NotWon::Again(attempt.id));
+        }
         let won = match outcome {
             Err(_) => Err(Refusal::Store),
+            Ok(Claimed::Lost) if overtaken => Err(Refusal::Overtaken),
             Ok(Claimed::Lost) => Err(Refusal::Raced),
             Ok(Claimed::Expired) => Err(Refusal::Expired),
             Ok(Claimed::Unknown) => Err(Refusal::UnknownId),
             Ok(Claimed::Won { record, tokens, .. }) => Ok((*record, tokens)),
         };
-        let attempt = self.attempts.get_mut(&session);
-        match won {
-            Err(refusal) => {
-                if let Some(attempt) = attempt {
-                    attempt.refusal = Some(refusal);
-                }
-                Err(refusal)
-            }
-            Ok((record, tokens)) => {
-                if let Some(attempt) = attempt {
-                    attempt.won = true;
-                }
-                self.take_over(session, record, tokens)
-            }
+        let taken = won.and_then(|(record, tokens)| self.take_over(session, record, tokens));
+        if let Some(attempt) = self.attempts.get_mut(&session) {
+            attempt.won = taken.is_ok();
+            attempt.refusal = taken.as_ref().err().copied().or(attempt.refusal);
         }
+        taken.map_err(NotWon::Refused)
     }
 
     fn take_over(
@@ -183,6 +268,10 @@ impl Table {
             self.effects.push_back(Effect::Write(Write::Remove { id, generation }));
             return Err(Refusal::UnknownId);
         };
+        if entry.record.generation > record.generation {
+            // A later claim was heard of sooner.
+            return Err(Refusal::Overtaken);
+        }
         let predecessor = entry.holder.replace(session);
         entry.phase = Phase::Resuming;
         entry.token_generation = tokens.as_ref().map_or(0, |tokens| tokens.generation);
@@ -191,6 +280,7 @@ impl Table {
         let owner = entry.owner;
         if let Some(predecessor) = predecessor {
             self.by_session.remove(&predecessor);
+            self.overtaken(predecessor);
             self.effects.push_back(Effect::Drop(predecessor));
         }
         self.by_session.insert(session, id);
@@ -258,10 +348,20 @@ impl Table {
         }
     }
 
-    fn replayed(&mut self, id: DurableId, source: Ipv4Addr) {
+    /// The attempt, if this IKE session is one that is not up yet, has lost the session that it had won.
+    fn overtaken(&mut self, session: u64) {
+        if let Some(attempt) = self.attempts.get_mut(&session) {
+            attempt.refusal = Some(Refusal::Overtaken);
+            self.attempt_ended(session, false);
+        }
+    }
+
+    /// `confirmed`: whether the client has shown that it has the token that came after. If it has not, it may be the client
+    /// itself, which never got the answer.
+    fn replayed(&mut self, id: DurableId, source: Ipv4Addr, confirmed: bool) {
         bump(&mut self.counts.replays);
         let user = self.entries.get(&id).map(|entry| entry.record.user.clone()).unwrap_or_default();
-        let killed = self.settings.on_token_replay == OnTokenReplay::Kill;
+        let killed = confirmed && self.settings.on_token_replay == OnTokenReplay::Kill;
         self.effects.push_back(Effect::Event(Event::Replay { id, user, source, killed }));
         if killed {
             self.remove(&id, Some(PolicyEnd::TokenReplay));

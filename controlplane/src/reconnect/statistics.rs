@@ -103,6 +103,7 @@ fn meaning(reason: Refusal) -> &'static str {
         Refusal::WrongToken => "Attempts with a wrong token.",
         Refusal::Replay => "Attempts with a token that was replaced and counts no longer.",
         Refusal::Raced => "Attempts that lost against another one for the same session.",
+        Refusal::Overtaken => "Attempts that arrived after a newer one of the same client.",
         Refusal::AddressGone => "Attempts for sessions whose address is in no pool any more.",
         Refusal::Store => "Attempts that the store could not be asked about.",
         Refusal::Handshake => "Attempts whose handshake ended for another reason.",
@@ -111,7 +112,7 @@ fn meaning(reason: Refusal) -> &'static str {
 
 fn remedy(reason: Refusal) -> &'static str {
     match reason {
-        Refusal::UnknownId | Refusal::Raced | Refusal::Handshake => "",
+        Refusal::UnknownId | Refusal::Raced | Refusal::Overtaken | Refusal::Handshake => "",
         Refusal::Expired => "If clients sleep for longer, raise reconnect.timeout_secs.",
         Refusal::StillActive => "Set reconnect.allow_active_takeover = true if clients change networks.",
         Refusal::Frozen | Refusal::WrongToken => {
@@ -129,13 +130,13 @@ mod tests {
 
     #[test]
     fn each_reason_has_its_own_count_and_all_are_failures() {
-        let mut counts = Counts { incoming: 11, success: 1, ..Counts::default() };
+        let mut counts = Counts { incoming: 12, success: 1, ..Counts::default() };
         for reason in Refusal::ALL {
             counts.refuse(reason);
             assert_eq!(counts.refused(reason), 1, "{reason:?}");
         }
         let stats = counts.render(true, 3, 4);
-        assert_eq!((stats.total_incoming, stats.success, stats.failed), (11, 1, 10));
+        assert_eq!((stats.total_incoming, stats.success, stats.failed), (12, 1, 11));
         assert_eq!((stats.active_capable, stats.inactive_capable), (3, 4));
         let mut names: Vec<_> = stats.more.iter().map(|counter| &counter.name).collect();
         names.sort();

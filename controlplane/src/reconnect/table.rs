@@ -53,6 +53,8 @@ pub(super) struct Entry {
     /// Who holds its lease; `None` if its address is in no pool.
     pub(super) owner: Option<u64>,
     pub(super) token_generation: u64,
+    /// The IKE session of the newest attempt that proved a token, or of the login.
+    pub(super) newest_attempt: u64,
     /// Whether the client has shown that it has the last token.
     pub(super) confirmed: bool,
     /// Where its client was last.
@@ -154,6 +156,7 @@ impl Table {
             holder: None,
             owner: Some(owner),
             token_generation: 0,
+            newest_attempt: 0,
             confirmed: false,
             last_peer: None,
             method: String::new(),
@@ -209,6 +212,7 @@ impl Table {
                 holder: Some(session),
                 owner: Some(session),
                 token_generation: tokens.generation,
+                newest_attempt: session,
                 confirmed: false,
                 last_peer: None,
                 method,

@@ -168,7 +168,17 @@ impl World {
         self.store.begin().unwrap();
         let outcome = self.store.claim(claim);
         self.store.commit(WallSecs(self.secs)).unwrap();
-        self.table.claimed(session, outcome)
+        match self.table.claimed(session, outcome) {
+            Ok(resumption) => Ok(resumption),
+            Err(NotWon::Refused(refusal)) => Err(refusal),
+            Err(NotWon::Again(id)) => {
+                let (found, now) = (self.store.get(&id), self.wall());
+                let mut fill = filler(&mut self.seed);
+                let claim = self.table.fetched_again(session, found, &asked(), now, &mut fill)?;
+                drop(fill);
+                self.take(session, &claim)
+            }
+        }
     }
 
     /// A whole attempt, up to the new IKE SA. Returns the token that the client is given.
@@ -441,9 +451,9 @@ fn a_token_is_burnt_before_the_store_knows() {
 }
 
 #[test]
-fn the_grace_of_an_unconfirmed_token_ends() {
+fn the_grace_of_an_unconfirmed_token_ends_but_its_use_does_not_end_the_session() {
     for (secs, good) in [(119, true), (120, false)] {
-        let mut world = world(Settings { on_token_replay: OnTokenReplay::Refuse, ..settings() });
+        let mut world = world(settings());
         let (id, first) = world.login(1, "ann", INNER);
         world.down(1, Ending::Silent);
         let second = token_of(&world.resume(2, &id, &first).unwrap());
@@ -451,8 +461,32 @@ fn the_grace_of_an_unconfirmed_token_ends() {
         assert_eq!(world.resume(3, &id, &first).is_ok(), good);
         if !good {
             assert_eq!(world.refused(Refusal::Replay), 1);
-            assert!(world.resume(4, &id, &second).is_ok(), "the session lives on");
+            assert!(world.events.iter().any(|event| matches!(event, Event::Replay { killed: false, .. })));
+            assert!(
+                world.resume(4, &id, &second).is_ok(),
+                "it may be the client, which never got the answer"
+            );
         }
+    }
+}
+
+#[test]
+fn a_burnt_token_ends_the_session_as_the_policy_says_after_a_restart_too() {
+    for (on_token_replay, killed) in [(OnTokenReplay::Kill, true), (OnTokenReplay::Refuse, false)] {
+        let mut before = world(Settings { on_token_replay, ..settings() });
+        let (id, first) = before.login(1, "ann", INNER);
+        before.resume(2, &id, &first).unwrap();
+        before.table.first_message(2);
+        before.settle();
+        before.store.begin().unwrap();
+        assert_eq!(before.store.park_all(before.wall(), 900).unwrap().parked, 1);
+        before.store.commit(before.wall()).unwrap();
+        let mut after = world(Settings { on_token_replay, ..settings() });
+        std::mem::swap(&mut after.store, &mut before.store);
+        let record = after.store.get(&id).unwrap().unwrap().0;
+        after.table.restore(record);
+        assert!(matches!(after.resume(1, &id, &first), Err(Refusal::Replay)));
+        assert_eq!(after.stored(&id).is_none(), killed);
     }
 }
 
@@ -470,20 +504,138 @@ fn a_stable_token_stays_the_same() {
 }
 
 #[test]
-fn of_two_attempts_at_once_one_wins() {
+fn of_two_attempts_at_once_the_newer_wins_whoever_claims_first() {
+    for older_first in [true, false] {
+        let mut world = world(settings());
+        let (id, token) = world.login(1, "ann", INNER);
+        world.down(1, Ending::Silent);
+        let older = world.present(2, id.as_bytes(), &token).unwrap();
+        let newer = world.present(3, id.as_bytes(), &token).unwrap();
+        let (older, newer) = (world.claim(2, older).unwrap(), world.claim(3, newer).unwrap());
+        if older_first {
+            assert!(world.take(2, &older).is_ok());
+            assert!(world.take(3, &newer).is_ok(), "asked again");
+            world.settle();
+            assert_eq!(world.dropped, [2]);
+        } else {
+            assert!(world.take(3, &newer).is_ok());
+            assert!(matches!(world.take(2, &older), Err(Refusal::Overtaken)));
+        }
+        world.table.up(3, (SOURCE, 1));
+        world.table.handshake_failed(2, true, world.now());
+        world.settle();
+        assert_eq!(world.figures(), [2, 1, 1, 1, 0], "{older_first}");
+        assert_eq!(world.refused(Refusal::Overtaken), 1);
+        assert_eq!(
+            (world.table.phase(&id), world.stored(&id)),
+            (Some(Phase::Active), Some(StoredState::Active))
+        );
+    }
+}
+
+#[test]
+fn a_claim_that_is_heard_of_late_takes_nothing_back() {
     let mut world = world(settings());
     let (id, token) = world.login(1, "ann", INNER);
     world.down(1, Ending::Silent);
-    let first = world.present(2, id.as_bytes(), &token).unwrap();
-    let second = world.present(3, id.as_bytes(), &token).unwrap();
-    let (first, second) = (world.claim(2, first).unwrap(), world.claim(3, second).unwrap());
-    assert!(world.take(2, &first).is_ok());
-    assert!(matches!(world.take(3, &second), Err(Refusal::Raced)));
-    world.table.up(2, (SOURCE, 1));
-    world.table.handshake_failed(3, true, world.now());
+    let proof = world.present(2, id.as_bytes(), &token).unwrap();
+    let older = world.claim(2, proof).unwrap();
+    world.store.begin().unwrap();
+    let late = world.store.claim(&older);
+    world.store.commit(world.wall()).unwrap();
+    let newer = world.resume(3, &id, &token).unwrap();
+    assert!(matches!(world.table.claimed(2, late), Err(NotWon::Refused(Refusal::Overtaken))));
+    world.table.handshake_failed(2, true, world.now());
     world.settle();
     assert_eq!(world.figures(), [2, 1, 1, 1, 0]);
-    assert!(world.table.phase(&id) == Some(Phase::Active) && world.dropped.is_empty());
+    assert_eq!(world.table.of_session(3).map(|(record, _)| record.id), Some(id));
+    assert!(world.dropped.is_empty() && world.resume(4, &id, &token_of(&newer)).is_ok());
+}
+
+/// What happens to one attempt, in this order; the network decides what of the other one's lies between.
+#[derive(Clone, Copy, PartialEq, Debug)]
+enum Step {
+    /// Its AUTH comes and the store is asked.
+    Present,
+    /// Its claim goes to the store.
+    Claim,
+    /// The store's answer comes, and the IKE SA is up unless it was lost.
+    Take,
+    /// The client has the answer and uses the new keys.
+    Use,
+}
+
+/// Every order of the steps of an attempt that the client has given up and of the one that it waits for, which lasts as long
+/// as it takes; the answer of the latter may be lost. Returns the world, the id, and the token that the client has then.
+fn race(order: u32, answered: bool) -> Option<(World, DurableId, Token, Token)> {
+    const OLDER: [Step; 3] = [Step::Present, Step::Claim, Step::Take];
+    const NEWER: [Step; 4] = [Step::Present, Step::Claim, Step::Take, Step::Use];
+    if order.count_ones() as usize != NEWER.len() {
+        return None;
+    }
+    let mut world = world(settings());
+    let (id, first) = world.login(1, "ann", INNER);
+    world.down(1, Ending::Silent);
+    let mut held = first.clone();
+    let mut left = [OLDER.iter(), NEWER.iter()];
+    let (mut proofs, mut claims) = ([None, None], [None, None]);
+    for bit in 0..OLDER.len() + NEWER.len() {
+        let which = usize::from(order >> bit & 1 == 1);
+        let session = 2 + which as u64;
+        match left[which].next().unwrap() {
+            Step::Present => proofs[which] = world.present(session, id.as_bytes(), &first),
+            Step::Claim => match proofs[which].take() {
+                Some(Proof::Burnt) => {
+                    world.table.burnt(session);
+                    world.table.handshake_failed(session, true, world.now());
+                }
+                Some(proof) => match world.claim(session, proof) {
+                    Ok(claim) => claims[which] = Some(claim),
+                    Err(_) => world.table.handshake_failed(session, true, world.now()),
+                },
+                None => world.table.handshake_failed(session, true, world.now()),
+            },
+            Step::Take => {
+                let Some(claim) = claims[which].take() else { continue };
+                match world.take(session, &claim) {
+                    Ok(resumption) => {
+                        world.table.up(session, (SOURCE, 1));
+                        if which == 1 && answered {
+                            held = token_of(&resumption);
+                        }
+                    }
+                    Err(_) => world.table.handshake_failed(session, true, world.now()),
+                }
+            }
+            Step::Use if answered => world.table.first_message(session),
+            Step::Use => {}
+        }
+        world.settle();
+    }
+    Some((world, id, first, held))
+}
+
+#[test]
+fn an_attempt_that_the_network_kept_back_neither_ends_the_session_nor_takes_it_from_its_client() {
+    let mut orders = 0;
+    for (order, answered) in (0..1 << 7).flat_map(|order| [(order, true), (order, false)]) {
+        let Some((mut world, id, first, held)) = race(order, answered) else { continue };
+        orders += 1;
+        let place = format!("order {order:07b}, answered: {answered}");
+        assert_eq!(world.table.of_session(3).map(|(record, _)| record.id), Some(id), "{place}");
+        assert_eq!((world.figures()[0], world.figures()[1] + world.figures()[2]), (2, 2), "{place}");
+        assert_eq!(world.table.counts().replays, 0, "{place}");
+        // Whatever the client holds brings it back.
+        let again = world.resume(4, &id, &held).unwrap_or_else(|refusal| panic!("{place}: {refusal:?}"));
+        world.table.first_message(4);
+        world.settle();
+        // And whoever comes with an old token after that is a thief.
+        let stolen = if answered { held } else { first };
+        assert!(matches!(world.resume(5, &id, &stolen), Err(Refusal::Replay)), "{place}");
+        assert_eq!((world.table.counts().replays, world.stored(&id)), (1, None), "{place}");
+        drop(again);
+    }
+    assert_eq!(orders, 2 * 35);
 }
 
 #[test]

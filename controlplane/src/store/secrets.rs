@@ -53,6 +53,11 @@ impl PreviousToken {
     pub fn is_usable(&self, now: WallSecs) -> bool {
         now < self.usable_until
     }
+
+    /// Whether the client has shown that it holds the one after, and not only time has passed.
+    pub fn is_burnt(&self) -> bool {
+        self.usable_until == WallSecs(0)
+    }
 }
 
 /// A session's tokens.

@@ -100,6 +100,7 @@ pub(crate) fn report_failure(
     identity: Option<String>,
     error: IkeError,
 ) {
+    cx.leave_half_open(session);
     cx.count(error.counter());
     let (fault, reason, counter) = (error.fault(), error.to_string(), error.counter());
     cx.event(Event::HandshakeFailed { session, peer, identity, fault, reason, counter });

@@ -122,6 +122,33 @@ fn wrong_unknown_and_burnt_tokens_look_alike_to_the_client() {
 }
 
 #[test]
+fn a_handshake_that_is_dropped_before_it_is_up_is_told_once() {
+    let pki = Pki::new();
+    for hold in [
+        (|kind| matches!(kind, JobKind::PskLookup { .. })) as fn(&JobKind) -> bool,
+        |kind| matches!(kind, JobKind::Address(_)),
+        |kind| matches!(kind, JobKind::InstallChild(_)),
+        |_| false,
+    ] {
+        let mut gateway = resumable_gateway(&pki, resume_only);
+        gateway.hold = hold;
+        let notable = Client::new(resume_config(&pki, 11, SESSION_ID, TOKEN), 2).login(&mut gateway);
+        let session = SessionId(0);
+        gateway.input(Input::Operator(Operator::Drop(session)));
+        let failed =
+            |event: &&Event| matches!(event, Event::HandshakeFailed { session: id, .. } if *id == session);
+        let ended = gateway.events.iter().filter(failed).count();
+        let down = Event::SessionDown { session, reason: DownReason::TakenOver };
+        let down = gateway.events.iter().filter(|event| **event == down).count();
+        let up = notable.contains(&Notable::Up);
+        assert_eq!((ended, down), (usize::from(!up), usize::from(up)));
+        assert_eq!(gateway.count(IkeCounter::HandshakesAbandoned), ended as u64);
+        while gateway.do_held_job() {}
+        gateway.assert_empty();
+    }
+}
+
+#[test]
 fn an_empty_key_opens_nothing() {
     let pki = Pki::new();
     let mut gateway = resumable_gateway(&pki, resume_only);

@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use causeway_controlplane::pool::AddressPools;
 use causeway_controlplane::reconnect::attributes::{self, Attribute, ReconnectGrant};
-use causeway_controlplane::reconnect::{self, Ending, Incoming, Now, Proof, Table, Write};
+use causeway_controlplane::reconnect::{
+    self, Ending, Incoming, NotWon, Now, Proof, Resumption, Table, Write,
+};
 use causeway_controlplane::slots::Slots;
 use causeway_controlplane::store::memory::MemoryStore;
 use causeway_controlplane::store::{
@@ -50,6 +52,8 @@ pub enum Work {
     Unavailable(JobId),
     /// The store is asked about a session.
     Fetch(JobId, SessionId, DurableId),
+    /// The store is asked about a session again, after a claim that was lost.
+    FetchAgain(JobId, SessionId, DurableId, Vec<Attribute>),
     /// The store is asked for a session.
     Claim(JobId, SessionId, Box<Claim>, Vec<Attribute>),
     /// The store is told.
@@ -165,8 +169,20 @@ impl Gateway {
             Work::Fetch(job, session, id) => Some((job, JobResult::Psk(self.offer(now_ms, session, id)))),
             Work::Claim(job, session, claim, requested) => {
                 let outcome = self.changed(now_ms, |store| store.claim(&claim))?;
-                let lease = self.claimed(now_ms, session, &requested, outcome, &mut effects)?;
-                Some((job, JobResult::Address(lease)))
+                let lease = self.claimed(now_ms, job, session, requested, outcome, &mut effects)?;
+                lease.map(|lease| (job, JobResult::Address(lease)))
+            }
+            Work::FetchAgain(job, session, id, requested) => {
+                let found = self.store.get(&id);
+                let rng = &mut self.rng;
+                let mut fill = |buffer: &mut [u8]| rng.draw(buffer);
+                match self.table.fetched_again(session.0, found, &requested, wall, &mut fill) {
+                    Ok(claim) => {
+                        effects.push(Effect::Later(Work::Claim(job, session, Box::new(claim), requested)));
+                        None
+                    }
+                    Err(_) => Some((job, JobResult::Address(Err(AddressFailure::Refused)))),
+                }
             }
             Work::Write(write) => {
                 self.write(now_ms, write)?;
@@ -313,21 +329,38 @@ impl Gateway {
         Ok((claim.map_err(|_| AddressFailure::Refused)?, request.attributes))
     }
 
+    /// `None` if the answer comes later.
     fn claimed(
         &mut self,
         now_ms: u64,
+        job: JobId,
         session: SessionId,
-        requested: &[Attribute],
+        requested: Vec<Attribute>,
         outcome: Claimed,
         effects: &mut Vec<Effect>,
-    ) -> Result<Result<Lease, AddressFailure>, String> {
+    ) -> Result<Option<Result<Lease, AddressFailure>>, String> {
         let resumption = self.table.claimed(session.0, Ok(outcome));
         // A predecessor goes before its successor comes.
         self.pump(now_ms, effects)?;
-        let Ok(resumption) = resumption else { return Ok(Err(AddressFailure::Refused)) };
+        Ok(match resumption {
+            Ok(resumption) => Some(self.resumed(session, &requested, &resumption)),
+            Err(NotWon::Refused(_)) => Some(Err(AddressFailure::Refused)),
+            Err(NotWon::Again(id)) => {
+                effects.push(Effect::Later(Work::FetchAgain(job, session, id, requested)));
+                None
+            }
+        })
+    }
+
+    fn resumed(
+        &mut self,
+        session: SessionId,
+        requested: &[Attribute],
+        resumption: &Resumption,
+    ) -> Result<Lease, AddressFailure> {
         let Some(grant) = resumption.owner.and_then(|owner| self.pools.grant_of(owner)) else {
             self.table.address_gone(session.0);
-            return Ok(Err(AddressFailure::Exhausted));
+            return Err(AddressFailure::Exhausted);
         };
         let settings = self.table.settings();
         let token = resumption.tokens.as_ref().map(|tokens| &tokens.current);
@@ -340,7 +373,7 @@ impl Gateway {
             };
             attributes::reconnect_reply(&settings.attributes, requested, &grant)
         });
-        Ok(Ok(Lease {
+        Ok(Lease {
             address: grant.address,
             netmask: Some(grant.netmask),
             dns: grant.dns,
@@ -348,7 +381,7 @@ impl Gateway {
             selectors: SelectorPolicy::Subnets,
             pool: grant.pool,
             attributes: attributes.unwrap_or_default(),
-        }))
+        })
     }
 
     fn settle(&mut self, effect: reconnect::Effect, effects: &mut Vec<Effect>) -> Result<(), String> {

@@ -21,7 +21,7 @@ fn ask_to_resume(gateway: &Gateway, told: &Told) -> Client {
 }
 
 #[test]
-fn of_two_clients_with_one_session_id_one_has_the_session() {
+fn of_two_attempts_at_once_the_newer_has_the_session() {
     for round in 0..4 {
         let gateway = Gateway::start_reconnect(&format!("race-{round}"), "", impatient);
         let (client, told) = login(&gateway);
@@ -30,23 +30,58 @@ fn of_two_clients_with_one_session_id_one_has_the_session() {
             drop(client);
             gateway.until("the session is inactive", |gateway| inactive(gateway).total == 1);
         }
-        let refused = Notable::Refused(NotifyType::AuthenticationFailed);
-        let mut both = [ask_to_resume(&gateway, &told), ask_to_resume(&gateway, &told)];
-        for client in &mut both {
-            client.until("its end", |client| {
-                client.seen.contains(&Notable::Up) || client.seen.contains(&refused)
-            });
-        }
+        let [mut older, mut newer] = [ask_to_resume(&gateway, &told), ask_to_resume(&gateway, &told)];
+        newer.until_seen(&Notable::Up);
         gateway.until("both are judged", |gateway| figures(gateway)[1] + figures(gateway)[2] == 2);
-        let up = both.iter().filter(|client| client.seen.contains(&Notable::Up)).count();
         let [incoming, success, failed, active, waiting] = figures(&gateway);
-        assert_eq!((incoming, success as usize), (2, up), "{failed} failed");
-        assert!(up >= 1, "somebody must win");
-        // The second of two winners has taken over from the first, which no longer has anything.
+        assert_eq!(incoming, 2, "{success} succeeded, {failed} failed");
+        if success == 2 {
+            // The older was up for a moment.
+            older.until_seen(&Notable::Up);
+            assert_eq!(older.ike.address(), inner);
+        }
+        assert_eq!(newer.ike.address(), inner);
         assert_eq!((active, waiting, gateway.sessions().total), (1, 0, 1));
         assert_eq!(gateway.health().pools["staff"].used, 1);
-        let alive = both.iter().filter(|client| client.ike.address() == inner).count();
-        assert_eq!(alive, up, "nobody was given another address");
+        Client::resuming(&gateway, &newer.told().unwrap()).connect();
+    }
+}
+
+#[test]
+fn an_attempt_that_the_network_kept_back_takes_nothing_from_its_client() {
+    for confirmed in [true, false] {
+        let gateway = Gateway::start_reconnect(&format!("late-{confirmed}"), "", |_| {});
+        let (_first, told) = login(&gateway);
+        let mut late = Client::resuming(&gateway, &told);
+        let request = late.ike.start().unwrap();
+        late.send(request);
+        let answer = late.lose_next();
+        let kept_back = late.ike.receive(&answer).unwrap();
+        // The client has heard nothing and begins anew.
+        let mut client = Client::resuming(&gateway, &told).connect();
+        let used = figures(&gateway);
+        if confirmed {
+            let probe = client.ike.liveness().unwrap();
+            client.send(probe);
+            client.until_seen(&Notable::Answered);
+        }
+        late.send(kept_back);
+        late.until_seen(&Notable::Refused(NotifyType::AuthenticationFailed));
+        gateway.until("it is judged", |gateway| figures(gateway) == [2, 1, 1, 1, 0]);
+        assert_eq!(used, [1, 1, 0, 1, 0]);
+        let probe = client.ike.liveness().unwrap();
+        client.seen.clear();
+        client.send(probe);
+        client.until_seen(&Notable::Answered);
+        // What the client was told last brings it back, and the token before is a thief's from then on.
+        let stolen = client.told().unwrap();
+        let mut again = Client::resuming(&gateway, &stolen).connect();
+        let probe = again.ike.liveness().unwrap();
+        again.send(probe);
+        again.until_seen(&Notable::Answered);
+        refused(&gateway, &stolen);
+        gateway.until("the session is ended", |gateway| gateway.sessions().total == 0);
+        assert_eq!(gateway.counter("sessions_ended_token_replay"), 1);
     }
 }
 
