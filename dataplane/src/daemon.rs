@@ -59,6 +59,9 @@ pub enum DaemonError {
     /// Hugepages are demanded and not there.
     #[error("{0}")]
     EalArguments(#[from] EalArgumentsError),
+    /// The crypto engine.
+    #[error("{0}")]
+    Crypto(#[from] crate::crypto::EngineError),
     /// DPDK's EAL or its memory.
     #[error("{0}")]
     Dpdk(#[from] causeway_dpdk::Error),
@@ -112,6 +115,7 @@ pub fn run(arguments: impl IntoIterator<Item = String>, version: &str) -> Result
     let config = Config::load_without_files(&file)?;
     start_log(&config.log)?;
     tracing::info!(version, config = %file.display(), "data plane starts");
+    crate::crypto::choose(config.dataplane.crypto_engine)?;
     let stop = stop_on_signals()?;
     let runtime_directory = RuntimeDirectory::new(&config.gateway.run_directory);
     let eal = start_eal(&config, &runtime_directory)?;

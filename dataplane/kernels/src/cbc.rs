@@ -36,6 +36,7 @@ pub struct CbcKey {
     mac: MacKey,
     rounds: Rounds,
     esn: bool,
+    iv_salt: u32,
 }
 
 const _: () = assert!(size_of::<CbcKey>() <= 176);
@@ -59,9 +60,16 @@ impl CbcKey {
             _ => return None,
         };
         let mac = MacKey::new(hash, integrity)?;
-        let mut key = CbcKey { cipher: [0; 32], mac, rounds, esn };
+        let mut key = CbcKey { cipher: [0; 32], mac, rounds, esn, iv_salt: 0 };
         key.cipher.get_mut(..cipher.len())?.copy_from_slice(cipher);
         Some(key)
+    }
+
+    /// With a random number that goes into every IV: so the IVs of two installations of one key differ, even if a sequence
+    /// number should ever come twice.
+    pub fn with_iv_salt(mut self, iv_salt: u32) -> CbcKey {
+        self.iv_salt = iv_salt;
+        self
     }
 
     /// Octets of the ICV.
@@ -144,7 +152,7 @@ impl Scratch {
                 for packet in packets.of(run) {
                     let iv = packet.start.add(ESP_HEADER_LEN);
                     let sequence = packet.sequence.swap_bytes() as i64;
-                    _mm_storeu_si128(iv.cast(), _mm_set_epi64x(sequence, 0));
+                    _mm_storeu_si128(iv.cast(), _mm_set_epi64x(sequence, i64::from(packet.key.iv_salt)));
                     chains.push(Chain { first: iv, blocks: packet.blocks + 1 });
                 }
                 match rounds(run) {

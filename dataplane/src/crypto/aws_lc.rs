@@ -1,4 +1,4 @@
-//! The portable engine: aws-lc-rs for every suite. AES-GCM in place; AES-CBC in place with HMAC verified first.
+//! The engine for any processor: aws-lc-rs for every suite. AES-GCM in place; AES-CBC in place with HMAC verified first.
 //!
 //! A CBC IV must be unpredictable (RFC 3602 §3): it is the packet's sequence number encrypted under a random key that
 //! only this SA has, which gives unique IVs that nobody can foresee, without a random number per packet. A GCM IV must
@@ -99,21 +99,31 @@ impl EspEngine for AwsLc {
 
     fn open_burst(&mut self, jobs: &mut [OpenJob<'_, AwsLcInboundKey>]) {
         for job in jobs {
-            let opened = match job.key {
-                AwsLcInboundKey::Gcm(key) => key.open(job.packet, job.sequence),
-                AwsLcInboundKey::Cbc(key) => key.open(job.packet, job.sequence),
-            };
-            job.opened = opened.is_some();
+            job.opened = job.key.open(job.packet, job.sequence).is_some();
         }
     }
 
     fn seal_burst(&mut self, jobs: &mut [SealJob<'_, AwsLcOutboundKey>]) {
         for job in jobs {
-            let sealed = match job.key {
-                AwsLcOutboundKey::Gcm(key) => key.seal(job.packet, job.sequence),
-                AwsLcOutboundKey::Cbc(key) => key.seal(job.packet, job.sequence),
-            };
-            job.sealed = sealed.is_some();
+            job.sealed = job.key.seal(job.packet, job.sequence).is_some();
+        }
+    }
+}
+
+impl AwsLcInboundKey {
+    pub(super) fn open(&self, packet: &mut [u8], sequence: u64) -> Option<()> {
+        match self {
+            AwsLcInboundKey::Gcm(key) => key.open(packet, sequence),
+            AwsLcInboundKey::Cbc(key) => key.open(packet, sequence),
+        }
+    }
+}
+
+impl AwsLcOutboundKey {
+    pub(super) fn seal(&self, packet: &mut [u8], sequence: u64) -> Option<()> {
+        match self {
+            AwsLcOutboundKey::Gcm(key) => key.seal(packet, sequence),
+            AwsLcOutboundKey::Cbc(key) => key.seal(packet, sequence),
         }
     }
 }

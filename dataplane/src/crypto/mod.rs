@@ -4,22 +4,19 @@
 //! place. RFC 4303 §3.2 and §3.3.2.2 (ESN in the ICV), RFC 4106 (AES-GCM), RFC 3602 (AES-CBC), RFC 4868 (HMAC-SHA2).
 
 mod aws_lc;
+mod engine;
+mod portable;
 mod self_test;
+mod wide;
 
 use causeway_shared::sa::{EspKeys, EspSuite};
 
 pub use aws_lc::AwsLc;
+pub use causeway_kernels::{ESP_HEADER_LEN, OpenJob, SealJob};
+pub use engine::{Engine, EngineError, EngineKind, InboundKey, OutboundKey, choose};
+pub use portable::Portable;
 pub use self_test::{SelfTestError, self_test};
-
-/// The engine of this build; a later engine joins it here and is chosen at start by CPU features.
-pub type Engine = AwsLc;
-/// A key for opening, as [`Engine`] keeps it.
-pub type InboundKey = <Engine as EspEngine>::InboundKey;
-/// A key for sealing, as [`Engine`] keeps it.
-pub type OutboundKey = <Engine as EspEngine>::OutboundKey;
-
-/// Octets of SPI and sequence number in front of the IV.
-pub const ESP_HEADER_LEN: usize = 8;
+pub use wide::Wide;
 
 /// What an engine must do. A worker owns one.
 pub trait EspEngine {
@@ -45,30 +42,6 @@ pub trait EspEngine {
 
     /// Writes each packet's IV, encrypts what lies between IV and ICV, and writes the ICV.
     fn seal_burst(&mut self, jobs: &mut [SealJob<'_, Self::OutboundKey>]);
-}
-
-/// One packet to open.
-pub struct OpenJob<'a, K> {
-    /// Its SA's key.
-    pub key: &'a K,
-    /// From SPI to ICV.
-    pub packet: &'a mut [u8],
-    /// The 64-bit sequence number; the upper half, inferred by the receiver, is authenticated if the SA has ESN.
-    pub sequence: u64,
-    /// Answer: whether the ICV was right. Where it is `false`, the packet's octets are undefined.
-    pub opened: bool,
-}
-
-/// One packet to seal.
-pub struct SealJob<'a, K> {
-    /// Its SA's key.
-    pub key: &'a K,
-    /// SPI, sequence number, room for the IV, plaintext with its trailer, room for the ICV.
-    pub packet: &'a mut [u8],
-    /// The 64-bit sequence number, never used before with this key.
-    pub sequence: u64,
-    /// Answer: whether it was sealed. Where it is `false`, the packet must not leave.
-    pub sealed: bool,
 }
 
 /// The library refused a key or gave no randomness.

@@ -4,7 +4,7 @@
 
 use causeway_shared::sa::{EspKeys, EspSuite, MAX_CIPHER_KEY, MAX_INTEGRITY_KEY, SALT_LEN};
 
-use super::{EspEngine, OpenJob, SealJob};
+use super::{AwsLc, ESP_HEADER_LEN, EspEngine, OpenJob, SealJob};
 
 /// The engine is broken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -21,6 +21,146 @@ pub enum SelfTestError {
     /// Our own packet is wrong.
     #[error("crypto self-test: {0} seals wrongly")]
     Seal(EspSuite),
+    /// No random octets.
+    #[error("crypto self-test: the system gives no random octets")]
+    Random,
+}
+
+/// Random packets that [`test_against_aws_lc`] exchanges.
+const RANDOM_PACKETS: usize = 1000;
+/// Packets of one of its bursts.
+const RANDOM_BURST: usize = 25;
+/// Octets of its longest text.
+const RANDOM_LEN: usize = 1500;
+
+/// Exchanges random packets of every suite with aws-lc-rs, in bursts of mixed suites, keys and lengths: what one side
+/// seals the other opens.
+///
+/// # Errors
+/// The first thing that went wrong.
+pub(super) fn test_against_aws_lc<E: EspEngine>(engine: &mut E) -> Result<(), SelfTestError> {
+    for turn in 0..RANDOM_PACKETS / RANDOM_BURST {
+        let mut packets = Vec::new();
+        let (mut ours, mut theirs) = (Keys::<E>::default(), Keys::<AwsLc>::default());
+        for place in 0..RANDOM_BURST {
+            let suite = *EspSuite::ALL.get(below(EspSuite::ALL.len())?).ok_or(SelfTestError::Random)?;
+            let mut keys = known_keys();
+            random(&mut keys.cipher)?;
+            random(&mut keys.integrity)?;
+            random(&mut keys.salt)?;
+            ours.add(suite, place % 2 == 0, &keys)?;
+            theirs.add(suite, place % 2 == 0, &keys)?;
+            packets.push(RandomPacket::new(suite)?);
+        }
+        let (sealed, opened) = if turn % 2 == 0 {
+            (seal_all(engine, &ours, &mut packets), open_all(&mut AwsLc, &theirs, &mut packets))
+        } else {
+            (seal_all(&mut AwsLc, &theirs, &mut packets), open_all(engine, &ours, &mut packets))
+        };
+        sealed.map_err(SelfTestError::Seal)?;
+        opened.map_err(SelfTestError::Open)?;
+        let changed =
+            packets.iter().find(|packet| packet.octets.get(packet.text_range()) != Some(&packet.text));
+        changed.map_or(Ok(()), |packet| Err(SelfTestError::Open(packet.suite)))?;
+    }
+    Ok(())
+}
+
+/// The keys of a burst, one of each direction for every packet.
+struct Keys<E: EspEngine> {
+    outbound: Vec<E::OutboundKey>,
+    inbound: Vec<E::InboundKey>,
+}
+
+impl<E: EspEngine> Default for Keys<E> {
+    fn default() -> Keys<E> {
+        Keys { outbound: Vec::new(), inbound: Vec::new() }
+    }
+}
+
+impl<E: EspEngine> Keys<E> {
+    fn add(&mut self, suite: EspSuite, esn: bool, keys: &EspKeys) -> Result<(), SelfTestError> {
+        self.outbound.push(E::setup_outbound(suite, esn, keys).map_err(|_| SelfTestError::Setup(suite))?);
+        self.inbound.push(E::setup_inbound(suite, esn, keys).map_err(|_| SelfTestError::Setup(suite))?);
+        Ok(())
+    }
+}
+
+/// A packet of random length, text and sequence number.
+struct RandomPacket {
+    suite: EspSuite,
+    sequence: u64,
+    octets: Vec<u8>,
+    text: Vec<u8>,
+}
+
+impl RandomPacket {
+    fn new(suite: EspSuite) -> Result<RandomPacket, SelfTestError> {
+        let blocks = 1 + below(RANDOM_LEN / suite.pad_align())?;
+        let mut text = vec![0; blocks * suite.pad_align()];
+        random(&mut text)?;
+        let mut sequence = [0; 8];
+        random(&mut sequence)?;
+        let sequence = u64::from_be_bytes(sequence);
+        let head = [0x0102_0304_u32.to_be_bytes(), (sequence as u32).to_be_bytes()].concat();
+        let octets = [head, vec![0; suite.iv_len()], text.clone(), vec![0; suite.icv_len()]].concat();
+        Ok(RandomPacket { suite, sequence, octets, text })
+    }
+
+    fn text_range(&self) -> std::ops::Range<usize> {
+        let start = ESP_HEADER_LEN + self.suite.iv_len();
+        start..start + self.text.len()
+    }
+}
+
+/// Seals all; the suite of the first that was not.
+fn seal_all<E: EspEngine>(
+    engine: &mut E,
+    keys: &Keys<E>,
+    packets: &mut [RandomPacket],
+) -> Result<(), EspSuite> {
+    let both = keys.outbound.iter().zip(packets.iter_mut());
+    let mut jobs: Vec<_> = both
+        .map(|(key, packet)| SealJob {
+            key,
+            packet: &mut packet.octets,
+            sequence: packet.sequence,
+            sealed: false,
+        })
+        .collect();
+    engine.seal_burst(&mut jobs);
+    let failed = jobs.iter().position(|job| !job.sealed);
+    failed.and_then(|place| packets.get(place)).map_or(Ok(()), |packet| Err(packet.suite))
+}
+
+/// Opens all; the suite of the first that was not.
+fn open_all<E: EspEngine>(
+    engine: &mut E,
+    keys: &Keys<E>,
+    packets: &mut [RandomPacket],
+) -> Result<(), EspSuite> {
+    let both = keys.inbound.iter().zip(packets.iter_mut());
+    let mut jobs: Vec<_> = both
+        .map(|(key, packet)| OpenJob {
+            key,
+            packet: &mut packet.octets,
+            sequence: packet.sequence,
+            opened: false,
+        })
+        .collect();
+    engine.open_burst(&mut jobs);
+    let failed = jobs.iter().position(|job| !job.opened);
+    failed.and_then(|place| packets.get(place)).map_or(Ok(()), |packet| Err(packet.suite))
+}
+
+fn random(octets: &mut [u8]) -> Result<(), SelfTestError> {
+    aws_lc_rs::rand::fill(octets).map_err(|_| SelfTestError::Random)
+}
+
+fn below(end: usize) -> Result<usize, SelfTestError> {
+    let mut octets = [0; 8];
+    random(&mut octets)?;
+    Ok(usize::from_ne_bytes(octets) % end.max(1))
 }
 
 /// Checks every suite.
@@ -38,7 +178,7 @@ fn check<E: EspEngine>(engine: &mut E, suite: EspSuite, sealed: &[u8]) -> Result
     let keys = known_keys();
     let inbound = E::setup_inbound(suite, true, &keys).map_err(|_| SelfTestError::Setup(suite))?;
     let outbound = E::setup_outbound(suite, true, &keys).map_err(|_| SelfTestError::Setup(suite))?;
-    let body = crate::crypto::ESP_HEADER_LEN + suite.iv_len()..sealed.len().saturating_sub(suite.icv_len());
+    let body = ESP_HEADER_LEN + suite.iv_len()..sealed.len().saturating_sub(suite.icv_len());
     let mut room = [0; ROOM];
     let packet = room.get_mut(..sealed.len()).ok_or(SelfTestError::Open(suite))?;
 
@@ -231,11 +371,13 @@ const SEALED: &[(EspSuite, &[u8])] = &[
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::crypto::AwsLc;
+    use crate::crypto::{Portable, Wide};
 
     #[test]
     fn the_engine_passes_for_every_suite() {
         assert_eq!(self_test(&mut AwsLc), Ok(()));
+        assert_eq!(self_test(&mut Portable), Ok(()));
+        Wide::new().iter_mut().for_each(|wide| assert_eq!(self_test(wide), Ok(())));
         let covered: Vec<_> = SEALED.iter().map(|(suite, _)| *suite).collect();
         assert_eq!(covered, EspSuite::ALL);
     }
@@ -267,5 +409,6 @@ mod tests {
     #[test]
     fn a_broken_engine_fails() {
         assert_eq!(self_test(&mut Broken), Err(SelfTestError::Open(EspSuite::Aes128Gcm16)));
+        assert!(matches!(test_against_aws_lc(&mut Broken), Err(SelfTestError::Open(_))));
     }
 }

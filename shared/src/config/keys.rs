@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 pub(super) use access::{RawAaa, RawAnyconnect, RawCisco, RawGroup, RawReconnect, RawStore, RawUser};
 
-use super::model::{AuthMethod, Hugepages, PortRole, Secret, TrafficSelectors};
+use super::model::{AuthMethod, CryptoEngine, Hugepages, PortRole, Secret, TrafficSelectors};
 use super::schema::{Section, SectionDoc, section};
 use super::value::InterfaceAddress;
 use crate::sa::{EspSuite, Ipv4Prefix, MAX_REPLAY_WINDOW, MAX_SELECTORS};
@@ -106,6 +106,9 @@ section! {
         sa_capacity: u32 = default("16384").unit("Child SAs").range(256, 1_048_576);
         /// How long a worker sleeps after an empty poll. 0 polls without rest: right on cores that nothing else uses.
         idle_sleep_usecs: u32 = default("0").unit("microseconds").range(0, 10_000);
+        /// What encrypts ESP: "wide" is our own code for AVX-512 with VAES, "aws-lc" and "portable" are libraries for any
+        /// processor; "auto" takes the fastest that passes its self-test at start.
+        crypto_engine: CryptoEngine = default(r#""auto""#);
         /// Further arguments for DPDK's EAL. Cores, memory and device arguments are made from this file.
         eal_args: Vec<String> = default("[]").most(64);
     }

@@ -77,8 +77,23 @@ pub struct Dataplane {
     pub sa_capacity: u32,
     /// Microseconds a worker sleeps after an empty poll; 0 polls without rest (bare metal).
     pub idle_sleep_usecs: u32,
+    /// Which ESP crypto engine to use.
+    pub crypto_engine: CryptoEngine,
     /// Further EAL arguments.
     pub eal_args: Vec<String>,
+}
+
+/// Which ESP crypto engine the data plane uses.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum CryptoEngine {
+    /// The best that the processor has and that passes its self-test.
+    Auto,
+    /// Causeway's own kernels (AVX-512, VAES, VPCLMULQDQ).
+    Wide,
+    /// aws-lc-rs.
+    AwsLc,
+    /// RustCrypto.
+    Portable,
 }
 
 /// Whether the EAL uses hugepages.

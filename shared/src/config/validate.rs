@@ -95,6 +95,7 @@ pub(super) fn validate(document: Document, checks: &Checks<'_>, notes: &mut Note
             buffers: dataplane.buffers?.value,
             sa_capacity,
             idle_sleep_usecs: dataplane.idle_sleep_usecs?.value,
+            crypto_engine: dataplane.crypto_engine?.value,
             eal_args: dataplane.eal_args?.value,
         },
         ports: ports

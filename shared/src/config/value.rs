@@ -9,8 +9,9 @@ use toml::Spanned;
 use toml::de::DeValue;
 
 use super::model::{
-    AttributeProfile, AuthMethod, CertificateLogin, Hugepages, NtHash, OnClientDelete, OnTokenReplay,
-    PasswordHash, PortRole, Secret, ServerCertHash, StoreBackend, TokenPolicy, TrafficSelectors,
+    AttributeProfile, AuthMethod, CertificateLogin, CryptoEngine, Hugepages, NtHash, OnClientDelete,
+    OnTokenReplay, PasswordHash, PortRole, Secret, ServerCertHash, StoreBackend, TokenPolicy,
+    TrafficSelectors,
 };
 use super::phc;
 use super::schema::KeyDoc;
@@ -361,6 +362,12 @@ macro_rules! choices {
     )+ };
 }
 choices! {
+    CryptoEngine: "engine" = [
+        ("auto", CryptoEngine::Auto),
+        ("wide", CryptoEngine::Wide),
+        ("aws-lc", CryptoEngine::AwsLc),
+        ("portable", CryptoEngine::Portable),
+    ];
     Hugepages: "choice" = [("auto", Hugepages::Auto), ("always", Hugepages::Always), ("never", Hugepages::Never)];
     PortRole: "role" = [("outside", PortRole::Outside), ("inside", PortRole::Inside)];
     AuthMethod: "method" = [

@@ -10,7 +10,7 @@ use arrayvec::ArrayVec;
 use super::batch::{Batch, CHUNK, Frame, Packet};
 use super::cache::Cache;
 use super::expand::{LANES, Quad};
-use super::{GcmKey, column, row};
+use super::{GcmKey, MaybeGcm, column, row};
 use crate::{OpenJob, SealJob};
 
 /// Short packets of one key in a burst from which on a context pays.
@@ -18,16 +18,17 @@ const WORTH: usize = 8;
 
 /// What sealing and opening have in common.
 pub(super) trait Job<'a> {
-    fn key(&self) -> &'a GcmKey;
+    /// Its key, if it is one of AES-GCM.
+    fn key(&self) -> Option<&'a GcmKey>;
     fn sequence(&self) -> u64;
     fn frame(&mut self) -> Option<Frame>;
     fn answer(&mut self, done: bool);
 }
 
-impl<'a> Job<'a> for SealJob<'a, GcmKey> {
+impl<'a, K: MaybeGcm> Job<'a> for SealJob<'a, K> {
     #[inline]
-    fn key(&self) -> &'a GcmKey {
-        self.key
+    fn key(&self) -> Option<&'a GcmKey> {
+        self.key.gcm_key()
     }
 
     #[inline]
@@ -46,10 +47,10 @@ impl<'a> Job<'a> for SealJob<'a, GcmKey> {
     }
 }
 
-impl<'a> Job<'a> for OpenJob<'a, GcmKey> {
+impl<'a, K: MaybeGcm> Job<'a> for OpenJob<'a, K> {
     #[inline]
-    fn key(&self) -> &'a GcmKey {
-        self.key
+    fn key(&self) -> Option<&'a GcmKey> {
+        self.key.gcm_key()
     }
 
     #[inline]
@@ -68,33 +69,49 @@ impl<'a> Job<'a> for OpenJob<'a, GcmKey> {
     }
 }
 
-/// Seals or opens a burst.
+/// Seals or opens a burst; answers with how many of its jobs have keys of other algorithms, which it leaves alone.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,vaes,vpclmulqdq,bmi2")]
-pub(super) fn run<'a, J: Job<'a>, const OPEN: bool>(cache: &mut Cache, jobs: &mut [J]) {
+pub(super) fn run<'a, J: Job<'a>, const OPEN: bool>(cache: &mut Cache, jobs: &mut [J]) -> usize {
     cache.begin();
+    let mut others = 0;
     for chunk in jobs.chunks_mut(CHUNK) {
-        let Some(first) = chunk.first() else { continue };
         // Mixed key lengths are rare: the second pass then takes what the first one left.
-        let rounds = [first.key().key_len, 48 - first.key().key_len];
-        for (pass, key_len) in rounds.into_iter().enumerate() {
-            if pass == 1 && chunk.iter().all(|job| job.key().key_len != key_len) {
-                continue;
-            }
-            match key_len {
-                16 => take::<J, 10, OPEN>(cache, chunk),
-                _ => take::<J, 14, OPEN>(cache, chunk),
-            }
+        let first = cache.last_key_len;
+        let left = match first {
+            16 => take::<J, 10, OPEN>(cache, chunk),
+            _ => take::<J, 14, OPEN>(cache, chunk),
+        };
+        others += left.others;
+        if left.other_length {
+            match first {
+                16 => take::<J, 14, OPEN>(cache, chunk),
+                _ => take::<J, 10, OPEN>(cache, chunk),
+            };
         }
     }
+    others
+}
+
+/// What a pass did not take.
+struct Left {
+    /// Jobs whose keys are not of AES-GCM.
+    others: usize,
+    /// Whether there are keys of the other length.
+    other_length: bool,
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,vaes,vpclmulqdq,bmi2")]
-fn take<'a, J: Job<'a>, const ROUNDS: usize, const OPEN: bool>(cache: &mut Cache, jobs: &mut [J]) {
+fn take<'a, J: Job<'a>, const ROUNDS: usize, const OPEN: bool>(cache: &mut Cache, jobs: &mut [J]) -> Left {
     let key_len = if ROUNDS == 10 { 16 } else { 32 };
+    let mut left = Left { others: 0, other_length: false };
     let mut batches = [Batch::new(), Batch::new(), Batch::new()];
     for (place, job) in jobs.iter_mut().enumerate() {
-        let (key, sequence) = (job.key(), job.sequence());
+        let Some(key) = job.key() else {
+            left.others += 1;
+            continue;
+        };
         if key.key_len != key_len {
+            left.other_length = true;
             continue;
         }
         let Some(frame) = job.frame() else {
@@ -103,12 +120,16 @@ fn take<'a, J: Job<'a>, const ROUNDS: usize, const OPEN: bool>(cache: &mut Cache
         };
         // Without a branch: in a mixture of sizes it would be guessed wrong half of the time.
         let class = usize::from(frame.text_len > 64) + usize::from(frame.text_len > 128);
-        batches[class].push(frame, key, sequence, place);
+        batches[class].push(frame, key, job.sequence(), place);
     }
     let [one_row, two_rows, long] = &mut batches;
+    if one_row.len() + two_rows.len() + long.len() > 0 {
+        cache.last_key_len = key_len;
+    }
     short::<J, ROUNDS, OPEN, 1>(cache, one_row, jobs);
     short::<J, ROUNDS, OPEN, 2>(cache, two_rows, jobs);
     rows::<J, ROUNDS, OPEN>(cache, long, jobs);
+    left
 }
 
 /// Packets of at most `ROWS` × 64 octets of text, four at a time.

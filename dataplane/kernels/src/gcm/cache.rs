@@ -28,6 +28,8 @@ pub(super) struct Cache {
     next: usize,
     /// The place of the key that was last refused a context because it had few packets.
     candidate: usize,
+    /// The key length that is looked for first.
+    pub last_key_len: u8,
 }
 
 /// Where the contexts' keys lay; 0 for none.
@@ -55,6 +57,7 @@ impl Cache {
             needed: 0,
             next: 0,
             candidate: 0,
+            last_key_len: 32,
         })
     }
 

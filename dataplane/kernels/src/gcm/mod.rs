@@ -47,6 +47,19 @@ impl GcmKey {
     }
 }
 
+/// A key that may be one of AES-GCM: bursts of mixed suites need not be sorted first.
+pub trait MaybeGcm {
+    /// It, if it is.
+    fn gcm_key(&self) -> Option<&GcmKey>;
+}
+
+impl MaybeGcm for GcmKey {
+    #[inline]
+    fn gcm_key(&self) -> Option<&GcmKey> {
+        Some(self)
+    }
+}
+
 /// The engine: a worker owns one.
 pub struct Gcm {
     cache: Box<Cache>,
@@ -59,15 +72,16 @@ impl Gcm {
     }
 
     /// Writes each packet's IV, encrypts what lies between IV and ICV, writes the ICV. A packet shorter than 32 octets or
-    /// with more than [`MAX_TEXT_LEN`] octets of text is not sealed.
-    pub fn seal_burst(&mut self, jobs: &mut [SealJob<'_, GcmKey>]) {
+    /// with more than [`MAX_TEXT_LEN`] octets of text is not sealed. Answers with the number of jobs whose keys are of
+    /// other algorithms; they are left alone.
+    pub fn seal_burst<K: MaybeGcm>(&mut self, jobs: &mut [SealJob<'_, K>]) -> usize {
         // SAFETY: whoever made `self` had a `Wide`, so the processor has the instructions.
         unsafe { burst::run::<_, false>(&mut self.cache, jobs) }
     }
 
     /// Decrypts what lies between IV and ICV and compares the ICV in constant time. Where it is wrong, the text is zero
-    /// afterwards.
-    pub fn open_burst(&mut self, jobs: &mut [OpenJob<'_, GcmKey>]) {
+    /// afterwards. Answers as [`Gcm::seal_burst`] does.
+    pub fn open_burst<K: MaybeGcm>(&mut self, jobs: &mut [OpenJob<'_, K>]) -> usize {
         // SAFETY: as above.
         unsafe { burst::run::<_, true>(&mut self.cache, jobs) }
     }

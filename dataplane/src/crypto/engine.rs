@@ -1,0 +1,255 @@
+//! Which engine this process uses: chosen once, before the first key is made, by configuration, processor and self-test.
+//!
+//! Enters: the operator's choice. Leaves: [`Engine`] and its keys. The best engine that passes the self-test is taken; one
+//! that fails is named in the log and the next is tried, unless the operator asked for just that one.
+
+use std::sync::OnceLock;
+
+use causeway_kernels::cbc::CbcKey;
+use causeway_kernels::gcm::{GcmKey, MaybeGcm};
+use causeway_shared::config::CryptoEngine;
+use causeway_shared::sa::{EspKeys, EspSuite};
+use tracing::{info, warn};
+
+use super::aws_lc::{AwsLcInboundKey, AwsLcOutboundKey};
+use super::portable::PortableKey;
+use super::self_test::{self_test, test_against_aws_lc};
+use super::wide::{MaybeWide, Wide, WideKey};
+use super::{AwsLc, EspEngine, OpenJob, Portable, SealJob, SelfTestError, SetupError};
+
+/// The engines, best first.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum EngineKind {
+    /// Our kernels.
+    Wide,
+    /// aws-lc-rs.
+    AwsLc,
+    /// RustCrypto.
+    Portable,
+}
+
+/// No engine, or not the one that was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum EngineError {
+    /// The processor lacks instructions.
+    #[error(
+        "crypto_engine = \"wide\": this processor lacks AVX-512 (F, BW, VL, DQ), VAES, VPCLMULQDQ or BMI2; use \"auto\""
+    )]
+    Processor,
+    /// The engine that was asked for is broken here.
+    #[error("crypto engine {0} fails its self-test: {1}")]
+    Broken(&'static str, SelfTestError),
+}
+
+static CHOSEN: OnceLock<EngineKind> = OnceLock::new();
+
+/// Chooses the process's engine; the first choice stands. Call it before the first key is made.
+///
+/// # Errors
+/// When the engine that the operator asked for does not work here, or none does.
+pub fn choose(choice: CryptoEngine) -> Result<EngineKind, EngineError> {
+    let kind = match choice {
+        CryptoEngine::Auto => best()?,
+        CryptoEngine::Wide => EngineKind::Wide.tested()?,
+        CryptoEngine::AwsLc => EngineKind::AwsLc.tested()?,
+        CryptoEngine::Portable => EngineKind::Portable.tested()?,
+    };
+    let kind = *CHOSEN.get_or_init(|| kind);
+    info!(engine = kind.name(), "crypto engine chosen and self-tested");
+    Ok(kind)
+}
+
+/// The best engine that works.
+fn best() -> Result<EngineKind, EngineError> {
+    for kind in [EngineKind::Wide, EngineKind::AwsLc] {
+        match kind.tested() {
+            Ok(kind) => return Ok(kind),
+            Err(EngineError::Processor) => info!(engine = kind.name(), "not on this processor"),
+            Err(error) => warn!(engine = kind.name(), %error, "crypto engine put aside"),
+        }
+    }
+    EngineKind::Portable.tested()
+}
+
+/// The engine in use; where none was chosen, the best that the processor has.
+fn chosen() -> EngineKind {
+    *CHOSEN.get_or_init(|| {
+        if Wide::new().is_some() && forced_in_tests().is_none() {
+            return EngineKind::Wide;
+        }
+        forced_in_tests().unwrap_or(EngineKind::AwsLc)
+    })
+}
+
+/// Tests of the whole path run with every engine: `CAUSEWAY_TEST_ENGINE=portable cargo test -p causeway-dataplane`.
+fn forced_in_tests() -> Option<EngineKind> {
+    if !cfg!(test) {
+        return None;
+    }
+    let name = std::env::var("CAUSEWAY_TEST_ENGINE").ok()?;
+    [EngineKind::Wide, EngineKind::AwsLc, EngineKind::Portable].into_iter().find(|kind| kind.name() == name)
+}
+
+impl EngineKind {
+    /// Its name in configuration and logs.
+    pub fn name(self) -> &'static str {
+        match self {
+            EngineKind::Wide => "wide",
+            EngineKind::AwsLc => "aws-lc",
+            EngineKind::Portable => "portable",
+        }
+    }
+
+    /// Itself, if it works here.
+    fn tested(self) -> Result<EngineKind, EngineError> {
+        let result = match self {
+            EngineKind::Wide => {
+                let mut wide = Wide::new().ok_or(EngineError::Processor)?;
+                self_test(&mut wide).and_then(|()| test_against_aws_lc(&mut wide))
+            }
+            EngineKind::AwsLc => self_test(&mut AwsLc),
+            EngineKind::Portable => {
+                self_test(&mut Portable).and_then(|()| test_against_aws_lc(&mut Portable))
+            }
+        };
+        result.map(|()| self).map_err(|error| EngineError::Broken(self.name(), error))
+    }
+}
+
+/// The engine of this process. A worker owns one.
+pub struct Engine {
+    wide: Option<Wide>,
+}
+
+/// A key for opening, as [`Engine`] keeps it.
+pub enum InboundKey {
+    /// Of our kernels: it lies in the SA itself.
+    Wide(WideKey),
+    /// Of aws-lc-rs.
+    AwsLc(AwsLcInboundKey),
+    /// Of RustCrypto.
+    Portable(Box<PortableKey>),
+}
+
+/// A key for sealing, as [`Engine`] keeps it.
+pub enum OutboundKey {
+    /// Of our kernels: it lies in the SA itself.
+    Wide(WideKey),
+    /// Of aws-lc-rs.
+    AwsLc(AwsLcOutboundKey),
+    /// Of RustCrypto.
+    Portable(Box<PortableKey>),
+}
+
+const _: () = assert!(size_of::<InboundKey>() <= 192 && size_of::<OutboundKey>() <= 192);
+
+impl Default for Engine {
+    fn default() -> Engine {
+        Engine { wide: if chosen() == EngineKind::Wide { Wide::new() } else { None } }
+    }
+}
+
+impl Engine {
+    /// Which one it is.
+    pub fn kind() -> EngineKind {
+        chosen()
+    }
+}
+
+impl EspEngine for Engine {
+    type InboundKey = InboundKey;
+    type OutboundKey = OutboundKey;
+
+    fn setup_inbound(suite: EspSuite, esn: bool, keys: &EspKeys) -> Result<InboundKey, SetupError> {
+        match chosen() {
+            EngineKind::Wide => Wide::setup_inbound(suite, esn, keys).map(InboundKey::Wide),
+            EngineKind::AwsLc => AwsLc::setup_inbound(suite, esn, keys).map(InboundKey::AwsLc),
+            EngineKind::Portable => Portable::setup_inbound(suite, esn, keys).map(InboundKey::Portable),
+        }
+    }
+
+    fn setup_outbound(suite: EspSuite, esn: bool, keys: &EspKeys) -> Result<OutboundKey, SetupError> {
+        match chosen() {
+            EngineKind::Wide => Wide::setup_outbound(suite, esn, keys).map(OutboundKey::Wide),
+            EngineKind::AwsLc => AwsLc::setup_outbound(suite, esn, keys).map(OutboundKey::AwsLc),
+            EngineKind::Portable => Portable::setup_outbound(suite, esn, keys).map(OutboundKey::Portable),
+        }
+    }
+
+    fn open_burst(&mut self, jobs: &mut [OpenJob<'_, InboundKey>]) {
+        if let Some(wide) = &mut self.wide {
+            return wide.open(jobs);
+        }
+        for job in jobs {
+            let opened = match job.key {
+                InboundKey::Wide(_) => None,
+                InboundKey::AwsLc(key) => key.open(job.packet, job.sequence),
+                InboundKey::Portable(key) => key.open(job.packet, job.sequence),
+            };
+            job.opened = opened.is_some();
+        }
+    }
+
+    fn seal_burst(&mut self, jobs: &mut [SealJob<'_, OutboundKey>]) {
+        if let Some(wide) = &mut self.wide {
+            return wide.seal(jobs);
+        }
+        for job in jobs {
+            let sealed = match job.key {
+                OutboundKey::Wide(_) => None,
+                OutboundKey::AwsLc(key) => key.seal(job.packet, job.sequence),
+                OutboundKey::Portable(key) => key.seal(job.packet, job.sequence),
+            };
+            job.sealed = sealed.is_some();
+        }
+    }
+}
+
+/// What both directions' keys say of the kernels' keys.
+macro_rules! may_be_wide {
+    ($($key:ident),+) => { $(
+        impl MaybeGcm for $key {
+            #[inline]
+            fn gcm_key(&self) -> Option<&GcmKey> {
+                match self {
+                    $key::Wide(key) => key.gcm_key(),
+                    _ => None,
+                }
+            }
+        }
+
+        impl MaybeWide for $key {
+            #[inline]
+            fn cbc_key(&self) -> Option<&CbcKey> {
+                match self {
+                    $key::Wide(key) => key.cbc_key(),
+                    _ => None,
+                }
+            }
+        }
+    )+ };
+}
+may_be_wide!(InboundKey, OutboundKey);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_engine_that_runs_here_passes_its_test() {
+        assert_eq!(EngineKind::AwsLc.tested(), Ok(EngineKind::AwsLc));
+        assert_eq!(EngineKind::Portable.tested(), Ok(EngineKind::Portable));
+        let wide = Wide::new().map_or(Err(EngineError::Processor), |_| Ok(EngineKind::Wide));
+        assert_eq!(EngineKind::Wide.tested(), wide);
+        assert_eq!(best().unwrap(), wide.unwrap_or(EngineKind::AwsLc));
+    }
+
+    #[test]
+    fn the_first_choice_stands() {
+        let first = Engine::kind();
+        for choice in [CryptoEngine::Portable, CryptoEngine::AwsLc, CryptoEngine::Auto] {
+            assert_eq!(choose(choice), Ok(first));
+        }
+        assert_eq!(Engine::default().wide.is_some(), first == EngineKind::Wide);
+    }
+}

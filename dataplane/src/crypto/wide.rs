@@ -1,0 +1,148 @@
+//! The engine of our own kernels: AVX-512, VAES, VPCLMULQDQ. Keys are small and lie in the SA itself.
+
+use arrayvec::ArrayVec;
+use causeway_kernels::Wide as Processor;
+use causeway_kernels::cbc::{Cbc, CbcKey, Hash};
+use causeway_kernels::gcm::{Gcm, GcmKey, MaybeGcm};
+use causeway_shared::sa::{EspKeys, EspSuite};
+
+use super::{EspEngine, OpenJob, SealJob, SetupError};
+use crate::path::BURST;
+
+/// The kernels with their scratch memory.
+pub struct Wide {
+    gcm: Gcm,
+    cbc: Cbc,
+}
+
+/// A key of either direction.
+pub enum WideKey {
+    /// AES-GCM.
+    Gcm(GcmKey),
+    /// AES-CBC with HMAC.
+    Cbc(CbcKey),
+}
+
+/// Something that may hold a key of this engine.
+pub(super) trait MaybeWide: MaybeGcm {
+    fn cbc_key(&self) -> Option<&CbcKey>;
+}
+
+impl Wide {
+    /// The engine, where the processor has the instructions.
+    pub fn new() -> Option<Wide> {
+        Processor::detect().map(|wide| Wide { gcm: Gcm::new(wide), cbc: Cbc::new(wide) })
+    }
+
+    pub(super) fn open<K: MaybeWide>(&mut self, jobs: &mut [OpenJob<'_, K>]) {
+        if self.gcm.open_burst(jobs) == 0 {
+            return;
+        }
+        for jobs in jobs.chunks_mut(BURST) {
+            let mut opened = [false; BURST];
+            let mut places: ArrayVec<usize, BURST> = ArrayVec::new();
+            let mut cbc: ArrayVec<OpenJob<'_, CbcKey>, BURST> = ArrayVec::new();
+            for (place, job) in jobs.iter_mut().enumerate() {
+                if let Some(key) = job.key.cbc_key() {
+                    let (packet, sequence) = (&mut *job.packet, job.sequence);
+                    cbc.push(OpenJob { key, packet, sequence, opened: false });
+                    places.push(place);
+                }
+            }
+            self.cbc.open_burst(&mut cbc);
+            for (job, place) in cbc.iter().zip(&places) {
+                if let Some(opened) = opened.get_mut(*place) {
+                    *opened = job.opened;
+                }
+            }
+            drop(cbc);
+            jobs.iter_mut().zip(opened).for_each(|(job, opened)| job.opened |= opened);
+        }
+    }
+
+    pub(super) fn seal<K: MaybeWide>(&mut self, jobs: &mut [SealJob<'_, K>]) {
+        if self.gcm.seal_burst(jobs) == 0 {
+            return;
+        }
+        for jobs in jobs.chunks_mut(BURST) {
+            let mut sealed = [false; BURST];
+            let mut places: ArrayVec<usize, BURST> = ArrayVec::new();
+            let mut cbc: ArrayVec<SealJob<'_, CbcKey>, BURST> = ArrayVec::new();
+            for (place, job) in jobs.iter_mut().enumerate() {
+                if let Some(key) = job.key.cbc_key() {
+                    let (packet, sequence) = (&mut *job.packet, job.sequence);
+                    cbc.push(SealJob { key, packet, sequence, sealed: false });
+                    places.push(place);
+                }
+            }
+            self.cbc.seal_burst(&mut cbc);
+            for (job, place) in cbc.iter().zip(&places) {
+                if let Some(sealed) = sealed.get_mut(*place) {
+                    *sealed = job.sealed;
+                }
+            }
+            drop(cbc);
+            jobs.iter_mut().zip(sealed).for_each(|(job, sealed)| job.sealed |= sealed);
+        }
+    }
+
+    pub(super) fn key(suite: EspSuite, esn: bool, keys: &EspKeys) -> Result<WideKey, SetupError> {
+        let refused = SetupError(suite);
+        let cipher = keys.cipher.get(..suite.cipher_key_len()).ok_or(refused)?;
+        if suite.is_aead() {
+            return GcmKey::new(cipher, keys.salt, esn).map(WideKey::Gcm).ok_or(refused);
+        }
+        let hash = match suite.integrity_key_len() {
+            32 => Hash::Sha256,
+            48 => Hash::Sha384,
+            64 => Hash::Sha512,
+            _ => return Err(refused),
+        };
+        let integrity = keys.integrity.get(..suite.integrity_key_len()).ok_or(refused)?;
+        let mut iv_salt = [0; 4];
+        aws_lc_rs::rand::fill(&mut iv_salt).map_err(|_| refused)?;
+        let key = CbcKey::new(cipher, hash, integrity, esn).ok_or(refused)?;
+        Ok(WideKey::Cbc(key.with_iv_salt(u32::from_ne_bytes(iv_salt))))
+    }
+}
+
+impl EspEngine for Wide {
+    type InboundKey = WideKey;
+    type OutboundKey = WideKey;
+
+    fn setup_inbound(suite: EspSuite, esn: bool, keys: &EspKeys) -> Result<WideKey, SetupError> {
+        Wide::key(suite, esn, keys)
+    }
+
+    fn setup_outbound(suite: EspSuite, esn: bool, keys: &EspKeys) -> Result<WideKey, SetupError> {
+        Wide::key(suite, esn, keys)
+    }
+
+    fn open_burst(&mut self, jobs: &mut [OpenJob<'_, WideKey>]) {
+        self.open(jobs);
+    }
+
+    fn seal_burst(&mut self, jobs: &mut [SealJob<'_, WideKey>]) {
+        self.seal(jobs);
+    }
+}
+
+impl MaybeGcm for WideKey {
+    #[inline]
+    fn gcm_key(&self) -> Option<&GcmKey> {
+        match self {
+            WideKey::Gcm(key) => Some(key),
+            WideKey::Cbc(_) => None,
+        }
+    }
+}
+
+impl MaybeWide for WideKey {
+    #[inline]
+    fn cbc_key(&self) -> Option<&CbcKey> {
+        match self {
+            WideKey::Gcm(_) => None,
+            WideKey::Cbc(key) => Some(key),
+        }
+    }
+}
