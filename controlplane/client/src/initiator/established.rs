@@ -353,7 +353,9 @@ impl Established {
         for payload in &message.payloads {
             match payload {
                 // A replaced IKE SA stays to repeat its last answer until newer ones push it out.
-                Payload::Delete(Delete::Ike) if at + 1 < self.sas.len() || self.is_rival(at) => {}
+                Payload::Delete(Delete::Ike) if at + 1 < self.sas.len() || self.is_rival(at) => {
+                    self.ask_again_elsewhere(at);
+                }
                 Payload::Delete(Delete::Ike) => return (Vec::new(), false),
                 Payload::Delete(Delete::Esp(spis)) => gone.extend(spis.iter().copied()),
                 _ => {}
@@ -366,6 +368,22 @@ impl Established {
         }
         let answer = if ours.is_empty() { Vec::new() } else { vec![Payload::Delete(Delete::Esp(ours))] };
         (answer, true)
+    }
+
+    /// A request on an IKE SA that the gateway has replaced and deleted gets no answer any more: its successor is asked.
+    fn ask_again_elsewhere(&mut self, at: usize) {
+        let spi = self.sas.get(at).map(IkeSa::local_spi);
+        let Some(pending) = self.pending.take_if(|pending| Some(pending.sa) == spi) else { return };
+        match pending.about {
+            // The gateway lives, and has given the IKE SA new keys.
+            About::Liveness | About::RekeyIke(_) | About::DeleteOldIke(_) => self.ike_rival = None,
+            About::Rekey(rekey) => {
+                self.rivals.retain(|(old, _)| *old != rekey.old.inbound_spi);
+                self.wish(Wish::RekeyChild(rekey.old.inbound_spi));
+            }
+            About::DeleteChild(spi) => self.wish(Wish::DeleteChild(spi)),
+            About::DeleteIke => self.wish(Wish::DeleteIke),
+        }
     }
 
     /// Whether this IKE SA of the gateway crossed one of ours that has no answer yet, and may give way to it.

@@ -6,4 +6,5 @@
 mod gateway;
 mod login;
 mod resume;
+mod storms;
 mod world;

@@ -49,10 +49,15 @@ pub struct World {
     pub clear_pieces: u32,
     /// Whether each datagram comes twice, and those of one moment in reverse.
     pub disorder: bool,
+    /// Whether damaged copies of each protected datagram arrive before it does.
+    pub damage: bool,
 }
 
 /// The first payload of Cisco's fragments, and where an IKE header has its type.
 const CLEAR_PIECE: (usize, u8) = (16, 132);
+/// Where an IKE header has its exchange type, and the one that nothing protects.
+const EXCHANGE: usize = 18;
+const IKE_SA_INIT: u8 = 34;
 
 /// Answers from a list.
 pub struct Listed(Arc<Mutex<Vec<String>>>, pub Arc<Mutex<Vec<String>>>);
@@ -109,6 +114,7 @@ impl World {
             longest: 0,
             clear_pieces: 0,
             disorder: false,
+            damage: false,
         }
     }
 
@@ -194,6 +200,9 @@ impl World {
                     continue;
                 }
                 self.arrived += 1;
+                if self.damage && datagram.bytes[EXCHANGE] != IKE_SA_INIT {
+                    self.deliver_damaged(&datagram.bytes);
+                }
                 if !(self.loses)(self.arrived)
                     && let Some(client) = &mut self.client
                 {
@@ -207,6 +216,18 @@ impl World {
                 return;
             }
         }
+    }
+
+    /// Each octet changed in turn (every third, for time), and the datagram cut short: nothing may come of it.
+    fn deliver_damaged(&mut self, bytes: &[u8]) {
+        let Some(client) = &mut self.client else { return };
+        for at in (0..bytes.len()).step_by(3) {
+            let mut changed = bytes.to_vec();
+            changed[at] ^= 1 << (at % 8);
+            client.receive(self.now, &changed);
+            client.receive(self.now, &bytes[..at]);
+        }
+        assert!(client.next_output().is_none(), "a damaged datagram had an effect");
     }
 
     fn gateways_next(&mut self) -> Option<Datagram> {
