@@ -21,6 +21,10 @@ pub struct DriverCounts {
     pub commands_refused: u64,
     /// SAs lost with a data plane.
     pub sas_lost: u64,
+    /// States of sessions given to the store, so that they go on after a restart.
+    pub states_saved: u64,
+    /// Of those: not taken.
+    pub states_unsaved: u64,
     /// Leases that could not be given back.
     pub lease_errors: u64,
     /// Sessions that ended, by why.
@@ -53,7 +57,7 @@ impl Ended {
 
 /// Every counter of driver and link, as the API shows it.
 pub fn render(driver: &DriverCounts, link: &LinkCounts) -> Vec<Counter> {
-    let table: [(&str, u64, &str, &str); 14] = [
+    let table: [(&str, u64, &str, &str); 16] = [
         (
             "driver_panics_caught",
             driver.panics_caught,
@@ -89,6 +93,18 @@ pub fn render(driver: &DriverCounts, link: &LinkCounts) -> Vec<Counter> {
             driver.sas_lost,
             "Child SAs that could not be installed again after a data-plane restart.",
             "Their clients set up new ones; look why the data plane restarted.",
+        ),
+        (
+            "driver_states_saved",
+            driver.states_saved,
+            "States of sessions given to the store before their IKE messages left.",
+            "",
+        ),
+        (
+            "driver_states_unsaved",
+            driver.states_unsaved,
+            "States of sessions that the store did not take; a restart may end those sessions.",
+            "Check the disk of store.path.",
         ),
         (
             "driver_lease_errors",

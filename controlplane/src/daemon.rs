@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use causeway_ike::Endpoint;
-use causeway_shared::config::{Config, DATAPLANE_SOCKET, Log, Mistakes};
+use causeway_shared::config::{Config, DATAPLANE_SOCKET, Log, Mistakes, StoreBackend};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tracing_subscriber::EnvFilter;
@@ -17,14 +17,16 @@ use tracing_subscriber::filter::Directive;
 use crate::api::socket::{self, SocketError};
 use crate::api::view::ViewPolicy;
 use crate::api::{ApiContext, ApiServer, KeyExport};
+use crate::continuity;
 use crate::debug::{self, Board};
-use crate::driver::{self, Core, PublicKeyPool, request_queue, restore};
+use crate::driver::{self, Core, Desk, PublicKeyPool, request_queue, restore};
 use crate::link::Link;
 use crate::link::rings::{RingLink, RingOptions};
 use crate::link::udp::{NotAnEndpoint, UdpEndpoint, UdpLink};
+use crate::reconnect::{Settings, Table};
 use crate::setup::{self, SetupError};
 use crate::slots::{Slots, SlotsError};
-use crate::store::StoreError;
+use crate::store::{self, StoreError};
 
 /// How to call the daemon.
 pub const USAGE: &str = "usage: causeway-controlplane --config FILE [--udp ADDRESS[:IKE_PORT:NATT_PORT]]...";
@@ -181,13 +183,22 @@ pub async fn serve<L: Link>(
     let keyring = setup::keyring(config)?;
     let endpoint = Endpoint::new(setup::endpoint_config(config, &keyring)?);
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let mut services = setup::services(config, &keyring)?;
-    let durable = restore(config, &mut services.pools).await?;
+    let services = setup::services(config, &keyring)?;
+    let table = Table::new(Settings::new(&config.reconnect, config.cisco.attributes));
+    let store = store::open(&config.store)?;
+    let desk = Desk::new(Some(store.clone()));
     let jobs = PublicKeyPool::new(threads, keyring)?;
     let slots = Slots::new(config.dataplane.sa_capacity)?;
     let board = Arc::new(Board::default());
-    let core = Core::new(link, endpoint, jobs, services, slots, version.to_owned(), durable)
+    let mut core = Core::new(link, endpoint, jobs, services, slots, version.to_owned(), (table, desk))
         .watched_by(Arc::clone(&board));
+    // Memory forgets with the process: nothing could go on.
+    let boot_id = match config.store.backend {
+        StoreBackend::Sqlite => continuity::boot_id(),
+        StoreBackend::Memory => None,
+    };
+    restore(&store, boot_id, &mut core).await?;
+    drop(store);
     let (handle, requests) = request_queue();
     let listener = socket::bind(&config.management.socket)?;
     let context = ApiContext {

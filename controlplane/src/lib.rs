@@ -3,6 +3,7 @@
 pub mod aaa;
 pub mod api;
 pub mod clock;
+pub mod continuity;
 pub mod counters;
 pub mod daemon;
 pub mod debug;

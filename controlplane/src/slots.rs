@@ -35,9 +35,16 @@ pub struct Slots {
     generations: Vec<Generation>,
     /// Slots below this were used at least once.
     fresh: u32,
-    /// Slots given back, oldest first, with the time from which they may be used again.
-    resting: VecDeque<(Duration, u32)>,
+    /// Slots that were used once, in the order in which they may be used again, with the time from which they may be used again.
+    resting: VecDeque<Resting>,
     used: u32,
+}
+
+/// A slot given back. If it has another generation by now, or is in use, it was reserved meanwhile.
+struct Resting {
+    ready: Duration,
+    slot: u32,
+    generation: u32,
 }
 
 /// Last generation of a slot and whether it is in use.
@@ -86,6 +93,27 @@ impl Slots {
         Ok((entry.value << self.slot_bits()) | slot)
     }
 
+    /// Takes an SPI that an earlier run gave. `random` starts the generations of slots that this passes over. Returns whether
+    /// it is an SPI of this table and free.
+    pub fn reserve(&mut self, spi: u32, mut random: impl FnMut() -> u32) -> bool {
+        let slot = spi & (self.capacity - 1);
+        let value = spi >> self.slot_bits();
+        if value == 0 || self.generations.get(slot as usize).is_some_and(|entry| entry.in_use) {
+            return false;
+        }
+        while self.fresh <= slot {
+            let generation = random() & self.generation_mask();
+            self.resting.push_front(Resting { ready: Duration::ZERO, slot: self.fresh, generation });
+            self.generations.push(Generation { value: generation, in_use: false });
+            self.fresh += 1;
+        }
+        if let Some(entry) = self.generations.get_mut(slot as usize) {
+            *entry = Generation { value, in_use: true };
+            self.used += 1;
+        }
+        true
+    }
+
     /// Takes an SPI back; its slot rests for [`QUARANTINE`]. Returns whether it was in use.
     pub fn release(&mut self, now: Duration, spi: u32) -> bool {
         let slot = spi & (self.capacity - 1);
@@ -96,17 +124,22 @@ impl Slots {
         }
         entry.in_use = false;
         self.used -= 1;
-        self.resting.push_back((now.saturating_add(QUARANTINE), slot));
+        self.resting.push_back(Resting { ready: now.saturating_add(QUARANTINE), slot, generation });
         true
     }
 
     fn take_rested(&mut self, now: Duration) -> Option<u32> {
-        let (ready, slot) = *self.resting.front()?;
-        if now < ready {
-            return None;
+        loop {
+            let Resting { ready, slot, generation } = *self.resting.front()?;
+            if now < ready {
+                return None;
+            }
+            self.resting.pop_front();
+            let rested = |entry: &&Generation| !entry.in_use && entry.value == generation;
+            if self.generations.get(slot as usize).filter(rested).is_some() {
+                return Some(slot);
+            }
         }
-        self.resting.pop_front();
-        Some(slot)
     }
 
     fn take_fresh(&mut self, random: u32) -> Option<u32> {
@@ -162,6 +195,28 @@ mod tests {
         assert_eq!(slot_of_spi(again, 256), slot_of_spi(spis[7], 256));
         assert_ne!(again, spis[7]);
         assert!(!slots.release(at(31), spis[7]), "the old SPI does not name the new SA");
+    }
+
+    #[test]
+    fn spis_of_an_earlier_run_are_taken_once_and_leave_every_other_slot_free() {
+        let mut slots = Slots::new(256).unwrap();
+        let reserved = [0x5_03, 0x7_80, 0x9_10];
+        for spi in reserved {
+            assert!(slots.reserve(spi, || 0xffff_fffe));
+            assert!(!slots.reserve(spi, || 0) && !slots.reserve(spi ^ 0x1_00, || 0), "its slot is taken");
+        }
+        assert!(!slots.reserve(0x44, || 0), "no generation is 0");
+        let others: HashSet<u32> = (0..253).map(|_| slots.allocate(at(0), 0).unwrap() & 0xff).collect();
+        assert_eq!(others.len(), 253);
+        assert!(reserved.iter().all(|spi| !others.contains(&(spi & 0xff))));
+        assert_eq!((slots.allocate(at(0), 0), slots.used()), (Err(SlotsError::Full(256)), 256));
+        assert!(slots.release(at(0), 0x7_80));
+        assert_eq!(slots.allocate(at(30), 0), Ok(0x8_80));
+        assert!(
+            slots.release(at(30), 0x8_80) && slots.reserve(0x3_80, || 0) && slots.release(at(40), 0x3_80)
+        );
+        assert_eq!(slots.allocate(at(69), 0), Err(SlotsError::Full(256)), "its first rest counts no more");
+        assert_eq!(slots.allocate(at(70), 0), Ok(0x4_80));
     }
 
     #[test]

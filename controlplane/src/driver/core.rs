@@ -14,6 +14,7 @@ use causeway_ike::api::{
 use causeway_ike::counters::IkeCounter;
 use causeway_shared::config::{Aaa, Esp};
 
+use super::continuity::Continuity;
 use super::convert;
 use super::env::DriverEnv;
 use super::jobs::{Done, PublicKeyPool};
@@ -74,12 +75,14 @@ pub struct Core<L> {
     pub(super) logins: HashMap<u64, LoginNotes>,
     /// How long sessions may last (those that cannot be resumed) and carry nothing (all).
     pub(super) limits: Limits,
+    /// What is kept of sessions for the next process.
+    pub(super) continuity: Continuity,
     /// Where the datagram comes from that is being worked on.
     pub(super) current_peer: Option<Ipv4Addr>,
     /// What the endpoint is told when the outputs are performed.
     pub(super) inputs: VecDeque<Input>,
     pub(super) watcher: Watcher,
-    out: Outputs,
+    pub(super) out: Outputs,
     /// Answers of jobs that were done at once; they are given when the outputs are performed.
     answered: VecDeque<(JobId, JobResult)>,
     shutting_down: bool,
@@ -87,7 +90,7 @@ pub struct Core<L> {
 }
 
 impl<L: Link> Core<L> {
-    /// Puts the driver together. Session databases and desk come from [`restore`](super::restore()).
+    /// Puts the driver together, without sessions; [`restore`](super::restore()) brings those of the last run.
     pub fn new(
         link: L,
         endpoint: Endpoint,
@@ -110,6 +113,7 @@ impl<L: Link> Core<L> {
             desk,
             logins: HashMap::new(),
             limits: Limits::default(),
+            continuity: Continuity::default(),
             current_peer: None,
             inputs: VecDeque::new(),
             watcher: Watcher::new(Arc::default()),
@@ -178,6 +182,7 @@ impl<L: Link> Core<L> {
         if self.time_until_expiry().is_some_and(|left| left.is_zero()) {
             self.expire();
         }
+        self.sweep();
     }
 
     /// Clients that can come back are not told goodbye: they would not come back.
@@ -233,8 +238,8 @@ impl<L: Link> Core<L> {
         let endpoint = self.endpoint.next_wakeup().filter(|_| self.may_time_out());
         let endpoint = endpoint.map(|(at, _)| at.since(clock::instant(now)));
         let link = self.link.next_deadline().map(|at| at.saturating_sub(now));
-        let expiry = self.time_until_expiry();
-        [endpoint, link, expiry].into_iter().flatten().min().unwrap_or(MAX_SLEEP).min(MAX_SLEEP)
+        let (expiry, sweep) = (self.time_until_expiry(), self.time_until_sweep());
+        [endpoint, link, expiry, sweep].into_iter().flatten().min().unwrap_or(MAX_SLEEP).min(MAX_SLEEP)
     }
 
     /// Gives the endpoint one input, performs what it asks for, and gives it what could be answered at once.
@@ -250,6 +255,7 @@ impl<L: Link> Core<L> {
                 self.perform(output);
             }
             self.settle();
+            self.close_batch();
             if let Some(input) = self.inputs.pop_front() {
                 self.guarded(input);
             } else if let Some((job, result)) = self.answered.pop_front() {
@@ -294,7 +300,7 @@ impl<L: Link> Core<L> {
                 if self.watcher.is_armed(now, self.sessions.parties()) {
                     self.watcher.leaves(now, &mut self.endpoint, &datagram);
                 }
-                self.link.transmit(datagram);
+                self.send_with_batch(datagram);
             }
             Output::Job(job) => {
                 if self.watcher.is_armed(clock::now(), self.sessions.parties()) {
@@ -395,6 +401,9 @@ impl<L: Link> Core<L> {
             Outcome::Gone { inbound_spi } => {
                 self.slots.release(clock::now(), inbound_spi);
             }
+            Outcome::Renewed { inbound_spi } => {
+                self.handle(Input::Operator(Operator::RekeyChild { inbound_spi }));
+            }
             Outcome::Lost { inbound_spi } => {
                 bump(&mut self.counts.sas_lost);
                 self.handle(Input::DataPlane(DataPlaneEvent::HardExpired { inbound_spi }));
@@ -413,6 +422,7 @@ impl<L: Link> Core<L> {
                 self.table.up(facts.session.0, (facts.peer, facts.peer_port));
                 self.make_reconnectable(facts.session.0);
                 self.begin_idle_watch(facts.session.0);
+                self.begin_keeping(facts.session.0);
             }
             Event::SessionDown { session, reason } => {
                 self.counts.ended.count(*reason);
@@ -420,10 +430,12 @@ impl<L: Link> Core<L> {
                 let totals = self.sessions.totals(session.0);
                 let now = self.desk.wall();
                 self.table.down(session.0, ending(*reason), now, totals);
+                self.end_keeping(session.0);
             }
             Event::HandshakeFailed { session, counter, .. } => {
                 self.logins.remove(&session.0);
                 self.limits.down(session.0);
+                self.end_keeping(session.0);
                 let authentication = *counter == IkeCounter::AuthFailed;
                 let now = self.both_clocks();
                 self.table.handshake_failed(session.0, authentication, now);
@@ -448,6 +460,10 @@ impl<L: Link> Core<L> {
             self.note_for_reconnect(event);
         }
         match event {
+            Event::SessionUp(facts) if self.is_restoring() => {
+                tracing::info!(session = facts.session.0, user = %facts.user, "session goes on");
+            }
+            Event::ChildUp(_) if self.is_restoring() => {}
             Event::SessionUp(facts) => {
                 let set_up_ms = facts.established_at.millis_since(facts.started_at);
                 tracing::info!(

@@ -10,11 +10,13 @@ use causeway_ike::api::{JobId, Lease, SessionId};
 use tokio::sync::mpsc;
 
 use crate::aaa::MAX_PASSWORD_CHECKS;
+use crate::continuity::Ticket;
 use crate::reconnect::Write;
 use crate::reconnect::attributes::Attribute;
 use crate::store::handle::StoreHandle;
 use crate::store::{
-    Changed, Claim, Claimed, DurableId, SessionRecord, SessionStore, StoreError, Token, Tokens, WallSecs,
+    Changed, Claim, Claimed, DurableId, IkeState, SessionRecord, SessionStore, StoreError, Token, Tokens,
+    WallSecs,
 };
 
 /// Something that was waited for.
@@ -36,8 +38,29 @@ pub(super) enum Ended {
     Password { job: JobId, session: SessionId, verdict: PasswordVerdict },
     /// A certificate was judged.
     Certificate { job: JobId, session: SessionId, names: Result<Vec<String>, String> },
-    /// A change that nobody waits for.
-    Written { write: Write, outcome: Result<Changed, StoreError> },
+    /// A change of the session databases.
+    Written { write: Write, ticket: Ticket, outcome: Result<Changed, StoreError> },
+    /// States of sessions were saved, or not.
+    Saved(Saved),
+}
+
+/// States of sessions that were saved, or not.
+pub(super) struct Saved {
+    pub(super) ticket: Ticket,
+    pub(super) sessions: Vec<u64>,
+    pub(super) outcome: Result<Changed, StoreError>,
+}
+
+/// What is saved of a session.
+pub(super) enum Save {
+    /// One that cannot be resumed, for the first time.
+    New { record: Box<SessionRecord>, state: IkeState },
+    /// Its state, in place of the one before.
+    State { id: DurableId, generation: u64, state: IkeState },
+    /// It has a state that cannot be gone on from.
+    Forget { id: DurableId, generation: u64 },
+    /// One that cannot be resumed is over.
+    Remove { id: DurableId, generation: u64 },
 }
 
 /// What the store has of a session id.
@@ -135,11 +158,26 @@ impl Desk {
         });
     }
 
-    pub(super) fn write(&mut self, write: Write) {
+    pub(super) fn write(&mut self, ticket: Ticket, write: Write) {
         let change = self.store.as_ref().map(|store| store.change(move |store| apply(store, write)));
         self.wait(async move {
             let outcome = answer(change).await;
-            Ended::Written { write, outcome }
+            Ended::Written { write, ticket, outcome }
+        });
+    }
+
+    /// Saves in one transaction; the first thing that goes wrong is the outcome.
+    pub(super) fn save(&mut self, ticket: Ticket, saves: Vec<Save>, sessions: Vec<u64>) {
+        let keep = move |store: &mut dyn SessionStore| {
+            saves.iter().try_fold(Changed::Done, |all, save| {
+                let one = apply_save(store, save)?;
+                Ok(if all == Changed::Done { one } else { all })
+            })
+        };
+        let change = self.store.as_ref().map(|store| store.change(keep));
+        self.wait(async move {
+            let outcome = answer(change).await;
+            Ended::Saved(Saved { ticket, sessions, outcome })
         });
     }
 
@@ -211,6 +249,18 @@ async fn answer<T>(asked: Option<impl Future<Output = Result<T, StoreError>>>) -
     match asked {
         Some(asked) => asked.await,
         None => Err(StoreError::Closed),
+    }
+}
+
+fn apply_save(store: &mut dyn SessionStore, save: &Save) -> Result<Changed, StoreError> {
+    match save {
+        Save::New { record, state } => {
+            store.put_new(record, None)?;
+            store.put_ike_state(&record.id, record.generation, state)
+        }
+        Save::State { id, generation, state } => store.put_ike_state(id, *generation, state),
+        Save::Forget { id, generation } => store.delete_ike_state(id, *generation),
+        Save::Remove { id, generation } => store.remove(id, Some(*generation)),
     }
 }
 

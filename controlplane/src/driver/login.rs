@@ -186,11 +186,14 @@ impl<L: Link> Core<L> {
         let lease = convert::lease(grant, &authorization, &request.attributes);
         let settings = self.table.settings();
         let wants = attributes::wants_reconnect(&settings.attributes, &request.attributes);
-        if !settings.enabled || !wants {
+        let resumable = settings.enabled && wants;
+        let client = notes.map(|notes| notes.client).unwrap_or_default();
+        if !resumable {
             self.limit_lifetime(session, authorization.session_lifetime_secs);
+            let record = self.record(&request.user, &authorization, &lease, client);
+            self.note_plain_login(session.0, SessionRecord { generation: 1, ..record });
             return Some(Ok(lease));
         }
-        let client = notes.map(|notes| notes.client).unwrap_or_default();
         self.store_login(job, session, request, &authorization, lease, client)
     }
 
@@ -230,28 +233,8 @@ impl<L: Link> Core<L> {
         lease: Lease,
         client: Vec<u8>,
     ) -> Option<Result<Lease, AddressFailure>> {
-        let now = self.desk.wall();
         let lifetime = authorization.session_lifetime_secs;
-        let record = SessionRecord {
-            // Set by the table.
-            id: DurableId::random(fill_random),
-            generation: 0,
-            serial: 0,
-            state: StoredState::Active,
-            user: request.user,
-            group: authorization.group.clone().unwrap_or_default(),
-            profile: self.services.profile.clone(),
-            pool: lease.pool.clone(),
-            inner_v4: Some(lease.address),
-            inner_v6: None,
-            attributes: authorization.to_stored(),
-            client,
-            accounting_id: random::<8>().iter().map(|octet| format!("{octet:02x}")).collect(),
-            created_at: now,
-            ends_at: (lifetime > 0).then(|| now.after(lifetime)),
-            resumptions: 0,
-            totals: Totals::default(),
-        };
+        let record = self.record(&request.user, authorization, &lease, client);
         let login = NewSession { session: session.0, record, method: request.method };
         match self.table.login(login, &mut fill_random) {
             Ok((record, tokens)) => {
@@ -272,6 +255,37 @@ impl<L: Link> Core<L> {
                 self.limit_lifetime(session, lifetime);
                 Some(Ok(lease))
             }
+        }
+    }
+
+    /// What is stored of a login. Generation and serial are still to be set.
+    fn record(
+        &self,
+        user: &str,
+        authorization: &Authorization,
+        lease: &Lease,
+        client: Vec<u8>,
+    ) -> SessionRecord {
+        let now = self.desk.wall();
+        let lifetime = authorization.session_lifetime_secs;
+        SessionRecord {
+            id: DurableId::random(fill_random),
+            generation: 0,
+            serial: 0,
+            state: StoredState::Active,
+            user: user.to_owned(),
+            group: authorization.group.clone().unwrap_or_default(),
+            profile: self.services.profile.clone(),
+            pool: lease.pool.clone(),
+            inner_v4: Some(lease.address),
+            inner_v6: None,
+            attributes: authorization.to_stored(),
+            client,
+            accounting_id: random::<8>().iter().map(|octet| format!("{octet:02x}")).collect(),
+            created_at: now,
+            ends_at: (lifetime > 0).then(|| now.after(lifetime)),
+            resumptions: 0,
+            totals: Totals::default(),
         }
     }
 

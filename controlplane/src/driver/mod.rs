@@ -7,6 +7,7 @@
 
 mod answers;
 mod certificate;
+mod continuity;
 mod convert;
 mod core;
 mod env;

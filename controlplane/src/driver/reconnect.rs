@@ -18,7 +18,7 @@ use crate::clock;
 use crate::counters::bump;
 use crate::link::Link;
 use crate::reconnect::attributes::{self, Attribute, ReconnectGrant};
-use crate::reconnect::{Effect, Ending, Event, Incoming, NotWon, Now, Proof, Resumption};
+use crate::reconnect::{Effect, Ending, Event, Incoming, NotWon, Now, Proof, Resumption, Write};
 use crate::sessions::SessionPolicy;
 use crate::store::{Changed, Claimed, DurableId, StoreError, Token};
 
@@ -45,12 +45,16 @@ impl<L: Link> Core<L> {
             Ended::Stored(stored) => self.login_stored(*stored),
             Ended::Password { job, session, verdict } => self.password_judged(job, session, verdict),
             Ended::Certificate { job, session, names } => self.certificate_judged(job, session, names),
-            Ended::Written { write, outcome } => match outcome {
-                Ok(Changed::Done) => {}
-                // Somebody has claimed or removed it since: the claim's own record counts.
-                Ok(Changed::Lost | Changed::Unknown) => tracing::debug!(?write, "overtaken"),
-                Err(error) => tracing::error!(%error, ?write, "the store did not take a change"),
-            },
+            Ended::Written { write, ticket, outcome } => {
+                self.write_ended(ticket, outcome.is_ok());
+                match outcome {
+                    Ok(Changed::Done) => {}
+                    // Somebody has claimed or removed it since: the claim's own record counts.
+                    Ok(Changed::Lost | Changed::Unknown) => tracing::debug!(?write, "overtaken"),
+                    Err(error) => tracing::error!(%error, ?write, "the store did not take a change"),
+                }
+            }
+            Ended::Saved(saved) => self.saved(saved),
         }
         self.pump();
     }
@@ -200,7 +204,15 @@ impl<L: Link> Core<L> {
     pub(super) fn settle(&mut self) {
         while let Some(effect) = self.table.pop() {
             match effect {
-                Effect::Write(write) => self.desk.write(write),
+                // What a peer is told of the end of its session must not be forgotten.
+                Effect::Write(write @ (Write::Park { .. } | Write::Remove { .. })) => {
+                    let ticket = self.needed_write();
+                    self.desk.write(ticket, write);
+                }
+                Effect::Write(write) => {
+                    let ticket = self.free_write();
+                    self.desk.write(ticket, write);
+                }
                 Effect::ReleaseLease { owner, address } => {
                     if self.services.pools.release(owner, address).is_err() {
                         bump(&mut self.counts.lease_errors);

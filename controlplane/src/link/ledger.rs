@@ -71,6 +71,12 @@ pub enum Outcome {
         /// The SA.
         inbound_spi: u32,
     },
+    /// An SA of an earlier run is installed anew: its data plane had died, too. It receives nothing (see
+    /// [`Ledger::restore`]) and is to be rekeyed.
+    Renewed {
+        /// The SA.
+        inbound_spi: u32,
+    },
     /// An SA that was in use could not be installed again after a data-plane restart.
     Lost {
         /// The SA.
@@ -121,6 +127,8 @@ struct Entry {
     /// The removal was told; only its acknowledgement is missing.
     removing: bool,
     waiter: Option<Ticket>,
+    /// It is of an earlier run, and this data plane's answer about it is to come.
+    restored: bool,
     told: Option<Told>,
 }
 
@@ -135,6 +143,8 @@ struct Told {
 enum Outstanding {
     Install(u32),
     Remove(u32),
+    /// The removal of an SA that the data plane may have, and nobody else.
+    Orphan,
     Other,
 }
 
@@ -165,6 +175,7 @@ impl Ledger {
             queued: false,
             removing: false,
             waiter: Some(ticket),
+            restored: false,
             told: None,
         };
         self.entries.insert(spi, entry);
@@ -172,6 +183,27 @@ impl Ledger {
         self.install_deadlines.push_back((now.saturating_add(INSTALL_DEADLINE), spi, ticket));
         self.mark(spi);
         Ok(())
+    }
+
+    /// Wants an SA of an earlier run. A data plane that has it goes on with it as it is. Another one gets it as it is described
+    /// here: with a first outbound number above all that may have been used, and as highest inbound number one that no
+    /// packet had reached, so that nothing can be replayed; [`Outcome::Renewed`] tells.
+    pub fn restore(&mut self, pair: SaPair) {
+        let spi = pair.inbound_spi;
+        if pair.outbound_selected {
+            self.take_selection(pair.peer_inner, spi);
+        }
+        let entry = Entry {
+            pair: Box::new(pair),
+            wanted: true,
+            queued: false,
+            removing: false,
+            waiter: None,
+            restored: true,
+            told: None,
+        };
+        self.entries.insert(spi, entry);
+        self.mark(spi);
     }
 
     /// Wants packets to the SA's inner address to leave by it. Unknown SPIs are ignored: the SA has just died.
@@ -218,6 +250,8 @@ impl Ledger {
 
     /// A data plane is there: it is told to forget everything, then everything that is wanted. Ids go on from
     /// `first_command_id`.
+    ///
+    /// For the first one of a run, see [`Ledger::adopt`].
     pub fn attach(&mut self, first_command_id: u64) {
         self.next_command_id = first_command_id;
         self.attached = true;
@@ -229,6 +263,19 @@ impl Ledger {
         for spi in spis {
             self.mark(spi);
         }
+    }
+
+    /// The first data plane of this run is there; it may have kept running since an earlier one. Of what it may hold, what
+    /// nobody wants is removed; then everything that is wanted is told.
+    pub fn adopt(&mut self, first_command_id: u64, holds: impl IntoIterator<Item = u32>) {
+        self.attach(first_command_id);
+        if self.entries.is_empty() {
+            return;
+        }
+        self.global.pop_front();
+        let orphans = holds.into_iter().filter(|spi| !self.entries.contains_key(spi));
+        let remove = orphans.map(|inbound_spi| Action::RemoveSa { inbound_spi });
+        self.global.extend(remove);
     }
 
     /// The data plane is gone. `sequence` says from the old segment how far an SA had come; an SA that was told but
@@ -281,8 +328,9 @@ impl Ledger {
                 if push(&command) == Pushed::Full {
                     break;
                 }
+                let orphan = matches!(command.action, Action::RemoveSa { .. });
                 self.global.pop_front();
-                self.sent(Outstanding::Other);
+                self.sent(if orphan { Outstanding::Orphan } else { Outstanding::Other });
                 continue;
             }
             let Some(spi) = self.dirty.front().copied() else { break };
@@ -318,6 +366,7 @@ impl Ledger {
                 self.entries.remove(&spi);
                 Some(Outcome::Gone { inbound_spi: spi })
             }
+            Outstanding::Orphan => None,
             Outstanding::Other if status == AckStatus::Done => None,
             Outstanding::Other => Some(Outcome::CommandRefused { status }),
         }
@@ -386,8 +435,15 @@ impl Ledger {
         if waiter.is_some() {
             self.waiting = self.waiting.saturating_sub(1);
         }
+        let restored = std::mem::take(&mut entry.restored);
         if status == AckStatus::Done {
-            return waiter.map(|ticket| Outcome::Installed { ticket, inbound_spi: spi });
+            let renewed = restored.then_some(Outcome::Renewed { inbound_spi: spi });
+            return waiter.map(|ticket| Outcome::Installed { ticket, inbound_spi: spi }).or(renewed);
+        }
+        if status == AckStatus::AlreadyInstalled && restored {
+            entry.kept();
+            self.mark(spi);
+            return None;
         }
         // The data plane has it not: nothing needs to be removed there, unless a removal is under way already.
         let wanted = entry.wanted;
@@ -514,6 +570,16 @@ impl Entry {
             return Some(Action::MovePeer { inbound_spi, peer_outer, encapsulation });
         }
         (current.selected && !told.selected).then_some(Action::SelectOutbound { inbound_spi })
+    }
+
+    /// The data plane goes on with it: its numbers are its own, and it may send to where it has seen the peer last. Which SA it
+    /// sends by is told again.
+    fn kept(&mut self) {
+        self.pair.first_outbound_sequence = 1;
+        self.pair.highest_inbound_sequence = 0;
+        if let Some(told) = &mut self.told {
+            told.selected = false;
+        }
     }
 
     fn advance(&mut self, state: SequenceState) {

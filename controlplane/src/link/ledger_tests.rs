@@ -50,7 +50,9 @@ impl Model {
         assert!(command.id > self.last_id, "ids must grow");
         self.last_id = command.id;
         let status = match command.action {
-            Action::InstallSa(pair) if self.sas.contains_key(&pair.inbound_spi) => AckStatus::SlotInUse,
+            Action::InstallSa(pair) if self.sas.contains_key(&pair.inbound_spi) => {
+                AckStatus::AlreadyInstalled
+            }
             Action::InstallSa(pair) => {
                 if pair.outbound_selected {
                     self.by_inner.insert(pair.peer_inner, pair.inbound_spi);
@@ -143,6 +145,52 @@ fn a_rekey_is_told_in_the_order_that_loses_no_packet() {
     assert_eq!(told, [Action::SelectOutbound { inbound_spi: 2000 }, Action::RemoveSa { inbound_spi: 1000 }]);
     assert_eq!(settle(&mut ledger, &mut model), [Outcome::Gone { inbound_spi: 1000 }]);
     assert!(!ledger.knows(1000));
+}
+
+#[test]
+fn a_data_plane_that_kept_running_loses_orphans_and_nothing_else() {
+    let (mut ledger, mut model) = (Ledger::new(pool()), Model::default());
+    ledger.attach(1);
+    for (spi, inner) in [(1000, 1), (2000, 2), (3000, 3)] {
+        ledger.install(NOW, pair(spi, inner, true), 0).unwrap();
+    }
+    settle(&mut ledger, &mut model);
+    // The next run knows one of them, and one that the data plane has not.
+    let mut ledger = Ledger::new(pool());
+    let floors =
+        |pair| SaPair { first_outbound_sequence: 1 << 27, highest_inbound_sequence: 1 << 27, ..pair };
+    ledger.restore(floors(pair(1000, 1, true)));
+    ledger.restore(floors(pair(4000, 4, true)));
+    ledger.adopt(10, [1000, 2000, 3000, 9000]);
+    let outcomes = settle(&mut ledger, &mut model);
+    assert_eq!(outcomes, [Outcome::Renewed { inbound_spi: 4000 }]);
+    assert_eq!(model.sas.keys().copied().collect::<Vec<_>>(), [1000, 4000]);
+    assert_eq!(model.sas[&1000].first_outbound_sequence, 1, "it was not touched");
+    assert_eq!(model.sas[&4000].highest_inbound_sequence, 1 << 27);
+    assert_eq!(model.by_inner.len(), 2);
+    assert_eq!((model.pools, ledger.outstanding(), ledger.has_backlog()), (2, 0, false));
+    // Now that data plane dies: its own numbers count, not what was stored.
+    let state = SequenceState { outbound_reserved_end: 5000, highest_inbound: 7 };
+    let lost = ledger.detach(|spi| (spi == 1000).then_some(state));
+    assert_eq!(lost, [Outcome::Lost { inbound_spi: 4000 }, Outcome::Gone { inbound_spi: 4000 }]);
+    ledger.attach(20);
+    let mut model = Model::default();
+    assert_eq!(settle(&mut ledger, &mut model), []);
+    let again = &model.sas[&1000];
+    assert_eq!(again.first_outbound_sequence, 5000 + SEQUENCE_MARGIN);
+    assert_eq!(again.highest_inbound_sequence, 7);
+}
+
+#[test]
+fn a_run_that_knows_nothing_clears_the_data_plane() {
+    let (mut ledger, mut model) = (Ledger::new(pool()), Model::default());
+    ledger.attach(1);
+    ledger.install(NOW, pair(1000, 1, true), 0).unwrap();
+    settle(&mut ledger, &mut model);
+    let mut ledger = Ledger::new(pool());
+    ledger.adopt(10, [1000]);
+    settle(&mut ledger, &mut model);
+    assert!(model.sas.is_empty() && model.pools == 1);
 }
 
 #[test]

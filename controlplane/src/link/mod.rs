@@ -17,7 +17,7 @@ use causeway_shm::CounterTable;
 pub use rings::encapsulation;
 
 use crate::sessions::SaTraffic;
-use ledger::{Outcome, Refused, Ticket};
+use ledger::{Outcome, Refused, SequenceState, Ticket};
 
 /// What comes up from below.
 #[derive(Debug)]
@@ -62,6 +62,15 @@ pub struct LinkCounts {
     pub lost: u64,
 }
 
+/// What an SA of an earlier run has carried.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct EarlierTraffic {
+    /// Over data planes that were gone already: it counts if the last one has kept running, for that one still counts.
+    pub before: SaTraffic,
+    /// All of it, as last stored: it counts if that data plane is gone.
+    pub total: SaTraffic,
+}
+
 /// The driver's view of what lies below. Time is CLOCK_MONOTONIC.
 pub trait Link {
     /// Waits until [`Link::take`] may have something, or the link has work of its own. May be dropped at any point.
@@ -78,6 +87,9 @@ pub trait Link {
     /// # Errors
     /// When it is refused at once; no outcome follows then.
     fn install(&mut self, now: Duration, pair: SaPair, ticket: Ticket) -> Result<(), Refused>;
+
+    /// Wants an SA of an earlier run, see [`Ledger::restore`](ledger::Ledger::restore). To be called before anything else.
+    fn restore(&mut self, pair: SaPair, traffic: EarlierTraffic);
 
     /// Wants an installed SA changed or removed.
     fn change(&mut self, command: ChildCommand);
@@ -96,6 +108,18 @@ pub trait Link {
 
     /// The figures of an SA since it was installed first, also over restarts of the data plane.
     fn traffic(&self, inbound_spi: u32) -> Option<SaTraffic>;
+
+    /// What it has carried over data planes that are gone.
+    fn earlier_traffic(&self, inbound_spi: u32) -> SaTraffic {
+        let _ = inbound_spi;
+        SaTraffic::default()
+    }
+
+    /// How far an SA's sequence numbers have come; `None` where nobody counts.
+    fn sequence(&self, inbound_spi: u32) -> Option<SequenceState> {
+        let _ = inbound_spi;
+        None
+    }
 
     /// An SA as it was wanted, with its keys; `None` where the link keeps none.
     fn pair(&self, inbound_spi: u32) -> Option<&SaPair> {

@@ -23,7 +23,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::ledger::{Ledger, Outcome, Pushed, Refused, SequenceState, Ticket};
-use super::{Link, LinkCounts, LinkInput, LinkStatus};
+use super::{EarlierTraffic, Link, LinkCounts, LinkInput, LinkStatus};
 use crate::sessions::SaTraffic;
 
 /// Datagrams that wait for the ring to drain, or for a data plane; above it they are counted and dropped, as a network
@@ -67,6 +67,9 @@ pub struct RingLink {
     unsent: VecDeque<Datagram>,
     /// Figures of SAs from data planes that are gone.
     carried: HashMap<u32, SaTraffic>,
+    /// What SAs of an earlier run had carried when they were stored last, until it is known whether their data plane is
+    /// still there.
+    stored: HashMap<u32, SaTraffic>,
     /// Why there is no data plane, as last reported.
     trouble: Option<String>,
     epoch: u64,
@@ -109,6 +112,7 @@ impl RingLink {
             inbox: VecDeque::new(),
             unsent: VecDeque::new(),
             carried: HashMap::new(),
+            stored: HashMap::new(),
             trouble: None,
             epoch: 0,
             counts: LinkCounts::default(),
@@ -133,8 +137,14 @@ impl RingLink {
         let peer = watch(side.link())?;
         self.epoch = side.epoch();
         self.trouble = None;
+        let first_id = side.next_command_id();
+        if self.counts.attached == 0 {
+            self.ledger.adopt(first_id, stats.spis());
+        } else {
+            side.discard_waiting();
+            self.ledger.attach(first_id);
+        }
         self.counts.attached = self.counts.attached.saturating_add(1);
-        self.ledger.attach(side.next_command_id());
         tracing::info!(epoch = self.epoch, workers = side.workers(), "data plane attached");
         let attachment = Attachment { side, stats, bell, peer, refusals_counted: 0 };
         self.state = State::Attached(Box::new(attachment));
@@ -166,12 +176,7 @@ impl RingLink {
                 *sum = sum_of(*sum, &last);
             }
         }
-        let outcomes = self.ledger.detach(|spi| {
-            stats.read(spi).map(|stats| SequenceState {
-                outbound_reserved_end: stats.outbound_reserved_end,
-                highest_inbound: stats.highest_inbound_sequence,
-            })
-        });
+        let outcomes = self.ledger.detach(|spi| stats.read(spi).map(|stats| sequence_of(&stats)));
         self.deliver(outcomes);
         tracing::warn!(epoch = self.epoch, sas = self.ledger.wanted(), "{trouble}");
         self.trouble = Some(trouble.to_owned());
@@ -235,8 +240,17 @@ impl RingLink {
 
     fn deliver(&mut self, outcomes: impl IntoIterator<Item = Outcome>) {
         for outcome in outcomes {
-            if let Outcome::Gone { inbound_spi } = outcome {
-                self.carried.remove(&inbound_spi);
+            match outcome {
+                Outcome::Gone { inbound_spi } => {
+                    self.carried.remove(&inbound_spi);
+                    self.stored.remove(&inbound_spi);
+                }
+                Outcome::Renewed { inbound_spi } => {
+                    if let Some(total) = self.stored.remove(&inbound_spi) {
+                        self.carried.insert(inbound_spi, total);
+                    }
+                }
+                _ => {}
             }
             self.inbox.push_back(LinkInput::Outcome(outcome));
         }
@@ -360,6 +374,21 @@ impl Link for RingLink {
         self.ledger.install(now, pair, ticket)
     }
 
+    fn restore(&mut self, pair: SaPair, traffic: EarlierTraffic) {
+        self.carried.insert(pair.inbound_spi, traffic.before);
+        self.stored.insert(pair.inbound_spi, traffic.total);
+        self.ledger.restore(pair);
+    }
+
+    fn earlier_traffic(&self, inbound_spi: u32) -> SaTraffic {
+        self.carried.get(&inbound_spi).copied().unwrap_or_default()
+    }
+
+    fn sequence(&self, inbound_spi: u32) -> Option<SequenceState> {
+        let State::Attached(attachment) = &self.state else { return None };
+        attachment.stats.read(inbound_spi).map(|stats| sequence_of(&stats))
+    }
+
     fn change(&mut self, command: ChildCommand) {
         match command {
             ChildCommand::SelectOutbound { inbound_spi } => self.ledger.select_outbound(inbound_spi),
@@ -464,6 +493,13 @@ fn to_wire(datagram: Datagram) -> wire::Datagram {
 fn from_wire(datagram: wire::Datagram) -> Datagram {
     let wire::Datagram { local, local_port, peer, peer_port, payload } = datagram;
     Datagram { local, local_port, peer, peer_port, bytes: payload }
+}
+
+fn sequence_of(stats: &SaStats) -> SequenceState {
+    SequenceState {
+        outbound_reserved_end: stats.outbound_reserved_end,
+        highest_inbound: stats.highest_inbound_sequence,
+    }
 }
 
 fn sum_of(carried: SaTraffic, stats: &SaStats) -> SaTraffic {

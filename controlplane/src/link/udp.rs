@@ -17,7 +17,7 @@ use causeway_shm::CounterTable;
 use tokio::net::UdpSocket;
 
 use super::ledger::{Outcome, Refused, Ticket};
-use super::{Link, LinkCounts, LinkInput, LinkStatus};
+use super::{EarlierTraffic, Link, LinkCounts, LinkInput, LinkStatus};
 use crate::sessions::SaTraffic;
 
 /// Longest datagram taken.
@@ -213,6 +213,10 @@ impl Link for UdpLink {
         self.installed.insert(inbound_spi, Box::new(pair));
         self.inbox.push_back(LinkInput::Outcome(Outcome::Installed { ticket, inbound_spi }));
         Ok(())
+    }
+
+    fn restore(&mut self, pair: SaPair, _traffic: EarlierTraffic) {
+        self.installed.insert(pair.inbound_spi, Box::new(pair));
     }
 
     fn change(&mut self, command: ChildCommand) {

@@ -15,7 +15,9 @@ use super::attempts::{Attempts, FAILURES_PER_ID, FAILURES_PER_SOURCE};
 use super::resume::Attempt;
 use super::{Counts, Effect, Ending, Event, Phase, Settings, Write, fresh_token};
 use crate::counters::bump;
-use crate::store::{DurableId, SessionRecord, StoreError, StoredState, Tokens, Totals, WallSecs};
+use crate::store::{
+    DurableId, PreviousToken, SessionRecord, StoreError, StoredState, Tokens, Totals, WallSecs,
+};
 
 /// Owners of leases that were taken over from an earlier run begin here; IKE sessions have lower numbers.
 const RESTORED_OWNERS: u64 = 1 << 63;
@@ -164,6 +166,27 @@ impl Table {
         self.entries.insert(id, entry);
         self.enter_inactive(id, since, expires_at);
         Some(owner)
+    }
+
+    /// Takes over an active session of an earlier run, which goes on in this IKE session. Its lease is held by that one.
+    pub fn goes_on(&mut self, session: u64, record: SessionRecord, tokens: &Tokens, method: String) {
+        self.last_serial = self.last_serial.max(record.serial);
+        let id = record.id;
+        let entry = Entry {
+            record: SessionRecord { state: StoredState::Active, ..without_blobs(record) },
+            phase: Phase::Active,
+            holder: Some(session),
+            owner: Some(session),
+            newest_attempt: session,
+            token_generation: tokens.generation,
+            confirmed: tokens.previous.as_ref().is_none_or(PreviousToken::is_burnt),
+            last_peer: None,
+            method,
+        };
+        self.entries.insert(id, entry);
+        self.by_session.insert(session, id);
+        self.leases.insert(session);
+        self.set_deadline(id);
     }
 
     /// The address of a restored session is in no pool any more.

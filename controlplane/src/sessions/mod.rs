@@ -9,9 +9,11 @@ mod record;
 pub use record::{Numbers, Record, SaTraffic, SessionPolicy};
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use causeway_ike::api::{ChildFacts, Event, SessionFacts};
+use causeway_shared::api::Traffic;
 
 use limits::Carried;
 use record::Child;
@@ -108,6 +110,36 @@ impl Registry {
     /// The number of a session.
     pub fn serial(&self, session: u64) -> Option<u64> {
         self.records.get(&session).map(|record| record.numbers().serial)
+    }
+
+    /// What operators call a session's place among those that are up.
+    pub fn tunnel_id(&self, session: u64) -> Option<u32> {
+        self.records.get(&session).map(|record| record.numbers().tunnel_id)
+    }
+
+    /// How a session's user proved itself.
+    pub fn method(&self, session: u64) -> Option<&str> {
+        self.records.get(&session).map(|record| record.facts().auth_method.as_str())
+    }
+
+    /// Where a session's client is.
+    pub fn peer(&self, session: u64) -> Option<(Ipv4Addr, u16)> {
+        self.records.get(&session).map(|record| (record.peer(), record.peer_port()))
+    }
+
+    /// What a session's Child SAs carried that are gone.
+    pub fn past(&self, session: u64) -> Traffic {
+        self.records.get(&session).map(|record| record.past()).unwrap_or_default()
+    }
+
+    /// A session that came up just now has gone on since an earlier run, under these numbers and with this behind it.
+    pub fn goes_on(&mut self, session: u64, numbers: Numbers, past: Traffic) {
+        let Some(given) = self.tunnel_id(session) else { return };
+        self.last_serial = self.last_serial.max(numbers.serial);
+        self.tunnel_ids.remove(&given);
+        let free = numbers.tunnel_id > 0 && self.tunnel_ids.insert(numbers.tunnel_id);
+        let tunnel_id = if free { numbers.tunnel_id } else { self.take_tunnel_id() };
+        self.change(session, |record| record.goes_on(Numbers { tunnel_id, ..numbers }, past));
     }
 
     /// Takes note of what a session may have, and whether it can come back.

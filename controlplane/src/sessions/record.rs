@@ -198,6 +198,15 @@ impl Record {
         self.numbers.serial = serial;
     }
 
+    /// What its Child SAs carried that are gone.
+    pub(super) fn past(&self) -> Traffic {
+        self.past
+    }
+
+    pub(super) fn goes_on(&mut self, numbers: Numbers, past: Traffic) {
+        (self.numbers, self.past) = (numbers, past);
+    }
+
     pub(super) fn closing(&mut self) {
         self.state = SessionState::Closing;
     }

@@ -1,7 +1,7 @@
 //! The store in memory: for tests, and for gateways whose sessions need not outlive them (`store.backend = "memory"`).
 //! Same contract as the one on disk, down to what a rollback undoes.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
 
 use super::record::check_attributes;
@@ -191,8 +191,14 @@ impl SessionStore for MemoryStore {
         }))
     }
 
-    fn park_all(&mut self, now: WallSecs, timeout_secs: u64) -> Result<ParkedAll, StoreError> {
-        let live = self.entries.iter().filter(|(_, entry)| !entry.record.state.is_inactive());
+    fn park_others(
+        &mut self,
+        now: WallSecs,
+        timeout_secs: u64,
+        except: &HashSet<DurableId>,
+    ) -> Result<ParkedAll, StoreError> {
+        let ends = |record: &SessionRecord| !record.state.is_inactive() && !except.contains(&record.id);
+        let live = self.entries.iter().filter(|(_, entry)| ends(&entry.record));
         let live: Vec<(i64, Entry)> = live.map(|(place, entry)| (*place, entry.clone())).collect();
         let mut done = ParkedAll::default();
         for (place, mut entry) in live {

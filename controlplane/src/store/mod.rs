@@ -19,6 +19,8 @@ pub mod sqlite;
 #[cfg(test)]
 mod tests;
 
+use std::collections::HashSet;
+
 pub use configured::open;
 pub use error::StoreError;
 pub use record::{
@@ -170,12 +172,26 @@ pub trait SessionStore: Send {
         totals: Totals,
     ) -> Result<Changed, StoreError>;
 
-    /// After a loss of power: every session that is not inactive becomes so from `now` for `timeout_secs`, or until it
-    /// ends ([`SessionRecord::ends_at`]) if that is sooner; sessions without tokens are removed.
+    /// After a start: every session that is not inactive becomes so from `now` for `timeout_secs`, or until it ends
+    /// ([`SessionRecord::ends_at`]) if that is sooner; sessions without tokens are removed. Those that go on (`except`)
+    /// are left alone.
     ///
     /// # Errors
     /// When the store cannot work.
-    fn park_all(&mut self, now: WallSecs, timeout_secs: u64) -> Result<ParkedAll, StoreError>;
+    fn park_others(
+        &mut self,
+        now: WallSecs,
+        timeout_secs: u64,
+        except: &HashSet<DurableId>,
+    ) -> Result<ParkedAll, StoreError>;
+
+    /// As [`SessionStore::park_others`], after a loss of power: none goes on.
+    ///
+    /// # Errors
+    /// When the store cannot work.
+    fn park_all(&mut self, now: WallSecs, timeout_secs: u64) -> Result<ParkedAll, StoreError> {
+        self.park_others(now, timeout_secs, &HashSet::new())
+    }
 
     /// Gives the session a new token without a claim. What the client holds stays usable as [`Rotation`] says.
     ///

@@ -170,7 +170,8 @@ impl Client {
         }
     }
 
-    fn arrived(&mut self) -> Option<Vec<u8>> {
+    /// The next IKE message of the gateway, if one comes within a moment.
+    pub fn arrived(&mut self) -> Option<Vec<u8>> {
         let mut buffer = [0; 65_535];
         let (len, from) = self.socket.recv_from(&mut buffer).ok()?;
         let datagram = &buffer[..len];

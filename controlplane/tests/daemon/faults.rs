@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use causeway_controlplane::link::ledger::{Refused, Ticket};
 use causeway_controlplane::link::udp::UdpLink;
-use causeway_controlplane::link::{Link, LinkCounts, LinkInput, LinkStatus};
+use causeway_controlplane::link::{EarlierTraffic, Link, LinkCounts, LinkInput, LinkStatus};
 use causeway_controlplane::sessions::SaTraffic;
 use causeway_ike::api::{ChildCommand, Datagram};
 use causeway_ike::testing::Notable;
@@ -40,6 +40,10 @@ impl Link for Faulty {
 
     fn install(&mut self, now: Duration, pair: SaPair, ticket: Ticket) -> Result<(), Refused> {
         self.inner.install(now, pair, ticket)
+    }
+
+    fn restore(&mut self, pair: SaPair, traffic: EarlierTraffic) {
+        self.inner.restore(pair, traffic);
     }
 
     fn change(&mut self, command: ChildCommand) {

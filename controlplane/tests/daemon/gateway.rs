@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 use causeway_controlplane::daemon::{self, DaemonError};
 use causeway_controlplane::link::Link;
 use causeway_controlplane::link::udp::{UdpEndpoint, UdpLink};
+use causeway_controlplane::store::sqlite::SqliteStore;
+use causeway_controlplane::store::{Cursor, SessionRecord, SessionStore, WallSecs};
 use causeway_eap::NtHash;
 use causeway_ike::cert::TrustStore;
 use causeway_shared::api::{Counters, Health, SessionList};
@@ -28,6 +30,9 @@ pub const PSK: &str = "a shared key of the test";
 pub const USER: &str = "carol";
 /// Her password.
 pub const PASSWORD: &str = "carol-secret";
+
+/// Ports of the system's choice.
+const ANY: UdpEndpoint = UdpEndpoint { address: Ipv4Addr::LOCALHOST, ike_port: 0, natt_port: 0 };
 
 /// A running control plane.
 pub struct Gateway {
@@ -59,7 +64,7 @@ impl Gateway {
         let directory = fresh_directory(name);
         let authority = write_certificates(&directory);
         let config = write_config(&directory, PSK_AND_PASSWORD, extra);
-        Gateway::run(directory, authority, config, wrap)
+        Gateway::run(directory, authority, config, ANY, wrap)
     }
 
     /// Starts one whose clients can come back; `change` changes what the configuration says.
@@ -68,20 +73,28 @@ impl Gateway {
         let authority = write_certificates(&directory);
         let mut config = write_config(&directory, ANYCONNECT, extra);
         change(&mut config);
-        Gateway::run(directory, authority, config, |link| link)
+        Gateway::run(directory, authority, config, ANY, |link| link)
     }
 
     /// The next run of a gateway that was stopped or has crashed.
     pub fn again(mut self) -> Gateway {
         assert!(self.thread.is_none(), "it still runs");
         let directory = std::mem::take(&mut self.directory);
-        Gateway::run(directory, self.authority.clone(), self.config.clone(), |link| link)
+        Gateway::run(directory, self.authority.clone(), self.config.clone(), ANY, |link| link)
+    }
+
+    /// The same at the same address, as its clients know it.
+    pub fn again_there(mut self) -> Gateway {
+        assert!(self.thread.is_none(), "it still runs");
+        let directory = std::mem::take(&mut self.directory);
+        Gateway::run(directory, self.authority.clone(), self.config.clone(), self.endpoint, |link| link)
     }
 
     fn run<L: Link>(
         directory: PathBuf,
         authority: String,
         config: Config,
+        at: UdpEndpoint,
         wrap: impl FnOnce(UdpLink) -> L + Send + 'static,
     ) -> Gateway {
         let api = config.management.socket.clone();
@@ -93,8 +106,7 @@ impl Gateway {
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async {
-                let any = UdpEndpoint { address: Ipv4Addr::LOCALHOST, ike_port: 0, natt_port: 0 };
-                let link = UdpLink::bind(&[any]).await.unwrap();
+                let link = UdpLink::bind(&[at]).await.unwrap();
                 sender.send(link.endpoints()[0]).unwrap();
                 tokio::select! {
                     ended = daemon::serve(&of_thread, wrap(link), "test", stopped) => ended,
@@ -113,6 +125,18 @@ impl Gateway {
     pub fn crash(&mut self) {
         self.crash.send_replace(true);
         self.thread.take().unwrap().join().unwrap().unwrap();
+    }
+
+    /// As [`Gateway::crash`], with the machine: IKE states are of another run of it then, and count no more.
+    pub fn power_cut(&mut self) {
+        self.crash();
+        let mut store = SqliteStore::open(&self.config.store.path).unwrap();
+        let sessions = store.page(Cursor::START, 1000).unwrap().records;
+        store.begin().unwrap();
+        for SessionRecord { id, generation, .. } in sessions {
+            let _ = store.delete_ike_state(&id, generation).unwrap();
+        }
+        store.commit(WallSecs(0)).unwrap();
     }
 
     /// Asks it to stop and waits for its end.

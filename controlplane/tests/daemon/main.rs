@@ -4,6 +4,7 @@
 
 mod api;
 mod client;
+mod continuity;
 mod debug;
 mod faults;
 mod gateway;

@@ -127,7 +127,7 @@ fn sessions_outlive_a_crash_and_a_stop() {
     let (inner, serial) = (client.ike.address(), gateway.sessions().sessions[0].ike.serial.unwrap());
     for run in 1..=2 {
         if run == 1 {
-            gateway.crash();
+            gateway.power_cut();
         } else {
             gateway.stop();
         }

@@ -35,6 +35,14 @@ impl Endpoint {
     }
 }
 
+impl Endpoint {
+    /// Inbound SPIs of a session's Child SAs, as long as they are installed; none unless the session is up.
+    pub fn installed(&self, session: SessionId) -> Vec<u32> {
+        let children = |session: &Established| session.children.keys().copied().collect();
+        self.established_session(session).map(children).unwrap_or_default()
+    }
+}
+
 impl Mark {
     fn of(session: &Established) -> Mark {
         let next = session.next.iter().map(|next| &next.sa);

@@ -8,6 +8,7 @@ mod fault;
 mod open;
 mod schema;
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -416,13 +417,32 @@ impl SessionStore for SqliteStore {
         })
     }
 
-    fn park_all(&mut self, now: WallSecs, timeout_secs: u64) -> Result<ParkedAll, StoreError> {
+    fn park_others(
+        &mut self,
+        now: WallSecs,
+        timeout_secs: u64,
+        except: &HashSet<DurableId>,
+    ) -> Result<ParkedAll, StoreError> {
         self.in_transaction()?;
-        let removed = self.execute("DELETE FROM session WHERE state < 2 AND NOT resumable", [])?;
-        self.execute("DELETE FROM ike_state", [])?;
+        // Gone again with the connection.
+        self.execute("CREATE TEMP TABLE IF NOT EXISTS goes_on (id BLOB PRIMARY KEY)", [])?;
+        self.execute("DELETE FROM goes_on", [])?;
+        for id in except {
+            self.execute("INSERT INTO goes_on VALUES (?1)", [&id.as_bytes()[..]])?;
+        }
+        let removed = self.execute(
+            "DELETE FROM session WHERE state < 2 AND NOT resumable AND id NOT IN (SELECT id FROM goes_on)",
+            [],
+        )?;
         let parked = self.execute(
-            "UPDATE session SET state = 2, since = ?1, expires_at = min(?2, ifnull(ends_at, ?2)) WHERE state < 2",
+            "UPDATE session SET state = 2, since = ?1, expires_at = min(?2, ifnull(ends_at, ?2)) \
+             WHERE state < 2 AND id NOT IN (SELECT id FROM goes_on)",
             [integer(now.0), integer(now.after(timeout_secs).0)],
+        )?;
+        self.execute(
+            "DELETE FROM ike_state WHERE place NOT IN \
+             (SELECT place FROM session JOIN goes_on USING (id) WHERE state < 2)",
+            [],
         )?;
         self.counts = self.count()?;
         Ok(ParkedAll { parked: parked as u64, removed: removed as u64 })

@@ -259,6 +259,32 @@ fn after_a_loss_of_power_all_sessions_wait_and_those_without_tokens_are_gone() {
 }
 
 #[test]
+fn sessions_that_go_on_are_left_alone_by_a_start() {
+    on_each(|store| {
+        for n in 1..=4 {
+            put(store, n);
+        }
+        park(store, 4, 10, 100);
+        for n in [5, 6] {
+            commit(store, |store| store.put_new(&session(n), None)).unwrap();
+        }
+        for n in [1, 2, 5, 6] {
+            let state = IkeState::new(vec![1]).unwrap();
+            commit(store, |store| store.put_ike_state(&id(n), 1, &state)).map(|_| ()).unwrap();
+        }
+        let except = [id(1), id(4), id(5)].into();
+        let done = commit(store, |store| store.park_others(WallSecs(500), 200, &except));
+        assert_eq!(done, Ok(ParkedAll { parked: 2, removed: 1 }));
+        let kept: Vec<u32> = (1..=6).filter(|n| store.ike_state(&id(*n)).unwrap().is_some()).collect();
+        assert_eq!(kept, [1, 5]);
+        assert_eq!(state_of(store, 1), StoredState::Active);
+        assert_eq!(store.counts(), Counts { active: 2, resuming: 0, inactive: 3 });
+        let done = commit(store, |store| store.park_all(WallSecs(501), 200));
+        assert_eq!(done, Ok(ParkedAll { parked: 1, removed: 1 }), "the exception was for once");
+    });
+}
+
+#[test]
 fn expired_sessions_are_purged_soonest_first_and_given_back() {
     on_each(|store| {
         for n in 1..=6 {

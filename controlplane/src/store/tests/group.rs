@@ -1,6 +1,7 @@
 //! The thread before the store: durability before answers, one winner of a race, bounds, and failures that stay with
 //! whom they belong to.
 
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex};
@@ -292,8 +293,13 @@ impl SessionStore for Wrapped {
         self.inner.park(id, generation, since, expires_at, totals)
     }
 
-    fn park_all(&mut self, now: WallSecs, timeout_secs: u64) -> Result<ParkedAll, StoreError> {
-        self.inner.park_all(now, timeout_secs)
+    fn park_others(
+        &mut self,
+        now: WallSecs,
+        timeout_secs: u64,
+        except: &HashSet<DurableId>,
+    ) -> Result<ParkedAll, StoreError> {
+        self.inner.park_others(now, timeout_secs, except)
     }
 
     fn rotate(

@@ -214,7 +214,8 @@ fn another_gateway_that_is_given_the_store_resumes_its_sessions() {
     let mut first = Gateway::start_reconnect("node-a", "", |_| {});
     let (client, told) = login(&first);
     let inner = client.ike.address();
-    first.crash();
+    // Another machine, which has not the state of its IKE SAs.
+    first.power_cut();
     let disk = first.directory().join("sessions.db");
     let second = Gateway::start_reconnect("node-b", "", |config| config.store.path = disk.clone());
     assert_eq!(figures(&second), [0, 0, 0, 0, 1]);
