@@ -164,8 +164,8 @@ pub(crate) enum Flow {
     Stay,
     /// The peer has deleted it; its request is answered.
     Gone(DownReason),
-    /// It must end, and the peer be told.
-    Close(DownReason),
+    /// The peer has replaced the IKE SA in use by one that we do not have.
+    Lost(DownReason),
 }
 
 impl Established {
@@ -339,7 +339,12 @@ impl Established {
     }
 
     /// Turns the end of a handler into the next state.
-    fn after(mut self: Box<Self>, cx: &mut Cx<'_>, local_spi: u64, flow: Result<Flow, IkeError>) -> State {
+    pub(crate) fn after(
+        mut self: Box<Self>,
+        cx: &mut Cx<'_>,
+        local_spi: u64,
+        flow: Result<Flow, IkeError>,
+    ) -> State {
         match flow {
             Ok(Flow::Stay) => {
                 self.pump(cx);
@@ -353,7 +358,7 @@ impl Established {
                 let sa = self.take_sa(local_spi);
                 Farewell::begin(cx, id, sa, reason)
             }
-            Ok(Flow::Close(reason)) => self.delete(cx, reason),
+            Ok(Flow::Lost(reason)) => self.delete_with_children(cx, reason),
             Err(error) => {
                 cx.count(error.counter());
                 self.delete(cx, DownReason::Internal)
@@ -696,6 +701,21 @@ impl Established {
     }
 
     /// Deletes the session, telling the peer on the newest IKE SA.
+    /// Deletes the Child SAs by name, then the IKE SA, whose Delete alone would tell the peer no more than that the rekey is
+    /// complete (RFC 7296 §2.8). If the peer has made another IKE SA of its own, that one is deleted, and says it all.
+    fn delete_with_children(mut self: Box<Self>, cx: &mut Cx<'_>, reason: DownReason) -> State {
+        let told = |child: &&Child| matches!(child.role, ChildRole::Lingering { .. } | ChildRole::Deleting);
+        let spis = self.children.values().filter(|child| !told(child)).map(|child| child.inbound_spi);
+        let spis: Vec<u32> = spis.collect();
+        if self.next.is_none() && !self.sa.is_waiting() && !spis.is_empty() {
+            let delete = vec![Payload::Delete(Delete::Esp(spis))];
+            if let Err(error) = self.sa.request(cx, ExchangeType::Informational, delete) {
+                cx.count(error.counter());
+            }
+        }
+        self.delete(cx, reason)
+    }
+
     pub(crate) fn delete(self: Box<Self>, cx: &mut Cx<'_>, reason: DownReason) -> State {
         let id = self.id;
         let Established { sa, next, old, .. } = *self;

@@ -3,6 +3,8 @@
 //! Enters: values that the state machine gathered, the gateway's keys, the wall clock for certificates. Leaves: shared
 //! secrets, signatures, verified identities. [`PublicKeyJob::run`] is pure but for the randomness it is given.
 
+use std::sync::Arc;
+
 use std::fmt;
 
 use crate::cert::{
@@ -38,8 +40,8 @@ pub enum PublicKeyJob {
     },
     /// Its second half.
     Derive {
-        /// What the first half made.
-        private: KePrivate,
+        /// What the first half made. Whoever asks keeps it, to ask again if nobody has time for it.
+        private: Arc<KePrivate>,
         /// The peer's KE data.
         peer_public: Vec<u8>,
     },

@@ -4,6 +4,8 @@
 //! Enters: a Child SA that is due. Leaves: its successor, installed before anything is sent by it, then the Delete of
 //! the old one. If both sides rekeyed at once, who made the SA with the lowest of the four nonces deletes that SA.
 
+use std::sync::Arc;
+
 use crate::api::{JobId, JobKind, JobResult};
 use crate::child::{self, Child, ChildPlan, ChildRole};
 use crate::counters::IkeCounter;
@@ -238,7 +240,7 @@ impl Established {
                 return self.abandon_child_rekey(cx, rekey);
             }
         };
-        let work = PublicKeyJob::Derive { private, peer_public };
+        let work = PublicKeyJob::Derive { private: Arc::new(private), peer_public };
         let job = cx.job(self.id, JobKind::PublicKey(Box::new(work)));
         let deadline = cx.now.plus_millis(JOB_DEADLINE_MS);
         let step = Step::Deriving { job, deadline, answer: Answer { choice, nr, pair } };

@@ -3,6 +3,8 @@
 //! Enters: an IKE SA that is due, or the peer's request. Leaves: a new IKE SA that inherits the Child SAs; the old one is
 //! deleted by whoever began. If both did, who made the IKE SA with the lowest of the four nonces deletes that one.
 
+use std::sync::Arc;
+
 use crate::api::{DownReason, Event, IkeSpis, JobId, JobKind, JobResult, Side};
 use crate::child;
 use crate::counters::IkeCounter;
@@ -40,11 +42,44 @@ pub(crate) struct IkeRekey {
     step: Step,
 }
 
+/// Our rekey without its step.
+struct IkeRekeyParts {
+    local_spi: u64,
+    ni: Nonce,
+    offer: Vec<IkeProposal>,
+    rival: Option<Nonce>,
+}
+
+impl IkeRekeyParts {
+    fn rekey(self, step: Step) -> IkeRekey {
+        let IkeRekeyParts { local_spi, ni, offer, rival } = self;
+        IkeRekey { local_spi, ni, offer, rival, step }
+    }
+}
+
 enum Step {
     Generating { job: JobId, deadline: Instant },
     Sent { private: KePrivate },
-    Deriving { job: JobId, deadline: Instant, choice: IkeChoice, peer_spi: IkeSpi, nr: Nonce },
+    Deriving(Deriving),
 }
+
+/// The peer has the new IKE SA, and we are about to.
+struct Deriving {
+    private: Arc<KePrivate>,
+    peer_public: Vec<u8>,
+    /// `None` while the next try is waited for.
+    job: Option<JobId>,
+    deadline: Instant,
+    tries: u32,
+    choice: IkeChoice,
+    peer_spi: IkeSpi,
+    nr: Nonce,
+}
+
+/// How often the second half of our key exchange is asked for: without it the session is lost.
+const MAX_DERIVE_TRIES: u32 = 5;
+/// Milliseconds between two tries.
+const DERIVE_RETRY_MS: u64 = 1_000;
 
 impl PeerIkeRekey {
     pub(crate) fn job(&self) -> JobId {
@@ -56,7 +91,8 @@ impl IkeRekey {
     /// The job it waits for.
     pub(crate) fn job(&self) -> Option<JobId> {
         match &self.step {
-            Step::Generating { job, .. } | Step::Deriving { job, .. } => Some(*job),
+            Step::Generating { job, .. } => Some(*job),
+            Step::Deriving(deriving) => deriving.job,
             Step::Sent { .. } => None,
         }
     }
@@ -68,7 +104,8 @@ impl IkeRekey {
 
     pub(crate) fn job_deadline(&self) -> Option<Instant> {
         match &self.step {
-            Step::Generating { deadline, .. } | Step::Deriving { deadline, .. } => Some(*deadline),
+            Step::Generating { deadline, .. } => Some(*deadline),
+            Step::Deriving(deriving) => Some(deriving.deadline),
             Step::Sent { .. } => None,
         }
     }
@@ -230,18 +267,24 @@ impl Established {
                 Ok(Flow::Stay)
             }
             (
-                Step::Deriving { choice, peer_spi, nr, .. },
+                Step::Deriving(Deriving { choice, peer_spi, nr, .. }),
                 JobResult::PublicKey(PublicKeyResult::Derived(Ok(shared))),
             ) => {
                 let spis = IkeSpis { initiator: local_spi, responder: peer_spi.0 };
-                let sa = self.make_sa(&choice, spis, Role::Initiator, &ni, &nr, &shared)?;
-                self.finish_ike_rekey(cx, sa, ni.min(nr), rival)?;
-                Ok(Flow::Stay)
+                match self.make_sa(&choice, spis, Role::Initiator, &ni, &nr, &shared) {
+                    Ok(sa) => self.finish_ike_rekey(cx, sa, ni.min(nr), rival).map(|()| Flow::Stay),
+                    Err(error) => {
+                        cx.count(error.counter());
+                        Ok(self.lose_ike_sa(cx, local_spi, DownReason::Internal))
+                    }
+                }
             }
-            (Step::Deriving { .. }, _) => {
-                // The peer has the new IKE SA and we cannot have it: only a new login helps.
-                cx.count(IkeCounter::RekeyFailed);
-                Ok(Flow::Close(DownReason::Internal))
+            (Step::Deriving(_), JobResult::PublicKey(PublicKeyResult::Derived(Err(_)))) => {
+                cx.count(IkeCounter::PeerMisbehaved);
+                Ok(self.lose_ike_sa(cx, local_spi, DownReason::PeerMisbehaved))
+            }
+            (Step::Deriving(deriving), _) => {
+                Ok(self.derive_later(cx, IkeRekeyParts { local_spi, ni, offer, rival }, deriving))
             }
             (step, _) => {
                 self.abandon_ike_rekey(cx, IkeRekey { local_spi, ni, offer, rival, step });
@@ -270,12 +313,52 @@ impl Established {
                 return Ok(Flow::Stay);
             }
         };
-        let work = PublicKeyJob::Derive { private, peer_public };
-        let job = cx.job(self.id, JobKind::PublicKey(Box::new(work)));
-        let deadline = cx.now.plus_millis(JOB_DEADLINE_MS);
-        let step = Step::Deriving { job, deadline, choice, peer_spi, nr };
-        self.ours = Some(Ours::RekeyIke(Box::new(IkeRekey { local_spi, ni, offer, rival, step })));
+        let private = Arc::new(private);
+        let (job, deadline, tries) = (None, cx.now, 0);
+        let deriving = Deriving { private, peer_public, job, deadline, tries, choice, peer_spi, nr };
+        self.derive(cx, IkeRekeyParts { local_spi, ni, offer, rival }, deriving);
         Ok(Flow::Stay)
+    }
+
+    /// Asks for the second half of the key exchange.
+    fn derive(&mut self, cx: &mut Cx<'_>, parts: IkeRekeyParts, mut deriving: Deriving) {
+        let (private, peer_public) = (Arc::clone(&deriving.private), deriving.peer_public.clone());
+        let work = PublicKeyJob::Derive { private, peer_public };
+        deriving.job = Some(cx.job(self.id, JobKind::PublicKey(Box::new(work))));
+        deriving.deadline = cx.now.plus_millis(JOB_DEADLINE_MS);
+        deriving.tries = deriving.tries.saturating_add(1);
+        self.ours = Some(Ours::RekeyIke(Box::new(parts.rekey(Step::Deriving(deriving)))));
+    }
+
+    /// Nobody had time for the second half of the key exchange: it is asked for again, for the peer has the new IKE SA.
+    fn derive_later(&mut self, cx: &mut Cx<'_>, parts: IkeRekeyParts, mut deriving: Deriving) -> Flow {
+        if deriving.tries >= MAX_DERIVE_TRIES {
+            return self.lose_ike_sa(cx, parts.local_spi, DownReason::Internal);
+        }
+        deriving.job = None;
+        deriving.deadline = cx.now.plus_millis(DERIVE_RETRY_MS);
+        self.ours = Some(Ours::RekeyIke(Box::new(parts.rekey(Step::Deriving(deriving)))));
+        Flow::Stay
+    }
+
+    /// [`IkeRekey::job_deadline`] has come.
+    pub(crate) fn ike_rekey_on_timer(&mut self, cx: &mut Cx<'_>, rekey: IkeRekey) -> Flow {
+        let IkeRekey { local_spi, ni, offer, rival, step } = rekey;
+        let parts = IkeRekeyParts { local_spi, ni, offer, rival };
+        match step {
+            Step::Deriving(deriving) if deriving.job.is_none() => self.derive(cx, parts, deriving),
+            Step::Deriving(deriving) => return self.derive_later(cx, parts, deriving),
+            step => self.abandon_ike_rekey(cx, parts.rekey(step)),
+        }
+        Flow::Stay
+    }
+
+    /// The peer has the new IKE SA and we cannot have it: only a new login, or a resume, helps.
+    fn lose_ike_sa(&mut self, cx: &mut Cx<'_>, local_spi: u64, reason: DownReason) -> Flow {
+        cx.count(IkeCounter::RekeyFailed);
+        // Whoever writes to it is told that there is nobody.
+        cx.release_ike_spi(self.id, local_spi);
+        Flow::Lost(reason)
     }
 
     /// Our new IKE SA is ready: it takes over, unless it lost a collision.

@@ -7,7 +7,7 @@ use crate::api::{DownReason, Liveness, WakeReason};
 use crate::child::ChildRole;
 use crate::counters::IkeCounter;
 use crate::error::IkeError;
-use crate::established::{Established, Ours, PeerRequest, REKEY_RETRY_MS, Task};
+use crate::established::{Established, Flow, Ours, PeerRequest, REKEY_RETRY_MS, Task};
 use crate::policy::Timing;
 use crate::sa::{Resent, Retry};
 use crate::state::State;
@@ -66,9 +66,12 @@ impl Established {
             self.add_task(Task::RekeyIke);
         }
         self.liveness_on_timer(cx);
-        if let Err(error) = self.jobs_on_timer(cx) {
-            cx.count(error.counter());
-            return self.delete(cx, DownReason::Internal);
+        match self.jobs_on_timer(cx) {
+            Ok(Flow::Stay) => {}
+            ended => {
+                let local_spi = self.sa.local_spi();
+                return self.after(cx, local_spi, ended);
+            }
         }
         self.pump(cx);
         State::Established(self)
@@ -137,7 +140,7 @@ impl Established {
     }
 
     /// Gives up on jobs whose answer does not come; what they bring later is given back by the ledger.
-    fn jobs_on_timer(&mut self, cx: &mut Cx<'_>) -> Result<(), IkeError> {
+    fn jobs_on_timer(&mut self, cx: &mut Cx<'_>) -> Result<Flow, IkeError> {
         if let Some(working) = self.working.take_if(|working| working.deadline <= cx.now) {
             if let PeerRequest::Child(create) = &working.what {
                 cx.release_child(self.id, create.inbound_spi());
@@ -152,11 +155,11 @@ impl Established {
         if lost.is_some_and(|deadline| deadline <= cx.now) {
             match self.ours.take() {
                 Some(Ours::RekeyChild(rekey)) => self.abandon_child_rekey(cx, *rekey),
-                Some(Ours::RekeyIke(rekey)) => self.abandon_ike_rekey(cx, *rekey),
+                Some(Ours::RekeyIke(rekey)) => return Ok(self.ike_rekey_on_timer(cx, *rekey)),
                 _ => {}
             }
         }
-        Ok(())
+        Ok(Flow::Stay)
     }
 
     pub(crate) fn next_wakeup(&self) -> Option<(Instant, WakeReason)> {

@@ -85,6 +85,67 @@ fn a_rekey_of_ours_that_cannot_be_installed_is_withdrawn() {
     assert_eq!(gateway.count(IkeCounter::RekeyFailed), 1);
 }
 
+fn is_derive(kind: &crate::api::JobKind) -> bool {
+    matches!(kind, crate::api::JobKind::PublicKey(work) if work.name() == "derive")
+}
+
+#[test]
+fn a_rekey_of_our_ike_sa_that_nobody_has_time_for_is_tried_again() {
+    for (failures, times_out) in [(1, false), (4, false), (2, true)] {
+        let pki = Pki::new();
+        let mut gateway = Gateway::new(&pki, 1, |_| {});
+        let mut client = Client::new(psk_config(), 2);
+        client.login(&mut gateway);
+        let session = gateway.session();
+        gateway.hold = is_derive;
+        gateway.input(Input::Operator(Operator::RekeyIke(session)));
+        client.exchange(&mut gateway, Vec::new());
+        for _ in 0..failures {
+            if times_out {
+                gateway.advance(crate::established::JOB_DEADLINE_MS);
+                gateway.held_jobs.clear();
+            } else {
+                assert_eq!(gateway.fail_held_job().as_deref(), Some("derive"));
+            }
+            assert_eq!(gateway.held_jobs.len(), 0, "not at once");
+            gateway.advance(1_000);
+            assert_eq!(gateway.held_jobs.len(), 1);
+        }
+        gateway.hold = |_| false;
+        gateway.do_held_job();
+        client.exchange(&mut gateway, Vec::new());
+        assert!(client.notable.contains(&Notable::IkeRekeyed), "{failures}");
+        assert_eq!((gateway.count(IkeCounter::IkeRekeys), gateway.count(IkeCounter::RekeyFailed)), (1, 0));
+        assert_eq!(gateway.endpoint.established(), 1);
+        assert_agreement(&client, &gateway);
+    }
+}
+
+#[test]
+fn a_client_whose_new_ike_sa_we_cannot_have_is_told_that_its_tunnel_is_gone() {
+    let pki = Pki::new();
+    let mut gateway = Gateway::new(&pki, 1, |_| {});
+    let mut client = Client::new(psk_config(), 2);
+    client.login(&mut gateway);
+    let session = gateway.session();
+    gateway.hold = is_derive;
+    gateway.input(Input::Operator(Operator::RekeyIke(session)));
+    client.exchange(&mut gateway, Vec::new());
+    for _ in 0..5 {
+        assert_eq!(client.initiator.children().len(), 1);
+        assert_eq!(gateway.fail_held_job().as_deref(), Some("derive"));
+        gateway.advance(1_000);
+    }
+    assert!(gateway.held_jobs.is_empty(), "enough");
+    client.exchange(&mut gateway, Vec::new());
+    assert!(client.initiator.children().is_empty(), "it was told");
+    let reason = DownReason::Internal;
+    assert!(gateway.events.contains(&Event::SessionDown { session, reason }));
+    assert_eq!(gateway.count(IkeCounter::RekeyFailed), 1);
+    assert!(gateway.leased.is_empty() && gateway.installed.is_empty());
+    gateway.assert_empty_after_farewell();
+}
+
 #[test]
 fn a_client_that_does_not_trust_us_ends_its_own_login() {
     let pki = Pki::new();
