@@ -33,8 +33,11 @@ fn hash(n: u32) -> u64 {
 fn rekeys_in_any_order_over_a_bad_network_end_with_a_connection_that_works() {
     let pki = Pki::new();
     // Without a rhythm that retransmissions could fall in with, and never so many in a row that the gateway counts as dead.
-    let losses: [fn(u32) -> bool; 3] =
-        [|_| false, |n| n % 4 > 0 && hash(n) % 3 == 0, |n| n % 3 > 0 && hash(n) % 2 == 0];
+    let losses: [fn(u32) -> bool; 3] = [
+        |_| false,
+        |n| !n.is_multiple_of(4) && hash(n).is_multiple_of(3),
+        |n| !n.is_multiple_of(3) && hash(n).is_multiple_of(2),
+    ];
     let (mut ike_rekeys, mut children) = (0, 0);
     for seed in 0..SEEDS {
         let mut dice = Dice(seed);
