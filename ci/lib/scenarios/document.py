@@ -77,7 +77,7 @@ idle_sleep_usecs = 50
 socket = "{appliance.socket}"
 """)
     appliance.start()
-    user = VpnClient(world, "c1", context.certificates, context.binaries, ike={"fragmentation": False},
+    user = VpnClient(world, "c1", context.certificates, context.binaries, ike={"fragmentation": False, "cisco_fragmentation": False},
                      gateway={"name": GATEWAY_OUTSIDE}).start()
     expect_equal(user.status()["address"], "192.168.20.5", "the first address of the document's pool")
     expect_ping(world, "c1", target="192.168.10.2")
