@@ -25,7 +25,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use causeway_ike::time::Instant;
-use causeway_ike::wire::NotifyType;
 use tokio::net::UdpSocket;
 use tokio::sync::{mpsc, oneshot};
 
@@ -97,6 +96,8 @@ struct Agent {
     waiters: Vec<oneshot::Sender<Reply>>,
     /// Since when the session is without connection.
     lost_since: Option<std::time::Instant>,
+    /// Attempts to resume that were refused since it was lost.
+    refusals: u32,
 }
 
 enum Phase {
@@ -190,6 +191,7 @@ impl Agent {
             tally: report::Tally::default(),
             waiters: Vec::new(),
             lost_since: None,
+            refusals: 0,
             config,
         };
         Ok((agent, requests, server))
@@ -374,6 +376,7 @@ impl Agent {
         self.granted = granted;
         self.phase = Phase::Up { link };
         self.lost_since = None;
+        self.refusals = 0;
         self.tally.children = 0;
         if let Err(problem) = self.configure_device(address, gateway).await {
             self.finish(Err(AgentError::Device(problem)));
@@ -433,19 +436,9 @@ impl Agent {
             _ => How::Login,
         };
         self.journal.event(Kind::Error, Source::Agent, &format!("No connection: {fault}"));
-        let final_refusal = matches!(
-            fault,
-            Fault::Refused(NotifyType::AuthenticationFailed | NotifyType::InternalAddressFailure)
-        );
         match how {
-            How::Login => self.finish(Err(AgentError::Login(fault))),
-            How::Resume if final_refusal => {
-                self.tally.resumes_refused = self.tally.resumes_refused.saturating_add(1);
-                self.forget();
-                self.journal.tell_user("The session cannot be resumed; logging in again.");
-                self.log_in().await;
-            }
-            How::Resume => self.try_later(&fault.to_string()),
+            How::Login => self.login_failed(fault),
+            How::Resume => self.resume_failed(&fault).await,
         }
     }
 

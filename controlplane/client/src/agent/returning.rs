@@ -4,8 +4,14 @@
 
 use std::time::Duration;
 
+use causeway_ike::wire::NotifyType;
+
 use super::journal::{Kind, Source};
 use super::{Agent, AgentError, Phase};
+use crate::initiator::Fault;
+
+/// Attempts to resume that may be refused before the user is asked to log in.
+pub(super) const MAX_REFUSALS: u32 = 3;
 
 impl Agent {
     pub(super) fn suspend(&mut self) {
@@ -30,6 +36,45 @@ impl Agent {
         match self.kept.is_some() {
             true => self.resume().await,
             false => self.log_in().await,
+        }
+    }
+
+    /// An attempt to resume has failed. Only a gateway that has proved itself can end the session for good: what came before
+    /// may be anybody's word, so it is asked again, and then the user logs in while the session is kept all the same.
+    pub(super) async fn resume_failed(&mut self, fault: &Fault) {
+        use NotifyType::{AuthenticationFailed, InternalAddressFailure};
+        match fault {
+            Fault::Denied(AuthenticationFailed | InternalAddressFailure) => {
+                self.forget();
+                self.log_in_instead().await;
+            }
+            Fault::Refused(AuthenticationFailed | InternalAddressFailure) => {
+                self.refusals = self.refusals.saturating_add(1);
+                if self.refusals < MAX_REFUSALS {
+                    self.try_later(&fault.to_string());
+                } else {
+                    self.log_in_instead().await;
+                }
+            }
+            _ => self.try_later(&fault.to_string()),
+        }
+    }
+
+    async fn log_in_instead(&mut self) {
+        self.refusals = 0;
+        self.tally.resumes_refused = self.tally.resumes_refused.saturating_add(1);
+        self.journal.tell_user("The session cannot be resumed; logging in again.");
+        self.log_in().await;
+    }
+
+    /// A login has failed. If a session is kept, whoever stood in its way may be gone next time; a gateway that has proved
+    /// itself and refused the user is not.
+    pub(super) fn login_failed(&mut self, fault: Fault) {
+        match fault {
+            Fault::NoAnswer | Fault::Refused(_) | Fault::Gateway(_) if self.kept.is_some() => {
+                self.try_later(&fault.to_string());
+            }
+            fault => self.finish(Err(AgentError::Login(fault))),
         }
     }
 

@@ -437,7 +437,7 @@ impl Login {
 
     fn finish(self, shared: &mut Shared, now: Instant, message: &Message) -> Result<State, Fault> {
         if let Some(error) = message.error_notify() {
-            return Err(Fault::Refused(error.kind));
+            return Err(Fault::Denied(error.kind));
         }
         let granted = message
             .cp()

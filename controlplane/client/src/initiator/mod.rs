@@ -164,9 +164,12 @@ pub enum Fault {
     /// No answer to any retransmission.
     #[error("the gateway does not answer")]
     NoAnswer,
-    /// The gateway refused with this notify.
+    /// Somebody refused with this notify before the gateway had proved itself: anybody on the way can say so.
     #[error("the gateway refused: {}", notify_name(*.0))]
     Refused(NotifyType),
+    /// The gateway, which has proved itself, refused with this notify.
+    #[error("the gateway refused: {}", notify_name(*.0))]
+    Denied(NotifyType),
     /// The EAP method ended without success.
     #[error("login failed: {0}")]
     Login(String),

@@ -5,6 +5,7 @@
 
 mod client;
 mod gateway;
+mod impostor;
 mod mschapv2;
 mod reconnect;
 mod upkeep;

@@ -77,7 +77,7 @@ fn a_token_that_is_not_known_leads_to_a_login() {
     first.end().unwrap();
     let events = first.events().len();
     write_private(&file, kept.as_bytes());
-    let second = Client::start(&gateway, "", "", &[PASSWORD]);
+    let second = Client::start(&gateway, "", "[reconnect]\nretry_secs = 1\n", &[PASSWORD]);
     let after = second.connected();
     assert_eq!((after.logins, after.resumes, after.resumes_refused), (1, 0, 1));
     assert!(!after.resumed);
