@@ -3,12 +3,13 @@
 //! Enters: packets with a schedule lane each, the longest first. Leaves: their ciphertext in place. NIST SP 800-38A §6.2. A
 //! packet's blocks hang on each other, so the width comes from other packets; a lane whose packet ends takes the next one.
 
+use core::arch::asm;
 use core::arch::x86_64::*;
 
 use super::schedule::{LANES, Schedule};
 
 /// Blocks that lanes without a packet may go through before their pointer must be set back.
-const IDLE_BLOCKS: usize = 64;
+const IDLE_BLOCKS: u64 = 64;
 
 /// One chain to encrypt: its first block is not exclusive-ored with anything.
 #[derive(Clone, Copy)]
@@ -23,15 +24,15 @@ pub(crate) struct Encrypt {
     /// Each lane's last block of ciphertext.
     chain: [[u8; 16]; LANES],
     /// What lanes without a packet chew on.
-    idle: [[u8; 16]; IDLE_BLOCKS],
+    idle: [[u8; 16]; IDLE_BLOCKS as usize],
 }
 
 impl Encrypt {
     pub(crate) const fn new() -> Encrypt {
-        Encrypt { chain: [[0; 16]; LANES], idle: [[0; 16]; IDLE_BLOCKS] }
+        Encrypt { chain: [[0; 16]; LANES], idle: [[0; 16]; IDLE_BLOCKS as usize] }
     }
 
-    /// Encrypts `chains`; chain `i`'s round keys are lane `i % 16` of `schedules[i / 16]`. Lanes of the first schedule are
+    /// Encrypts `chains`; chain `i`'s round keys are lane `i % 16` of `schedules[i / 16]`. Lanes of the schedules are
     /// overwritten.
     ///
     /// # Safety
@@ -39,54 +40,66 @@ impl Encrypt {
     /// least one; the schedules were expanded for `ROUNDS`.
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,vaes,bmi2")]
     pub(crate) unsafe fn run<const ROUNDS: usize>(&mut self, chains: &[Chain], schedules: &mut [Schedule]) {
-        let Some((active, spare)) = schedules.split_first_mut() else {
-            return;
-        };
         let idle = self.idle.as_mut_ptr().cast::<u8>();
         let mut at = [idle; LANES];
-        let mut left = [usize::MAX; LANES];
-        let mut live = chains.len().min(LANES);
-        let mut next = live;
-        for (lane, chain) in chains.iter().enumerate().take(LANES) {
-            (at[lane], left[lane]) = (chain.first, chain.blocks);
-        }
-        self.chain = [[0; 16]; LANES];
-        let quads = live.div_ceil(4);
-        while live > 0 {
+        let mut left = [u64::MAX; LANES];
+        let (mut live, mut next, mut group) = (0, 0, 0);
+        let mut quads = 0;
+        loop {
+            if live == 0 {
+                // Sixteen at a time, with the schedule that was expanded for them, where lanes end together.
+                let Some(sixteen) = chains.get(next..).filter(|rest| !rest.is_empty()) else { return };
+                group = next / LANES;
+                live = sixteen.len().min(LANES);
+                for (lane, chain) in sixteen.iter().enumerate().take(LANES) {
+                    (at[lane], left[lane]) = (chain.first, chain.blocks as u64);
+                }
+                next += live;
+                quads = live.div_ceil(4);
+                self.chain = [[0; 16]; LANES];
+            }
             let mut blocks = left.iter().copied().min().unwrap_or(0);
-            if live < 4 * quads {
+            if live < LANES {
                 blocks = blocks.min(IDLE_BLOCKS);
             }
+            let Some(active) = schedules.get(group) else { return };
             // SAFETY: every lane has that many blocks, or is idle.
             unsafe {
                 let keys = active.as_ptr();
                 let chain = self.chain.as_mut_ptr().cast();
                 match quads {
-                    1 => steps::<ROUNDS, 1>(keys, &at, chain, blocks),
-                    2 => steps::<ROUNDS, 2>(keys, &at, chain, blocks),
-                    _ => steps::<ROUNDS, 4>(keys, &at, chain, blocks),
+                    1 => steps::<ROUNDS, 1>(keys, &at, chain, blocks as usize),
+                    2 => steps::<ROUNDS, 2>(keys, &at, chain, blocks as usize),
+                    _ => steps::<ROUNDS, 4>(keys, &at, chain, blocks as usize),
                 }
             }
-            for lane in 0..LANES {
-                if left[lane] == usize::MAX {
-                    continue;
-                }
-                left[lane] -= blocks;
-                at[lane] = at[lane].wrapping_add(16 * blocks);
-                if left[lane] > 0 {
-                    continue;
-                }
-                if let Some(chain) = chains.get(next) {
-                    (at[lane], left[lane]) = (chain.first, chain.blocks);
-                    self.chain[lane] = [0; 16];
-                    if let Some(schedule) = spare.get(next / LANES - 1) {
-                        active.take_lane(lane, schedule, next % LANES);
-                    }
-                    next += 1;
-                } else {
-                    (at[lane], left[lane]) = (idle, usize::MAX);
+            let mut ended = 0_u32;
+            for (lane, (left, at)) in left.iter_mut().zip(&mut at).enumerate() {
+                let alive = *left != u64::MAX;
+                *left = if alive { *left - blocks } else { u64::MAX };
+                *at = if alive { at.wrapping_add(16 * blocks as usize) } else { idle };
+                ended |= u32::from(*left == 0) << lane;
+            }
+            if ended.count_ones() as usize == live && next % LANES == 0 {
+                (at, left, live) = ([idle; LANES], [u64::MAX; LANES], 0);
+                continue;
+            }
+            while ended != 0 {
+                let lane = ended.trailing_zeros() as usize;
+                ended &= ended - 1;
+                (at[lane], left[lane]) = (idle, u64::MAX);
+                let Some(chain) = chains.get(next) else {
                     live -= 1;
+                    continue;
+                };
+                (at[lane], left[lane]) = (chain.first, chain.blocks as u64);
+                self.chain[lane] = [0; 16];
+                if let Some((active, spare)) = schedules.get_mut(group..).and_then(<[_]>::split_first_mut)
+                    && let Some(spare) = spare.get((next / LANES).wrapping_sub(group + 1))
+                {
+                    active.take_lane(lane, spare, next % LANES);
                 }
+                next += 1;
             }
         }
     }
@@ -106,7 +119,6 @@ unsafe fn steps<const ROUNDS: usize, const QUADS: usize>(
 ) {
     // SAFETY: the caller's promise, for all that follows.
     unsafe {
-        let key = |round: usize, quad: usize| _mm512_load_si512(keys.add(LANES * round + 4 * quad).cast());
         let mut state = [_mm512_setzero_si512(); QUADS];
         for (quad, state) in state.iter_mut().enumerate() {
             *state = _mm512_load_si512(chain.add(quad));
@@ -118,15 +130,10 @@ unsafe fn steps<const ROUNDS: usize, const QUADS: usize>(
                 let text = _mm512_inserti32x4::<1>(text, row(1));
                 let text = _mm512_inserti32x4::<2>(text, row(2));
                 let text = _mm512_inserti32x4::<3>(text, row(3));
-                *state = _mm512_ternarylogic_epi32::<0x96>(*state, text, key(0, quad));
+                *state = _mm512_xor_si512(*state, text);
             }
-            for round in 1..ROUNDS {
-                for (quad, state) in state.iter_mut().enumerate() {
-                    *state = _mm512_aesenc_epi128(*state, key(round, quad));
-                }
-            }
-            for (quad, state) in state.iter_mut().enumerate() {
-                *state = _mm512_aesenclast_epi128(*state, key(ROUNDS, quad));
+            forward::<ROUNDS, QUADS>(keys, &mut state);
+            for (quad, state) in state.iter().enumerate() {
                 let to = |lane: usize| at[4 * quad + lane].add(16 * block).cast();
                 _mm_storeu_si128(to(0), _mm512_castsi512_si128(*state));
                 _mm_storeu_si128(to(1), _mm512_extracti32x4_epi32::<1>(*state));
@@ -137,5 +144,42 @@ unsafe fn steps<const ROUNDS: usize, const QUADS: usize>(
         for (quad, state) in state.into_iter().enumerate() {
             _mm512_store_si512(chain.add(quad), state);
         }
+    }
+}
+
+/// AES's forward cipher of one block in each cell.
+///
+/// # Safety
+/// The processor has what [`crate::Wide`] proves; `keys` is a schedule for `ROUNDS`.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,vaes,bmi2")]
+#[inline]
+unsafe fn forward<const ROUNDS: usize, const QUADS: usize>(
+    keys: *const __m128i,
+    state: &mut [__m512i; QUADS],
+) {
+    // SAFETY: the caller's promise: a round's row is 4 × 64 octets.
+    let key =
+        |round: usize, quad: usize| unsafe { _mm512_load_si512(keys.add(LANES * round + 4 * quad).cast()) };
+    for (quad, state) in state.iter_mut().enumerate() {
+        *state = _mm512_xor_si512(*state, key(0, quad));
+    }
+    for round in 1..ROUNDS {
+        for (quad, state) in state.iter_mut().enumerate() {
+            *state = _mm512_aesenc_epi128(*state, key(round, quad));
+        }
+        pin(state);
+    }
+    for (quad, state) in state.iter_mut().enumerate() {
+        *state = _mm512_aesenclast_epi128(*state, key(ROUNDS, quad));
+    }
+}
+
+/// Keeps the compiler from working on one register's rounds after the other's: the processor would wait for each.
+#[target_feature(enable = "avx512f")]
+#[inline]
+fn pin<const N: usize>(state: &mut [__m512i; N]) {
+    for state in state {
+        // SAFETY: no instruction at all.
+        unsafe { asm!("/* {0} */", inout(zmm_reg) * state, options(nomem, nostack, preserves_flags)) };
     }
 }

@@ -7,6 +7,8 @@ use core::arch::x86_64::*;
 
 /// Keys in a schedule.
 pub(crate) const LANES: usize = 16;
+/// Registers of four keys.
+const QUADS: usize = LANES / 4;
 /// Round keys of AES-256.
 const ROUND_KEYS: usize = 15;
 
@@ -43,11 +45,11 @@ impl Schedule {
         &mut self,
         keys: &[&[u8; 32]; LANES],
     ) {
-        for quad in 0..LANES / 4 {
-            let mut key = [_mm512_setzero_si512(); 2];
-            for (half, key) in key.iter_mut().enumerate() {
+        let mut key = [[_mm512_setzero_si512(); QUADS]; 2];
+        for (half, key) in key.iter_mut().enumerate() {
+            for (key, keys) in key.iter_mut().zip(keys.chunks_exact(4)) {
                 let row = |lane: usize| {
-                    let from = keys[4 * quad + lane].as_ptr().cast::<__m128i>();
+                    let from = keys[lane].as_ptr().cast::<__m128i>();
                     // SAFETY: a key's row is two times 16 octets.
                     unsafe { _mm_loadu_si128(from.add(half)) }
                 };
@@ -56,21 +58,22 @@ impl Schedule {
                 let cells = _mm512_inserti32x4::<2>(cells, row(2));
                 *key = _mm512_inserti32x4::<3>(cells, row(3));
             }
-            let rounds = &mut self.rounds;
-            let put = |round: usize, key: __m512i| {
-                let (round, key) = match DECRYPT {
-                    false => (round, key),
-                    true if round == 0 || round == ROUNDS => (ROUNDS - round, key),
-                    true => (ROUNDS - round, inverse_mix_columns(key)),
-                };
+        }
+        let rounds = &mut self.rounds;
+        let put = |round: usize, keys: [__m512i; QUADS]| {
+            let to = if DECRYPT { ROUNDS - round } else { round };
+            for (quad, mut key) in keys.into_iter().enumerate() {
+                if DECRYPT && round != 0 && round != ROUNDS {
+                    key = inverse_mix_columns(key);
+                }
                 // SAFETY: a round's row is 4 × 64 octets.
-                unsafe { _mm512_store_si512(rounds[round].as_mut_ptr().add(4 * quad).cast(), key) };
-            };
-            match ROUNDS {
-                10 => expand128(key, put),
-                12 => expand192(key, put),
-                _ => expand256(key, put),
+                unsafe { _mm512_store_si512(rounds[to].as_mut_ptr().add(4 * quad).cast(), key) };
             }
+        };
+        match ROUNDS {
+            10 => expand128(key, put),
+            12 => expand192(key, put),
+            _ => expand256(key, put),
         }
     }
 
@@ -89,58 +92,75 @@ const RCON: [i32; 10] = [0x01, 0x02, 0x04, 0x08, 0x10, 0x20, 0x40, 0x80, 0x1b, 0
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,vaes,bmi2")]
 #[inline]
-fn expand128([mut key, _]: [__m512i; 2], mut put: impl FnMut(usize, __m512i)) {
+fn expand128([mut key, _]: [[__m512i; QUADS]; 2], mut put: impl FnMut(usize, [__m512i; QUADS])) {
     put(0, key);
     for (round, &rcon) in RCON.iter().enumerate() {
-        key = _mm512_xor_si512(running_xor(key), sub_word(rotated_word(key, 3), rcon));
+        for key in &mut key {
+            *key = next_four(*key, sub_word(rotated_word(*key, 3), rcon));
+        }
         put(round + 1, key);
     }
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,vaes,bmi2")]
 #[inline]
-fn expand192([mut a, mut b]: [__m512i; 2], mut put: impl FnMut(usize, __m512i)) {
+fn expand192([mut a, mut b]: [[__m512i; QUADS]; 2], mut put: impl FnMut(usize, [__m512i; QUADS])) {
     // Six words a step, four in `a` and two in the low half of `b`: two steps are three round keys.
     put(0, a);
     for pair in 0..4 {
-        let before = b;
-        a = _mm512_xor_si512(running_xor(a), sub_word(rotated_word(b, 1), RCON[2 * pair]));
-        b = next_pair(b, a);
-        put(3 * pair + 1, _mm512_unpacklo_epi64(before, a));
-        put(3 * pair + 2, _mm512_alignr_epi8::<8>(_mm512_unpacklo_epi64(b, b), a));
-        a = _mm512_xor_si512(running_xor(a), sub_word(rotated_word(b, 1), RCON[2 * pair + 1]));
-        b = next_pair(b, a);
+        let (mut first, mut second) = (a, a);
+        for quad in 0..QUADS {
+            let (before, rcon) = (b[quad], RCON[2 * pair]);
+            a[quad] = next_four(a[quad], sub_word(rotated_word(b[quad], 1), rcon));
+            b[quad] = next_two(b[quad], a[quad]);
+            first[quad] = _mm512_unpacklo_epi64(before, a[quad]);
+            second[quad] = _mm512_alignr_epi8::<8>(_mm512_unpacklo_epi64(b[quad], b[quad]), a[quad]);
+            let rcon = RCON[2 * pair + 1];
+            a[quad] = next_four(a[quad], sub_word(rotated_word(b[quad], 1), rcon));
+            b[quad] = next_two(b[quad], a[quad]);
+        }
+        put(3 * pair + 1, first);
+        put(3 * pair + 2, second);
         put(3 * pair + 3, a);
     }
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,vaes,bmi2")]
 #[inline]
-fn next_pair(b: __m512i, a: __m512i) -> __m512i {
-    let last = _mm512_shuffle_epi32::<0xFF>(a);
-    _mm512_ternarylogic_epi32::<0x96>(b, _mm512_bslli_epi128::<4>(b), last)
-}
-
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,vaes,bmi2")]
-#[inline]
-fn expand256([mut even, mut odd]: [__m512i; 2], mut put: impl FnMut(usize, __m512i)) {
+fn expand256([mut even, mut odd]: [[__m512i; QUADS]; 2], mut put: impl FnMut(usize, [__m512i; QUADS])) {
     put(0, even);
     put(1, odd);
-    for (pair, &rcon) in RCON.iter().enumerate().take(6) {
-        even = _mm512_xor_si512(running_xor(even), sub_word(rotated_word(odd, 3), rcon));
+    for (pair, &rcon) in RCON.iter().enumerate().take(7) {
+        for (even, odd) in even.iter_mut().zip(&odd) {
+            *even = next_four(*even, sub_word(rotated_word(*odd, 3), rcon));
+        }
         put(2 * pair + 2, even);
-        odd = _mm512_xor_si512(running_xor(odd), sub_word(_mm512_shuffle_epi32::<0xFF>(even), 0));
+        if pair == 6 {
+            break;
+        }
+        for (even, odd) in even.iter().zip(&mut odd) {
+            *odd = next_four(*odd, sub_word(_mm512_shuffle_epi32::<0xFF>(*even), 0));
+        }
         put(2 * pair + 3, odd);
     }
-    put(14, _mm512_xor_si512(running_xor(even), sub_word(rotated_word(odd, 3), RCON[6])));
 }
 
-/// Each word exclusive-ored with all before it in its cell.
+/// The next four words: each word exclusive-ored with all before it in its cell, and with `word`.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,vaes,bmi2")]
 #[inline]
-fn running_xor(words: __m512i) -> __m512i {
-    let words = _mm512_xor_si512(words, _mm512_bslli_epi128::<4>(words));
-    _mm512_xor_si512(words, _mm512_bslli_epi128::<8>(words))
+fn next_four(words: __m512i, word: __m512i) -> __m512i {
+    // A shift and one shuffle: two shuffles would all go to the same port.
+    let pairs = _mm512_xor_si512(words, _mm512_slli_epi64::<32>(words));
+    let second = _mm512_set4_epi32(0x0706_0504, 0x0706_0504, -1, -1);
+    _mm512_ternarylogic_epi32::<0x96>(pairs, _mm512_shuffle_epi8(pairs, second), word)
+}
+
+/// The two words that follow `b`'s low two, `a` being the four before them.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,vaes,bmi2")]
+#[inline]
+fn next_two(b: __m512i, a: __m512i) -> __m512i {
+    let last = _mm512_shuffle_epi32::<0xFF>(a);
+    _mm512_ternarylogic_epi32::<0x96>(b, _mm512_bslli_epi128::<4>(b), last)
 }
 
 /// RotWord of a cell's word `index`, in all four of the cell's words.
