@@ -84,6 +84,9 @@ pub enum Failure {
         /// How many.
         count: u64,
     },
+    /// A regression.
+    #[error("these became more than a tenth dearer (old, new, change):\n{0}")]
+    Dearer(String),
     /// Not root.
     #[error("this makes mounts and reserves hugepages: run it as root (sudo ./perf/compare)")]
     NotRoot,

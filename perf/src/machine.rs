@@ -9,6 +9,9 @@ use causeway_dpdk::tsc_hz;
 use causeway_kernels::clock::core_per_tsc;
 use serde::Serialize;
 
+/// Weight of what is measured among the sessions of a busy machine, a nice value.
+pub const AUTOGROUP_NICE: i32 = -12;
+
 /// This machine, for the head of a table.
 #[derive(Clone, PartialEq, Debug, Serialize)]
 pub struct Machine {
@@ -45,6 +48,15 @@ impl Machine {
     /// The core that is measured: the last one, because interrupts and other programs favour the first.
     pub fn measured_core(&self) -> usize {
         self.cores.last().copied().unwrap_or(0)
+    }
+}
+
+/// Asks the scheduler of a busy machine for more of the core than other sessions get, where it weighs sessions (`sched_autogroup`).
+/// Only where this process can have a session of its own, so that nobody's shell is changed.
+pub fn weigh_more() {
+    if rustix::process::setsid().is_ok() {
+        // Without the file, or the right, nothing is lost but calm.
+        let _ = fs::write("/proc/self/autogroup", AUTOGROUP_NICE.to_string());
     }
 }
 

@@ -10,6 +10,7 @@ mod oracle;
 mod pcap;
 mod pktgen;
 mod programs;
+mod regress;
 mod report;
 mod stat;
 mod subject;
@@ -38,6 +39,8 @@ enum Command {
     Compare(compare::Arguments),
     /// Generator and sink in the same thread as the data plane, over memory: cycles per packet without any device.
     Pktgen(pktgen::Arguments),
+    /// Two builds by turns: fails when a stage became more than a tenth dearer.
+    Regress(regress::Arguments),
     /// One worker between a repeated capture and a sink, as the comparison starts it.
     Dut(dut::Arguments),
     /// Octets of memory that an SA takes; `pktgen` asks a fresh process for it.
@@ -50,6 +53,7 @@ fn main() -> ExitCode {
         Command::Compare(arguments) => compare::run(&arguments),
         Command::Pktgen(arguments) => pktgen::run(&arguments),
         Command::Memory(arguments) => pktgen::memory::run(&arguments),
+        Command::Regress(arguments) => regress::run(&arguments),
         Command::Dut(arguments) => dut::run(&arguments),
     };
     match result {

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
+use crate::machine::AUTOGROUP_NICE;
 use crate::telemetry::Telemetry;
 
 /// How long a program may take to start sending.
@@ -30,8 +31,6 @@ const ATTEMPTS: usize = 8;
 const WORST_DELAY: Duration = Duration::from_millis(3);
 /// Turns that are tried on a machine that is too busy.
 const TURNS: usize = 5;
-/// Weight of the measured programs among the sessions of a busy machine (a nice value; `sched_autogroup` must be on).
-const AUTOGROUP_NICE: i32 = -12;
 /// How long a program is watched before it is measured.
 const WATCH: Duration = Duration::from_millis(40);
 /// The port that receives, in every program here.

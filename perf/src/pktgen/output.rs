@@ -29,17 +29,17 @@ pub struct Run {
     pub natt: bool,
     pub replay_window: u32,
     pub burst: usize,
-    /// Median of the windows, core cycles of a packet; and what a tenth and nine tenths of the windows do not exceed.
+    /// Core cycles of a packet that the cheapest tenth, half, and nine tenths of the windows do not exceed.
     pub core_cycles: f64,
-    pub core_cycles_p10: f64,
+    pub core_cycles_median: f64,
     pub core_cycles_p90: f64,
-    /// The same median in cycles of the TSC.
+    /// The cheapest tenth in cycles of the TSC; rates follow from it.
     pub tsc_cycles: f64,
     pub mpps: f64,
     pub gbit_per_s_inner: f64,
     pub latency_rate_mpps: f64,
-    pub latency_ns: Percentiles,
-    pub lost_at_rate: u64,
+    pub latency_ns: Option<Percentiles>,
+    pub lost_at_rate: Option<u64>,
     pub ndr_mpps: Option<f64>,
     pub pdr_mpps: Option<f64>,
     pub drops: Vec<(String, u64)>,
@@ -114,7 +114,7 @@ pub fn add_stages(mut one: Vec<Stage>, other: Vec<Stage>) -> Vec<Stage> {
 pub fn print(runs: &[Run], machine: &Machine, hugepages: bool) {
     println!("{}, {:.2} GHz core clock, Linux {}", machine.processor, machine.core_ghz, machine.kernel);
     println!(
-        "one thread over memory, {}; cycles of a packet from receive burst to transmit burst, median of windows (p10–p90)",
+        "one thread over memory, {}; cycles of a packet from receive burst to transmit burst: p10 of windows (p50, p90)",
         if hugepages { "2 MiB hugepages" } else { "no hugepages" }
     );
     let mut table = Builder::default();
@@ -125,7 +125,7 @@ pub fn print(runs: &[Run], machine: &Machine, hugepages: bool) {
         "SAs",
         "burst",
         "core cycles",
-        "p10–p90",
+        "p50, p90",
         "TSC",
         "Mpps",
         "Gbit/s",
@@ -142,7 +142,7 @@ pub fn print(runs: &[Run], machine: &Machine, hugepages: bool) {
             run.sas.to_string(),
             run.burst.to_string(),
             format!("{:.0}", run.core_cycles),
-            format!("{:.0}–{:.0}", run.core_cycles_p10, run.core_cycles_p90),
+            format!("{:.0}, {:.0}", run.core_cycles_median, run.core_cycles_p90),
             format!("{:.0}", run.tsc_cycles),
             format!("{:.2}", run.mpps),
             format!("{:.1}", run.gbit_per_s_inner),
@@ -169,11 +169,13 @@ fn print_details(run: &Run) {
         ]);
     }
     println!("{}", table.build().with(Style::sharp()).modify(Columns::new(1..), Alignment::right()));
-    let Percentiles { p50, p90, p99, p99_9, p99_99, max } = run.latency_ns;
-    println!(
-        "latency at {:.2} Mpps, ns: p50 {p50}, p90 {p90}, p99 {p99}, p99.9 {p99_9}, p99.99 {p99_99}, max {max}; {} lost",
-        run.latency_rate_mpps, run.lost_at_rate
-    );
+    if let (Some(latency), Some(lost)) = (run.latency_ns, run.lost_at_rate) {
+        let Percentiles { p50, p90, p99, p99_9, p99_99, max } = latency;
+        println!(
+            "latency at {:.2} Mpps, ns: p50 {p50}, p90 {p90}, p99 {p99}, p99.9 {p99_9}, p99.99 {p99_99}, max {max}; {lost} lost",
+            run.latency_rate_mpps
+        );
+    }
     if let (Some(ndr), Some(pdr)) = (run.ndr_mpps, run.pdr_mpps) {
         println!("throughput (RFC 2544), Mpps: NDR {ndr:.2}, PDR {pdr:.2}");
     }

@@ -19,9 +19,9 @@ pub fn draw(path: &Path, runs: &[Run]) -> Result<(), String> {
     root.fill(&WHITE).map_err(|error| said(&error))?;
     let (above, below) = root.split_vertically(HEIGHT);
 
-    let dearest = runs.iter().map(|run| run.core_cycles_p90).fold(1.0, f64::max) * 1.1;
+    let dearest = runs.iter().map(|run| run.core_cycles_median).fold(1.0, f64::max) * 1.1;
     let mut chart = ChartBuilder::on(&above)
-        .caption("core cycles per packet (p10 to p90, median)", ("sans-serif", 18))
+        .caption("core cycles per packet (p10 of windows; dark: to p50)", ("sans-serif", 18))
         .margin(10)
         .x_label_area_size(40)
         .y_label_area_size(60)
@@ -43,12 +43,15 @@ pub fn draw(path: &Path, runs: &[Run]) -> Result<(), String> {
         let bar = |from, to, style: ShapeStyle| Rectangle::new([(index, from), (index + 1, to)], style);
         [
             bar(0.0, run.core_cycles, BLUE.mix(0.3).filled()),
-            bar(run.core_cycles_p10, run.core_cycles_p90, BLUE.mix(0.5).filled()),
+            bar(run.core_cycles, run.core_cycles_median, BLUE.mix(0.5).filled()),
         ]
     });
     chart.draw_series(bars).map_err(|error| said(&error))?;
 
-    let latest = runs.iter().map(|run| run.latency_ns.p99_99).max().unwrap_or(1).max(2) as f64 * 1.2;
+    let latest =
+        runs.iter().filter_map(|run| run.latency_ns).map(|latency| latency.p99_99).max().unwrap_or(1).max(2)
+            as f64
+            * 1.2;
     let mut chart = ChartBuilder::on(&below)
         .caption("latency, ns: p50, p90, p99, p99.9, p99.99", ("sans-serif", 18))
         .margin(10)
@@ -60,7 +63,7 @@ pub fn draw(path: &Path, runs: &[Run]) -> Result<(), String> {
         |index: &usize| ["p50", "p90", "p99", "p99.9", "p99.99"].get(*index).unwrap_or(&"").to_string();
     chart.configure_mesh().x_labels(5).x_label_formatter(&percentile).draw().map_err(|error| said(&error))?;
     for (number, run) in runs.iter().enumerate() {
-        let latency = run.latency_ns;
+        let Some(latency) = run.latency_ns else { continue };
         let points = [latency.p50, latency.p90, latency.p99, latency.p99_9, latency.p99_99];
         let colour = Palette99::pick(number).stroke_width(2);
         let line = LineSeries::new(points.into_iter().enumerate().map(|(x, y)| (x, y as f64)), colour);
