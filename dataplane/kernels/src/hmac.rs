@@ -123,6 +123,12 @@ pub(crate) struct Heads {
 }
 
 impl Heads {
+    /// No lane has a packet: all read zeros, for as long as they like.
+    pub(crate) fn idle(block_len: usize) -> Heads {
+        let idle = IDLE.as_ptr().cast::<u8>();
+        Heads { at: [idle; 16], end: [idle.wrapping_add(block_len); 16], then: [idle; 16] }
+    }
+
     /// Moves every lane one block on, from the packet to its padded tail where the whole blocks end.
     #[inline(always)]
     pub(crate) fn advance<const LANES: usize>(&mut self, block_len: usize) {
@@ -209,11 +215,10 @@ impl<K: Kernel> Lanes<K> {
     /// of its ICV, of no one else, `covered_len` a multiple of four, and its key alive.
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2")]
     pub(crate) unsafe fn run<'k>(&mut self, jobs: &[MacJob<'k>], ending: &mut impl Ending) {
-        let idle = IDLE.as_ptr().cast::<u8>();
         let states = &mut self.states;
         let scratch = self.scratch.as_mut_ptr();
         let mut work = Work {
-            heads: Heads { at: [idle; 16], end: [idle.wrapping_add(K::BLOCK_LEN); 16], then: [idle; 16] },
+            heads: Heads::idle(K::BLOCK_LEN),
             left: [u64::MAX; 16],
             jobs: [None; 16],
             scratch: [scratch; 16],

@@ -5,7 +5,10 @@
 //! packets side by side cost hardly more than one; sixteen lanes win once most of them are alive.
 
 use core::arch::x86_64::*;
+use core::sync::atomic::{AtomicUsize, Ordering};
 
+use crate::Wide;
+use crate::clock::tsc_ordered;
 use crate::hmac::{Heads, Kernel, State};
 
 /// Octets of a block.
@@ -100,10 +103,10 @@ impl Kernel for Sha256 {
 
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2")]
     unsafe fn compress(states: &mut [State; 16], heads: &mut Heads, live: usize, blocks: usize) {
-        // SAFETY: the caller's promise: every lane's blocks are readable; the features are this function's own, and
-        // `sha` is asked for.
+        // SAFETY: the caller's promise: every lane's blocks are readable; the features are this function's own, and the
+        // SHA instructions were asked for before `WIDE_FROM` was raised.
         unsafe {
-            if live >= WIDE_FROM || !std::arch::is_x86_feature_detected!("sha") {
+            if live >= WIDE_FROM.load(Ordering::Relaxed) {
                 compress16(states, heads, blocks);
             } else {
                 compress_pairs(states, heads, live, blocks);
@@ -112,8 +115,36 @@ impl Kernel for Sha256 {
     }
 }
 
-/// Living lanes from which sixteen lanes are cheaper than pairs on the SHA instructions.
-const WIDE_FROM: usize = 12;
+/// Living lanes from which sixteen lanes are cheaper than pairs on the SHA instructions. Zero until [`choose`] has measured
+/// it, and where the processor has no SHA instructions. Relaxed: any value gives the same hash.
+static WIDE_FROM: AtomicUsize = AtomicUsize::new(0);
+
+/// Blocks of one measurement, and how many there are: together some tens of microseconds.
+const MEASURED_BLOCKS: usize = 4;
+const MEASUREMENTS: usize = 32;
+
+/// Measures this processor's two ways, because processors differ in which one wins: the SHA instructions' unit is twice as
+/// wide in some.
+pub(crate) fn choose(_: Wide) {
+    if !std::arch::is_x86_feature_detected!("sha") {
+        return;
+    }
+    let (mut wide, mut pair) = (u64::MAX, u64::MAX);
+    let mut states = [State([0; 8]); 16];
+    for _ in 0..MEASUREMENTS {
+        // SAFETY: idle heads are readable for ever; `Wide` proves the features, `sha` was asked for.
+        unsafe {
+            let start = tsc_ordered();
+            compress16(&mut states, &mut Heads::idle(BLOCK_LEN), MEASURED_BLOCKS);
+            let between = tsc_ordered();
+            compress_streams::<2>(&mut states, &mut Heads::idle(BLOCK_LEN), 0, MEASURED_BLOCKS);
+            pair = pair.min(tsc_ordered().saturating_sub(between));
+            wide = wide.min(between.saturating_sub(start));
+        }
+    }
+    let lanes = (2 * wide).div_ceil(pair.max(1)).clamp(2, Sha256::LANES as u64);
+    WIDE_FROM.store(lanes as usize, Ordering::Relaxed);
+}
 
 macro_rules! round {
     ($w:expr, $k:expr, $a:ident, $b:ident, $c:ident, $d:ident, $e:ident, $f:ident, $g:ident, $h:ident) => {

@@ -149,16 +149,111 @@ impl Kernel for Sha512 {
     }
 }
 
-/// One lane, by the library: a burst of one has nothing to share its instructions with.
+/// One lane: the rounds in general registers, the message schedule beside them two words at a time.
 ///
 /// # Safety
 /// Lane 0's next `blocks` blocks are readable.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2")]
 unsafe fn serial(states: &mut [State; 16], heads: &mut Heads, blocks: usize) {
+    let state = &mut states[0].0;
+    let swap = swap_words();
     for _ in 0..blocks {
-        // SAFETY: the caller's promise.
-        let block = unsafe { heads.at[0].cast::<[u8; BLOCK_LEN]>().as_ref_unchecked() };
-        sha2::block_api::compress512(&mut states[0].0, core::slice::from_ref(block));
+        let mut w = [_mm_setzero_si128(); 8];
+        let mut wk = [0_u64; 16];
+        for (pair, w) in w.iter_mut().enumerate() {
+            // SAFETY: the caller's promise.
+            let words = unsafe { _mm_loadu_si128(heads.at[0].cast::<__m128i>().add(pair)) };
+            *w = _mm_shuffle_epi8(words, swap);
+            put(&mut wk, pair, *w, &K_ROWS[0]);
+        }
         heads.advance::<1>(BLOCK_LEN);
+        let [mut a, mut b, mut c, mut d, mut e, mut f, mut g, mut h] = *state;
+        macro_rules! round {
+            ($wk:expr, $a:ident, $b:ident, $c:ident, $d:ident, $e:ident, $f:ident, $g:ident, $h:ident) => {
+                let sum1 = $e.rotate_right(14) ^ $e.rotate_right(18) ^ $e.rotate_right(41);
+                let choice = ($e & $f) ^ (!$e & $g);
+                let t1 = $h.wrapping_add($wk).wrapping_add(choice).wrapping_add(sum1);
+                let sum0 = $a.rotate_right(28) ^ $a.rotate_right(34) ^ $a.rotate_right(39);
+                let majority = (($a ^ $b) & ($b ^ $c)) ^ $b;
+                $d = $d.wrapping_add(t1);
+                $h = t1.wrapping_add(sum0).wrapping_add(majority);
+            };
+        }
+        macro_rules! words {
+            ($row:ident, $j:literal, $j1:literal, $j4:literal, $j5:literal, $j7:literal) => {
+                let low = _mm_alignr_epi8::<8>(w[$j1], w[$j]);
+                let low = _mm_ternarylogic_epi64::<0x96>(
+                    _mm_ror_epi64::<1>(low),
+                    _mm_ror_epi64::<8>(low),
+                    _mm_srli_epi64::<7>(low),
+                );
+                let high = w[$j7];
+                let high = _mm_ternarylogic_epi64::<0x96>(
+                    _mm_ror_epi64::<19>(high),
+                    _mm_ror_epi64::<61>(high),
+                    _mm_srli_epi64::<6>(high),
+                );
+                let nine = _mm_alignr_epi8::<8>(w[$j5], w[$j4]);
+                w[$j] = _mm_add_epi64(_mm_add_epi64(w[$j], nine), _mm_add_epi64(low, high));
+                put(&mut wk, $j, w[$j], &K_ROWS[$row + 1]);
+            };
+        }
+        for row in 0..5 {
+            round!(wk[0], a, b, c, d, e, f, g, h);
+            round!(wk[1], h, a, b, c, d, e, f, g);
+            if row < 4 {
+                words!(row, 0, 1, 4, 5, 7);
+            }
+            round!(wk[2], g, h, a, b, c, d, e, f);
+            round!(wk[3], f, g, h, a, b, c, d, e);
+            if row < 4 {
+                words!(row, 1, 2, 5, 6, 0);
+            }
+            round!(wk[4], e, f, g, h, a, b, c, d);
+            round!(wk[5], d, e, f, g, h, a, b, c);
+            if row < 4 {
+                words!(row, 2, 3, 6, 7, 1);
+            }
+            round!(wk[6], c, d, e, f, g, h, a, b);
+            round!(wk[7], b, c, d, e, f, g, h, a);
+            if row < 4 {
+                words!(row, 3, 4, 7, 0, 2);
+            }
+            round!(wk[8], a, b, c, d, e, f, g, h);
+            round!(wk[9], h, a, b, c, d, e, f, g);
+            if row < 4 {
+                words!(row, 4, 5, 0, 1, 3);
+            }
+            round!(wk[10], g, h, a, b, c, d, e, f);
+            round!(wk[11], f, g, h, a, b, c, d, e);
+            if row < 4 {
+                words!(row, 5, 6, 1, 2, 4);
+            }
+            round!(wk[12], e, f, g, h, a, b, c, d);
+            round!(wk[13], d, e, f, g, h, a, b, c);
+            if row < 4 {
+                words!(row, 6, 7, 2, 3, 5);
+            }
+            round!(wk[14], c, d, e, f, g, h, a, b);
+            round!(wk[15], b, c, d, e, f, g, h, a);
+            if row < 4 {
+                words!(row, 7, 0, 3, 4, 6);
+            }
+        }
+        for (word, add) in state.iter_mut().zip([a, b, c, d, e, f, g, h]) {
+            *word = word.wrapping_add(add);
+        }
+    }
+}
+
+/// Two words of the schedule with their constants added.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2")]
+#[inline]
+fn put(wk: &mut [u64; 16], pair: usize, words: __m128i, k: &[u64; 16]) {
+    // SAFETY: pairs 0 to 7 of sixteen words.
+    unsafe {
+        let k = _mm_loadu_si128(k.as_ptr().cast::<__m128i>().add(pair));
+        _mm_storeu_si128(wk.as_mut_ptr().cast::<__m128i>().add(pair), _mm_add_epi64(words, k));
     }
 }
 

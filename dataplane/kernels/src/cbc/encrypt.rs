@@ -70,6 +70,7 @@ impl Encrypt {
                 match quads {
                     1 => steps::<ROUNDS, 1>(keys, &at, chain, blocks as usize),
                     2 => steps::<ROUNDS, 2>(keys, &at, chain, blocks as usize),
+                    3 => steps::<ROUNDS, 3>(keys, &at, chain, blocks as usize),
                     _ => steps::<ROUNDS, 4>(keys, &at, chain, blocks as usize),
                 }
             }
