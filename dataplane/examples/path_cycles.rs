@@ -17,7 +17,7 @@ use causeway_dataplane::path::{
     Full, Handoff, Now, Operation, Path, PathConfig, PoolMap, PortConfig, PortId, PortRole, Punt,
     RouteConfig, SaStatistics, Sink, WorkerSa,
 };
-use causeway_dataplane::probe::StageProbe;
+use causeway_dataplane::probe::{EngineProbe, Probe, Stages};
 use causeway_dpdk::{Eal, Mbuf, Mempool, tsc};
 use causeway_shared::net::{arp, ethernet, ipv4, udp};
 use causeway_shared::sa::{Encapsulation, EspKeys, EspSuite, SaLimits, SaPair, Selector};
@@ -50,10 +50,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     for &sas in &options.sas {
         for inbound in [false, true] {
             for &burst in &options.bursts {
+                Bench::new(pool, EngineProbe::new(), sas, inbound, options.size, burst)?
+                    .report(options.windows);
                 if options.stages {
-                    Bench::<true>::new(pool, sas, inbound, options.size, burst)?.report(options.windows);
-                } else {
-                    Bench::<false>::new(pool, sas, inbound, options.size, burst)?.report(options.windows);
+                    Bench::new(pool, Stages::new(), sas, inbound, options.size, burst)?
+                        .table(options.windows);
                 }
             }
         }
@@ -100,15 +101,16 @@ impl Options {
 /// Frees what leaves.
 #[derive(Default)]
 struct Outlet {
-    sent: u64,
+    /// What was sent, to be freed outside the measurement.
+    sent: Vec<Mbuf>,
+    count: u64,
     events: u64,
     published: u64,
 }
 
 impl Sink<Mbuf> for Outlet {
     fn tx(&mut self, _: PortId, frame: Mbuf) {
-        self.sent += 1;
-        SENT.with_borrow_mut(|frames| frames.push(frame));
+        self.sent.push(frame);
     }
     fn handoff(&mut self, _: u16, item: Handoff<Mbuf>) -> Result<(), Handoff<Mbuf>> {
         Err(item)
@@ -126,13 +128,8 @@ impl Sink<Mbuf> for Outlet {
     }
 }
 
-thread_local! {
-    /// What was sent and is to be freed outside the measurement.
-    static SENT: std::cell::RefCell<Vec<Mbuf>> = std::cell::RefCell::new(Vec::with_capacity(256));
-}
-
-struct Bench<const SPLIT: bool> {
-    path: Path<PoolAllocator, StageProbe<SPLIT>>,
+struct Bench<P: Probe> {
+    path: Path<PoolAllocator, P>,
     sink: Outlet,
     pool: Mempool,
     engine: Engine,
@@ -146,15 +143,16 @@ struct Bench<const SPLIT: bool> {
     now: Now,
 }
 
-impl<const SPLIT: bool> Bench<SPLIT> {
+impl<P: Probe> Bench<P> {
     fn new(
         pool: Mempool,
+        probe: P,
         sas: u32,
         inbound: bool,
         size: usize,
         burst: usize,
     ) -> Result<Self, Box<dyn Error>> {
-        let path = Path::with_probe(config(sas), PoolAllocator::new(pool), StageProbe::new())?;
+        let path = Path::with_probe(config(sas), PoolAllocator::new(pool), probe)?;
         let key = Engine::setup_outbound(SUITE, false, &keys())?;
         let mut bench = Bench {
             path,
@@ -181,6 +179,8 @@ impl<const SPLIT: bool> Bench<SPLIT> {
         for port in [0, 1] {
             let mut burst = vec![bench.buffer(&hop_asks(port))];
             bench.path.receive(bench.now, PortId(port as u16), &mut burst, &mut bench.sink);
+            bench.sink.count += bench.sink.sent.len() as u64;
+            bench.sink.sent.clear();
         }
         Ok(bench)
     }
@@ -198,55 +198,17 @@ impl<const SPLIT: bool> Bench<SPLIT> {
         buffer
     }
 
-    fn report(&mut self, windows: usize) {
-        let warm_up = 4 * self.sequences.len() / WINDOW + 20;
-        for _ in 0..warm_up {
+    /// Fills caches and tables; how many windows that took.
+    fn warm_up(&mut self) -> usize {
+        let windows = 4 * self.sequences.len() / WINDOW + 20;
+        for _ in 0..windows {
             self.window();
         }
-        let mut rows: Vec<Vec<f64>> = Vec::new();
-        for _ in 0..windows {
-            self.path.probe_mut().reset();
-            let all = self.window();
-            let clock = core_per_tsc();
-            let probe = self.path.probe();
-            let engine = probe.engine().cycles as f64;
-            let packets = WINDOW as f64;
-            let mut row = vec![
-                (all - engine) / packets * clock,
-                engine / packets * clock,
-                all / packets * clock,
-                clock,
-            ];
-            row.extend(probe.stages().map(|(_, figures)| figures.cycles_per_packet() * clock));
-            rows.push(row);
-        }
-        let column =
-            |index: usize| percentile(rows.iter().map(|row| row.get(index).copied().unwrap_or(0.0)), 10);
-        let direction = if self.inbound { "in" } else { "out" };
-        println!(
-            "{direction:>9} {:>8} {:>6} {:>8.0} {:>8.0} {:>8.0} {:>8.2}",
-            self.sequences.len(),
-            self.burst,
-            column(0),
-            column(1),
-            column(2),
-            column(3),
-        );
-        if SPLIT {
-            for (index, (name, figures)) in self.path.probe().stages().enumerate() {
-                if figures.packets > 0 {
-                    println!(
-                        "{:>20} {:>8.1} cycles, vectors of {:.1}",
-                        name,
-                        column(4 + index),
-                        figures.vector()
-                    );
-                }
-            }
-        }
-        let sent = self.sink.sent;
-        let expected = ((warm_up + windows) * WINDOW) as u64 + 2;
-        assert_eq!(sent, expected, "packets were lost: {:?}", self.path.counters());
+        windows
+    }
+
+    fn direction(&self) -> &'static str {
+        if self.inbound { "in" } else { "out" }
     }
 
     /// Sends a window's packets through; TSC cycles of the path.
@@ -263,7 +225,8 @@ impl<const SPLIT: bool> Bench<SPLIT> {
             let began = tsc();
             self.path.receive(self.now, port, &mut frames, &mut self.sink);
             cycles += tsc() - began;
-            SENT.with_borrow_mut(Vec::clear);
+            self.sink.count += self.sink.sent.len() as u64;
+            self.sink.sent.clear();
         }
         cycles as f64
     }
@@ -286,6 +249,57 @@ impl<const SPLIT: bool> Bench<SPLIT> {
         let length = (udp::HEADER_LEN + esp.len()) as u16;
         let datagram = [&udp::header(PEER_PORT, 4500, length, 0)[..], &esp].concat();
         self.buffer(&frame(0, &packet(peer(index), OURS[0], 17, &datagram, 20 + datagram.len())))
+    }
+}
+
+impl Bench<EngineProbe> {
+    fn report(&mut self, windows: usize) {
+        let before = self.warm_up();
+        let mut rows: Vec<[f64; 4]> = Vec::new();
+        for _ in 0..windows {
+            self.path.probe_mut().reset();
+            let clock = core_per_tsc();
+            let all = self.window();
+            let probe = self.path.probe();
+            let own = probe.own_cycles() + 2 * probe.reading_cycles() * (WINDOW / self.burst) as u64;
+            let engine = probe.engine().cycles as f64;
+            let per_packet = |cycles: f64| cycles / WINDOW as f64 * clock;
+            let all = all - own as f64;
+            rows.push([per_packet(all - engine), per_packet(engine), per_packet(all), clock]);
+        }
+        let column = |index: usize| percentile(rows.iter().filter_map(|row| row.get(index).copied()), 10);
+        println!(
+            "{:>9} {:>8} {:>6} {:>8.0} {:>8.0} {:>8.0} {:>8.2}",
+            self.direction(),
+            self.sequences.len(),
+            self.burst,
+            column(0),
+            column(1),
+            column(2),
+            column(3),
+        );
+        let expected = ((before + windows) * WINDOW) as u64 + 2;
+        assert_eq!(self.sink.count, expected, "packets were lost: {:?}", self.path.counters());
+    }
+}
+
+impl Bench<Stages> {
+    fn table(&mut self, windows: usize) {
+        self.warm_up();
+        let mut rows: Vec<Vec<f64>> = Vec::new();
+        for _ in 0..windows {
+            self.path.probe_mut().reset();
+            let clock = core_per_tsc();
+            self.window();
+            let stages = self.path.probe().stages();
+            rows.push(stages.map(|(_, figures)| figures.cycles_per_packet() * clock).collect());
+        }
+        for (index, (name, figures)) in self.path.probe().stages().enumerate() {
+            let cycles = percentile(rows.iter().filter_map(|row| row.get(index).copied()), 10);
+            if figures.packets > 0 {
+                println!("{name:>20} {cycles:>8.1} cycles, vectors of {:.1}", figures.vector());
+            }
+        }
     }
 }
 
@@ -410,9 +424,10 @@ impl Order {
 
 /// Core cycles in a TSC cycle, now: a chain of multiplications (three cycles) and exclusive-ors (one).
 fn core_per_tsc() -> f64 {
-    const LENGTH: u64 = 300;
+    // Long against what the processor may have under way when the counter is read.
+    const LENGTH: u64 = 20_000;
     let factor = black_box(0x5851_f42d_4c95_7f2d_u64);
-    let shortest = (0..5).map(|_| {
+    let shortest = (0..2).map(|_| {
         let mut value = black_box(1u64);
         let began = tsc();
         for _ in 0..LENGTH {

@@ -37,6 +37,13 @@ pub trait Buffer {
     #[must_use]
     fn truncate(&mut self, len: usize) -> bool;
 
+    /// Keeps `len` octets from `start` on; `false`, and no change, if the packet has not so many.
+    #[must_use]
+    fn narrow(&mut self, start: usize, len: usize) -> bool {
+        let enough = start.checked_add(len).is_some_and(|end| end <= self.len());
+        enough && self.truncate(start + len) && self.trim_front(start)
+    }
+
     /// Octets of the packet.
     fn len(&self) -> usize {
         self.data().len()
@@ -150,5 +157,8 @@ mod tests {
         assert!(!buffer.trim_front(11) && !buffer.truncate(11));
         assert!(buffer.trim_front(2) && buffer.truncate(6));
         assert_eq!(buffer.data(), b"middle");
+        assert!(!buffer.narrow(3, 4) && !buffer.narrow(usize::MAX, 1));
+        assert!(buffer.narrow(1, 4));
+        assert_eq!(buffer.data(), b"iddl");
     }
 }

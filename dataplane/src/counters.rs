@@ -10,13 +10,13 @@ pub struct Counters {
 
 impl Counters {
     /// Adds `count` to a flow.
-    #[inline]
+    #[inline(always)]
     pub fn flow(&mut self, flow: Flow, count: u64) {
         self.add(flow.index(), count);
     }
 
     /// Counts a dropped packet.
-    #[inline]
+    #[inline(always)]
     pub fn drop(&mut self, reason: Drop) {
         self.add(reason.index(), 1);
     }
@@ -36,7 +36,7 @@ impl Counters {
         self.words.get(reason.index()).copied().unwrap_or(0)
     }
 
-    #[inline]
+    #[inline(always)]
     fn add(&mut self, index: usize, count: u64) {
         if let Some(word) = self.words.get_mut(index) {
             *word = word.wrapping_add(count);

@@ -34,51 +34,61 @@ impl PoolAllocator {
 impl Allocator for PoolAllocator {
     type Buffer = Mbuf;
 
-    #[inline]
+    #[inline(always)]
     fn allocate(&mut self) -> Option<Mbuf> {
         self.pool.allocate()
     }
 }
 
 impl Buffer for Mbuf {
-    #[inline]
+    #[inline(always)]
     fn data(&self) -> &[u8] {
         self
     }
 
-    #[inline]
+    #[inline(always)]
     fn data_mut(&mut self) -> &mut [u8] {
         self
     }
 
-    #[inline]
+    #[inline(always)]
     fn headroom(&self) -> usize {
         Mbuf::headroom(self)
     }
 
-    #[inline]
+    #[inline(always)]
     fn tailroom(&self) -> usize {
         Mbuf::tailroom(self)
     }
 
-    #[inline]
+    #[inline(always)]
     fn prepend(&mut self, count: usize) -> Option<&mut [u8]> {
         Mbuf::prepend(self, count)
     }
 
-    #[inline]
+    #[inline(always)]
     fn append(&mut self, count: usize) -> Option<&mut [u8]> {
         Mbuf::append(self, count)
     }
 
-    #[inline]
+    #[inline(always)]
     fn trim_front(&mut self, count: usize) -> bool {
         Mbuf::trim_front(self, count)
     }
 
-    #[inline]
+    #[inline(always)]
     fn truncate(&mut self, len: usize) -> bool {
         Mbuf::truncate(self, len)
+    }
+
+    #[inline(always)]
+    fn narrow(&mut self, start: usize, len: usize) -> bool {
+        Mbuf::narrow(self, start, len)
+    }
+
+    #[inline(always)]
+    fn len(&self) -> usize {
+        <[u8]>::len(self)
     }
 }
 

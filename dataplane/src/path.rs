@@ -202,7 +202,7 @@ macro_rules! stages {
             fn clear(&mut self) -> usize {
                 self.ready = 0;
                 let mut lost = 0;
-                $(lost += self.$stage.drain().count();)+
+                $(lost += self.$stage.clear();)+
                 lost
             }
         }
@@ -210,7 +210,7 @@ macro_rules! stages {
         impl<B: Buffer, S: Sink<B>, P: Probe> Out<'_, B, S, P> {
             $(
                 #[doc = concat!("To `", stringify!($stage), "`: ", $doc, ".")]
-                #[inline]
+                #[inline(always)]
                 pub(crate) fn $stage<A: Allocator<Buffer = B>>(
                     &mut self,
                     packet: $item<B>,
@@ -227,11 +227,12 @@ macro_rules! stages {
                 if out.queues.ready & (1 << Place::$stage as u32) != 0 {
                     out.queues.ready &= !(1 << Place::$stage as u32);
                     let began = out.probe.now();
-                    let mut packets = std::mem::replace(&mut out.queues.$stage, Queue::placeholder());
-                    let count = packets.len();
-                    work!($kind $stage packets state out);
-                    out.queues.$stage.restore(packets);
-                    out.probe.stage(Place::$stage as usize, count, began);
+                    if let Some(mut packets) = out.queues.$stage.take() {
+                        let count = packets.len();
+                        work!($kind $stage packets state out);
+                        out.queues.$stage.restore(packets);
+                        out.probe.stage(Place::$stage as usize, count, began);
+                    }
                 }
             )+
         }
@@ -256,7 +257,7 @@ macro_rules! work {
         stages::$stage::run(&mut $packets, $state, $out)
     };
     ($kind:ident $stage:ident $packets:ident $state:ident $out:ident) => {
-        for packet in $packets.drain() {
+        for packet in $packets.drain(..) {
             if let Err(reason) = stages::$stage::one(packet, $state, $out) {
                 $state.counters.drop(reason);
             }

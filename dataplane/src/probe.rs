@@ -26,6 +26,12 @@ pub trait Probe {
     #[inline(always)]
     fn stage(&mut self, _stage: usize, _packets: usize, _began: u64) {}
 
+    /// The moment before the engine is called.
+    #[inline(always)]
+    fn engine_now(&self) -> u64 {
+        0
+    }
+
     /// The crypto engine has worked on `packets` since `began`; part of the stage that called it.
     #[inline(always)]
     fn engine(&mut self, _packets: usize, _began: u64) {}
@@ -41,6 +47,69 @@ impl Probe for NoProbe {}
 pub type Groups = StageProbe<false>;
 /// Measures every stage alone.
 pub type Stages = StageProbe<true>;
+
+/// Measures the engine alone and disturbs the rest least: what a burst costs as seen from outside, without the engine's
+/// cycles and without [`EngineProbe::own_cycles`], is what the path costs around its crypto.
+#[derive(Clone, Debug)]
+pub struct EngineProbe {
+    engine: Figures,
+    reading: u64,
+}
+
+impl EngineProbe {
+    /// All zero.
+    pub fn new() -> EngineProbe {
+        EngineProbe { engine: Figures::default(), reading: reading_cycles() }
+    }
+
+    /// The crypto engine.
+    pub fn engine(&self) -> Figures {
+        self.engine
+    }
+
+    /// What the measurement itself has cost: two readings around each call of the engine.
+    pub fn own_cycles(&self) -> u64 {
+        2 * self.reading * self.engine.calls
+    }
+
+    /// What two readings around a burst cost.
+    pub fn reading_cycles(&self) -> u64 {
+        self.reading
+    }
+
+    /// Begins again from zero.
+    pub fn reset(&mut self) {
+        self.engine = Figures::default();
+    }
+}
+
+impl Default for EngineProbe {
+    fn default() -> EngineProbe {
+        EngineProbe::new()
+    }
+}
+
+impl Probe for EngineProbe {
+    #[inline(always)]
+    fn engine_now(&self) -> u64 {
+        tsc()
+    }
+
+    #[inline(always)]
+    fn engine(&mut self, packets: usize, began: u64) {
+        // The measured span holds one of the two readings' costs.
+        self.engine.add(packets, tsc().wrapping_sub(began).saturating_sub(self.reading));
+    }
+}
+
+/// TSC cycles between two readings with nothing between them.
+fn reading_cycles() -> u64 {
+    let reading = (0..1000).map(|_| {
+        let began = tsc();
+        tsc().wrapping_sub(began)
+    });
+    reading.min().unwrap_or(0)
+}
 
 /// What one stage did.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -83,14 +152,10 @@ pub struct StageProbe<const SPLIT: bool> {
 impl<const SPLIT: bool> StageProbe<SPLIT> {
     /// All zero.
     pub fn new() -> Self {
-        let reading = (0..1000).map(|_| {
-            let began = tsc();
-            tsc().wrapping_sub(began)
-        });
         StageProbe {
             stages: [Figures::default(); STAGES.len()],
             engine: Figures::default(),
-            reading: reading.min().unwrap_or(0),
+            reading: reading_cycles(),
         }
     }
 
@@ -141,6 +206,11 @@ impl<const SPLIT: bool> Probe for StageProbe<SPLIT> {
         if let Some(figures) = self.stages.get_mut(stage) {
             figures.add(packets, cycles);
         }
+    }
+
+    #[inline(always)]
+    fn engine_now(&self) -> u64 {
+        tsc()
     }
 
     #[inline(always)]

@@ -40,9 +40,20 @@ struct Route {
     via: Option<Ipv4Addr>,
 }
 
-/// All routes, longest prefix first.
+/// A route as packets meet it.
+#[derive(Clone, Copy)]
+struct Entry {
+    network: u32,
+    mask: u32,
+    /// The next hop; `None` where it is the destination itself.
+    via: Option<Ipv4Addr>,
+    port: PortId,
+}
+
+/// All routes of each side, longest prefix first.
 pub struct RouteTable {
-    routes: Vec<Route>,
+    outside: Vec<Entry>,
+    inside: Vec<Entry>,
 }
 
 impl RouteTable {
@@ -72,26 +83,35 @@ impl RouteTable {
         }
         // Stable: of two equal prefixes the connected one, then the first declared, wins.
         routes.sort_by_key(|route| std::cmp::Reverse(route.prefix.length));
-        Ok(RouteTable { routes })
+        let of = |role| routes.iter().filter(|route| route.role == role).map(Entry::new).collect();
+        Ok(RouteTable { outside: of(PortRole::Outside), inside: of(PortRole::Inside) })
     }
 
     /// Where a packet to `destination` leaves on that side.
+    #[inline]
     pub fn lookup(&self, destination: Ipv4Addr, role: PortRole) -> RouteAnswer {
-        let found = self.routes.iter().find(|route| route.role == role && route.prefix.contains(destination));
-        match found {
-            None => RouteAnswer::None,
-            Some(Route { via: Some(via), port, .. }) => {
-                RouteAnswer::Via(NextHop { port: *port, address: *via })
-            }
-            Some(Route { prefix, port, .. }) => {
-                let edge = destination == prefix.address || destination == prefix.last();
-                if edge && prefix.length < 31 {
-                    RouteAnswer::Broadcast
-                } else {
-                    RouteAnswer::Via(NextHop { port: *port, address: destination })
-                }
-            }
+        let number = u32::from(destination);
+        let routes = if role == PortRole::Outside { &self.outside } else { &self.inside };
+        let Some(route) = routes.iter().find(|route| number & route.mask == route.network) else {
+            return RouteAnswer::None;
+        };
+        match route.via {
+            Some(address) => RouteAnswer::Via(NextHop { port: route.port, address }),
+            None if route.is_edge(number) => RouteAnswer::Broadcast,
+            None => RouteAnswer::Via(NextHop { port: route.port, address: destination }),
         }
+    }
+}
+
+impl Entry {
+    fn new(route: &Route) -> Entry {
+        let mask = u32::from(route.prefix.netmask());
+        Entry { network: u32::from(route.prefix.address) & mask, mask, via: route.via, port: route.port }
+    }
+
+    /// Whether an address is the network's own or its broadcast address; a /31 or /32 has neither (RFC 3021).
+    fn is_edge(&self, number: u32) -> bool {
+        !self.mask > 1 && (number == self.network || number == self.network | !self.mask)
     }
 }
 

@@ -330,6 +330,7 @@ pub const MAX_REPLAY_WINDOW: u32 = 4096;
 pub const MIN_SPI: u32 = 256;
 
 /// The table slot that an inbound SPI names, for a table of `capacity` slots (a power of two).
+#[inline]
 pub fn slot_of_spi(inbound_spi: u32, capacity: u32) -> u32 {
     inbound_spi & (capacity.wrapping_sub(1))
 }

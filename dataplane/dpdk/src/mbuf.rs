@@ -25,26 +25,26 @@ impl Mbuf {
     ///
     /// # Safety
     /// `raw` fulfils the type's invariants and nobody else holds it.
-    #[inline]
+    #[inline(always)]
     pub(crate) unsafe fn from_raw(raw: NonNull<sys::rte_mbuf>) -> Mbuf {
         Mbuf { raw }
     }
 
     /// Octets that can be prepended.
-    #[inline]
+    #[inline(always)]
     pub fn headroom(&self) -> usize {
         usize::from(self.header().data_off)
     }
 
     /// Octets that can be appended.
-    #[inline]
+    #[inline(always)]
     pub fn tailroom(&self) -> usize {
         let header = self.header();
         usize::from(header.buf_len) - usize::from(header.data_off) - usize::from(header.data_len)
     }
 
     /// Grows the packet by `count` octets at its front and answers them, with whatever they held before.
-    #[inline]
+    #[inline(always)]
     pub fn prepend(&mut self, count: usize) -> Option<&mut [u8]> {
         let offset = self.headroom().checked_sub(count)?;
         let len = self.len() + count;
@@ -53,7 +53,7 @@ impl Mbuf {
     }
 
     /// Grows the packet by `count` octets at its end and answers them, with whatever they held before.
-    #[inline]
+    #[inline(always)]
     pub fn append(&mut self, count: usize) -> Option<&mut [u8]> {
         if count > self.tailroom() {
             return None;
@@ -64,7 +64,7 @@ impl Mbuf {
     }
 
     /// Removes `count` octets from the front; `false`, and no change, if the packet is shorter.
-    #[inline]
+    #[inline(always)]
     #[must_use]
     pub fn trim_front(&mut self, count: usize) -> bool {
         let Some(len) = self.len().checked_sub(count) else { return false };
@@ -73,7 +73,7 @@ impl Mbuf {
     }
 
     /// Shortens the packet to `len` octets; `false`, and no change, if it is shorter already.
-    #[inline]
+    #[inline(always)]
     #[must_use]
     pub fn truncate(&mut self, len: usize) -> bool {
         let enough = len <= self.len();
@@ -83,20 +83,31 @@ impl Mbuf {
         enough
     }
 
+    /// Keeps `len` octets from `start` on; `false`, and no change, if the packet has not so many.
+    #[inline(always)]
+    #[must_use]
+    pub fn narrow(&mut self, start: usize, len: usize) -> bool {
+        let enough = start.checked_add(len).is_some_and(|end| end <= self.len());
+        if enough {
+            self.set_extent(self.headroom() + start, len);
+        }
+        enough
+    }
+
     /// Whether the buffer fulfils the invariant of one segment; asked once, when a driver hands it over.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn is_single(&self) -> bool {
         self.header().nb_segs == 1
     }
 
-    #[inline]
+    #[inline(always)]
     fn header(&self) -> &sys::rte_mbuf {
         // SAFETY: the buffer is ours and its header is initialised.
         unsafe { self.raw.as_ref() }
     }
 
     /// Callers keep `offset + len <= buf_len`, so both fit 16 bits.
-    #[inline]
+    #[inline(always)]
     fn set_extent(&mut self, offset: usize, len: usize) {
         // SAFETY: the buffer is ours alone.
         let header = unsafe { self.raw.as_mut() };
@@ -110,7 +121,7 @@ impl Mbuf {
 impl Deref for Mbuf {
     type Target = [u8];
 
-    #[inline]
+    #[inline(always)]
     fn deref(&self) -> &[u8] {
         let header = self.header();
         // SAFETY: `data_off + data_len <= buf_len` octets at `buf_addr` belong to this buffer; the pool's memory was
@@ -125,7 +136,7 @@ impl Deref for Mbuf {
 }
 
 impl DerefMut for Mbuf {
-    #[inline]
+    #[inline(always)]
     fn deref_mut(&mut self) -> &mut [u8] {
         let header = self.header();
         // SAFETY: as in `deref`; the exclusive reference to the only owner makes the access exclusive.
@@ -139,7 +150,7 @@ impl DerefMut for Mbuf {
 }
 
 impl Drop for Mbuf {
-    #[inline]
+    #[inline(always)]
     fn drop(&mut self) {
         // SAFETY: the only owner gives the buffer back; pools are never freed.
         unsafe { sys::causeway_mbuf_free(self.raw.as_ptr()) };

@@ -38,7 +38,7 @@ impl FastSelector {
         FastSelector { peer: 0, first: 1, last: 0 }
     }
 
-    #[inline]
+    #[inline(always)]
     pub fn takes(&self, peer: Ipv4Addr, local: Ipv4Addr) -> bool {
         u32::from(peer) == self.peer && (self.first..=self.last).contains(&u32::from(local))
     }

@@ -82,31 +82,31 @@ impl Inbound {
     }
 
     /// SPI of packets to us; 0 for no SA.
-    #[inline]
+    #[inline(always)]
     pub fn spi(&self) -> u32 {
         self.spi
     }
 
     /// Whether the selectors' common case takes a packet from the peer's `peer` to our side's `local`.
-    #[inline]
+    #[inline(always)]
     pub fn takes(&self, peer: Ipv4Addr, local: Ipv4Addr) -> bool {
         self.selector.takes(peer, local)
     }
 
     /// Whether the SA may carry no more packets.
-    #[inline]
+    #[inline(always)]
     pub fn is_over(&self) -> bool {
         self.flags & OVER != 0
     }
 
     /// For opening; `None` for no SA.
-    #[inline]
+    #[inline(always)]
     pub fn key(&self) -> Option<&InboundKey> {
         self.key.as_ref()
     }
 
     /// Whether an authentic packet came from elsewhere than the peer is known to be (RFC 7296 §2.23), on an SA that follows.
-    #[inline]
+    #[inline(always)]
     pub fn has_moved(&self, outer: &Outer) -> bool {
         self.flags & FOLLOWS != 0
             && outer.udp.is_some_and(|(from_port, to_port)| {

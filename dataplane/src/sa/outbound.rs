@@ -79,7 +79,7 @@ impl OutboundMap {
     }
 
     /// Where packets to `address` go.
-    #[inline]
+    #[inline(always)]
     pub fn lookup(&self, address: Ipv4Addr) -> OutboundRoute {
         let number = u32::from(address);
         let pool = self.ranges.iter().position(|(first, mask)| number & mask == *first);
@@ -89,9 +89,11 @@ impl OutboundMap {
                 _ => OutboundRoute::Vacant,
             };
         }
-        if self.odd.is_empty() {
-            return OutboundRoute::Elsewhere;
-        }
+        if self.odd.is_empty() { OutboundRoute::Elsewhere } else { self.lookup_odd(address) }
+    }
+
+    #[cold]
+    fn lookup_odd(&self, address: Ipv4Addr) -> OutboundRoute {
         self.odd.get(&address).map_or(OutboundRoute::Elsewhere, |spi| OutboundRoute::Client(*spi))
     }
 

@@ -112,37 +112,37 @@ impl Outbound {
     }
 
     /// SPI of packets to us, which names the SA; 0 for no SA.
-    #[inline]
+    #[inline(always)]
     pub fn inbound_spi(&self) -> u32 {
         self.inbound_spi
     }
 
     /// The peer's outer address.
-    #[inline]
+    #[inline(always)]
     pub fn peer(&self) -> Ipv4Addr {
         self.peer
     }
 
     /// Whether the selectors' common case takes a packet from our side's `local` to the peer's `peer`.
-    #[inline]
+    #[inline(always)]
     pub fn takes(&self, local: Ipv4Addr, peer: Ipv4Addr) -> bool {
         self.selector.takes(peer, local)
     }
 
     /// Whether the SA may carry no more packets.
-    #[inline]
+    #[inline(always)]
     pub fn is_over(&self) -> bool {
         self.flags & OVER != 0
     }
 
     /// For sealing; `None` for no SA.
-    #[inline]
+    #[inline(always)]
     pub fn key(&self) -> Option<&OutboundKey> {
         self.key.as_ref()
     }
 
     /// Octets of the explicit IV.
-    #[inline]
+    #[inline(always)]
     pub fn iv_len(&self) -> usize {
         usize::from(self.iv_len)
     }
@@ -152,7 +152,7 @@ impl Outbound {
     ///
     /// # Errors
     /// When all are used up (RFC 4303 §3.3.3: they must not cycle).
-    #[inline]
+    #[inline(always)]
     pub fn next_sequence(&mut self, reserve: impl FnOnce(u64)) -> Result<u64, SequenceError> {
         let sequence = self.next_sequence;
         if self.reserved == 0 {
@@ -183,13 +183,13 @@ impl Outbound {
     }
 
     /// Octets that ESP adds behind an inner packet of `inner_len`: padding, trailer, ICV.
-    #[inline]
+    #[inline(always)]
     pub fn trailer_len(&self, inner_len: usize) -> usize {
         self.padding(inner_len) + TRAILER_LEN + usize::from(self.icv_len)
     }
 
     /// Writes padding, pad length and next header to the front of `trailer`, which has [`Outbound::trailer_len`] octets.
-    #[inline]
+    #[inline(always)]
     pub fn write_trailer(&self, trailer: &mut [u8], inner_len: usize, next_header: u8) -> Option<()> {
         let padding = self.padding(inner_len);
         // The ICV is at least 16 octets, so the whole pattern has room and the engine overwrites what is too much of it.
@@ -200,26 +200,26 @@ impl Outbound {
     }
 
     /// SPI and sequence number.
-    #[inline]
+    #[inline(always)]
     pub fn esp_header(&self, sequence: u64) -> [u8; ESP_HEADER_LEN] {
         (u64::from(self.spi) << 32 | sequence & 0xffff_ffff).to_be_bytes()
     }
 
     /// Below the alignment, so at most 15.
-    #[inline]
+    #[inline(always)]
     fn padding(&self, inner_len: usize) -> usize {
         (inner_len + TRAILER_LEN).wrapping_neg() & (usize::from(self.align) - 1)
     }
 
     /// Octets of the outer header.
-    #[inline]
+    #[inline(always)]
     pub fn outer_len(&self) -> usize {
         if self.flags & OVER_UDP != 0 { MAX_OUTER_HEADER } else { ipv4::HEADER_LEN }
     }
 
     /// Writes the outer header to `to`, which has [`Outbound::outer_len`] octets, for a packet whose ESP part has
     /// `esp_len`. `None` when the packet would be longer than 65535 octets.
-    #[inline]
+    #[inline(always)]
     pub fn write_outer(&self, to: &mut [u8], esp_len: usize, tos: u8, identification: u16) -> Option<()> {
         let total = u16::try_from(self.outer_len() + esp_len).ok()?;
         let (head, rest) = to.split_first_chunk_mut::<{ ipv4::HEADER_LEN }>()?;
@@ -246,7 +246,7 @@ impl Outbound {
     }
 
     /// Largest inner packet whose outer packet fits `mtu`.
-    #[inline]
+    #[inline(always)]
     pub fn max_inner_len(&self, mtu: u16) -> usize {
         let fixed = self.outer_len() + ESP_HEADER_LEN + usize::from(self.iv_len) + usize::from(self.icv_len);
         inner_room(usize::from(mtu).saturating_sub(fixed), usize::from(self.align))

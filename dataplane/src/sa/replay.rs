@@ -49,19 +49,19 @@ impl ReplayWindow {
     }
 
     /// The word that [`ReplayWindow::take`] will write, so that it can be fetched in time.
-    #[inline]
+    #[inline(always)]
     pub fn expected(&self, sequence: u64) -> Option<&u64> {
         self.ring.get(self.place(sequence))
     }
 
     /// Highest number taken; 0 before the first.
-    #[inline]
+    #[inline(always)]
     pub fn top(&self) -> u64 {
         self.top
     }
 
     /// The 64-bit number that the 32 bits on the wire stand for. `None` if it would lie before 0 or beyond 2^64.
-    #[inline]
+    #[inline(always)]
     pub fn infer(&self, low: u32) -> Option<u64> {
         if !self.esn {
             return Some(u64::from(low));
@@ -79,7 +79,7 @@ impl ReplayWindow {
     }
 
     /// Whether `sequence` is new: right of the window, or in it and not yet taken.
-    #[inline]
+    #[inline(always)]
     pub fn is_new(&self, sequence: u64) -> bool {
         if sequence == 0 {
             return false;
@@ -91,7 +91,7 @@ impl ReplayWindow {
     }
 
     /// Takes `sequence`, which an authentic packet carried and [`ReplayWindow::is_new`] found new.
-    #[inline]
+    #[inline(always)]
     pub fn take(&mut self, sequence: u64) {
         if sequence > self.top {
             let (from, to) = (self.top / 64, sequence / 64);

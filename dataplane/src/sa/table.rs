@@ -52,7 +52,7 @@ impl Owners {
         Owners { workers, reciprocal: (u64::MAX / u64::from(workers)).wrapping_add(1) }
     }
 
-    #[inline]
+    #[inline(always)]
     fn of(self, slot: u32) -> (u16, u32) {
         if self.workers == 1 {
             return (0, slot);
@@ -87,19 +87,19 @@ impl SaTable {
     }
 
     /// The slot that an SPI names.
-    #[inline]
+    #[inline(always)]
     pub fn slot_of(&self, spi: u32) -> u32 {
         slot_of_spi(spi, self.capacity)
     }
 
     /// The worker that owns the SA with this inbound SPI, and the place where it lies there.
-    #[inline]
+    #[inline(always)]
     pub fn locate(&self, spi: u32) -> (u16, u32) {
         self.owners.of(self.slot_of(spi))
     }
 
     /// A packet for the SA with this inbound SPI came from its peer: fetches what it will meet.
-    #[inline]
+    #[inline(always)]
     pub fn expect_inbound(&self, spi: u32) {
         if let Some(sa) = self.inbound.get(self.locate(spi).1 as usize) {
             prefetch_lines(sa, LINES_AHEAD);
@@ -107,7 +107,7 @@ impl SaTable {
     }
 
     /// A packet is to leave by the SA with this inbound SPI: fetches what it will meet.
-    #[inline]
+    #[inline(always)]
     pub fn expect_outbound(&self, spi: u32) {
         if let Some(sa) = self.outbound.get(self.locate(spi).1 as usize) {
             prefetch_lines(sa, LINES_AHEAD);
@@ -115,25 +115,25 @@ impl SaTable {
     }
 
     /// The inbound direction of the SA in a place.
-    #[inline]
+    #[inline(always)]
     pub fn inbound(&self, place: u32) -> Option<&Inbound> {
         self.inbound.get(place as usize)
     }
 
     /// The inbound direction, to be changed.
-    #[inline]
+    #[inline(always)]
     pub fn inbound_mut(&mut self, place: u32) -> Option<&mut Inbound> {
         self.inbound.get_mut(place as usize)
     }
 
     /// The outbound direction of the SA in a place.
-    #[inline]
+    #[inline(always)]
     pub fn outbound(&self, place: u32) -> Option<&Outbound> {
         self.outbound.get(place as usize)
     }
 
     /// The outbound direction, to be changed.
-    #[inline]
+    #[inline(always)]
     pub fn outbound_mut(&mut self, place: u32) -> Option<&mut Outbound> {
         self.outbound.get_mut(place as usize)
     }
@@ -255,14 +255,14 @@ impl SaTable {
     }
 
     /// The place of the SA that has exactly this inbound SPI. Not for another worker's SPIs.
-    #[inline]
+    #[inline(always)]
     pub fn lookup(&self, spi: u32) -> Option<u32> {
         let place = self.locate(spi).1;
         self.inbound(place).is_some_and(|sa| sa.spi() == spi).then_some(place)
     }
 
     /// Fetches what [`SaTable::statistics`] reads.
-    #[inline]
+    #[inline(always)]
     pub fn expect_statistics(&self, place: u32) {
         if let (Some(inbound), Some(outbound)) = (self.inbound(place), self.outbound(place)) {
             prefetch(inbound);

@@ -26,7 +26,7 @@ impl Touched {
     }
 
     /// The inbound direction of an SA carried a packet.
-    #[inline]
+    #[inline(always)]
     pub fn inbound(&mut self, place: u32, sa: &mut inbound::Inbound) {
         if sa.flags & inbound::TOUCHED == 0 && self.queue.len() < self.capacity {
             sa.flags |= inbound::TOUCHED;
@@ -35,7 +35,7 @@ impl Touched {
     }
 
     /// The outbound direction of an SA carried a packet.
-    #[inline]
+    #[inline(always)]
     pub fn outbound(&mut self, place: u32, sa: &mut outbound_sa::Outbound) {
         if sa.flags & outbound_sa::TOUCHED == 0 && self.queue.len() < self.capacity {
             sa.flags |= outbound_sa::TOUCHED;
@@ -44,7 +44,7 @@ impl Touched {
     }
 
     /// Fetches what the first `count` entries will need.
-    #[inline]
+    #[inline(always)]
     pub fn expect(&self, count: usize, sas: &SaTable) {
         for entry in self.queue.iter().take(count) {
             sas.expect_statistics(entry & !OUTBOUND);
@@ -52,7 +52,7 @@ impl Touched {
     }
 
     /// The place of the oldest entry, which no longer waits.
-    #[inline]
+    #[inline(always)]
     pub fn next(&mut self, sas: &mut SaTable) -> Option<u32> {
         let entry = self.queue.pop_front()?;
         let place = entry & !OUTBOUND;

@@ -17,7 +17,7 @@ pub(super) const PORT_IKE: u16 = 500;
 /// IKE and UDP-encapsulated ESP behind NATs (RFC 3948).
 pub(super) const PORT_NATT: u16 = 4500;
 
-#[inline]
+#[inline(always)]
 pub(crate) fn one<A: Allocator, S: Sink<A::Buffer>, P: Probe>(
     frame: Frame<A::Buffer>,
     state: &mut State<A>,
@@ -53,9 +53,9 @@ pub(crate) fn one<A: Allocator, S: Sink<A::Buffer>, P: Probe>(
         PortRole::Outside => from_outside(&packet, ours.address)?,
         PortRole::Inside => from_inside(&packet, state)?,
     };
-    let fits = buffer.trim_front(ethernet::HEADER_LEN) && buffer.truncate(total_len);
-    let fits = fits && (place.is_clear() || buffer.trim_front(header_len));
-    if !fits {
+    // The IPv4 header stays on a packet that is forwarded.
+    let skipped = if place.is_clear() { 0 } else { header_len };
+    if !buffer.narrow(ethernet::HEADER_LEN + skipped, total_len - skipped) {
         return Err(Drop::Truncated);
     }
     match place {
@@ -82,7 +82,7 @@ impl Place {
     }
 }
 
-#[inline]
+#[inline(always)]
 fn from_outside(packet: &ipv4::Packet<'_>, our_address: std::net::Ipv4Addr) -> Result<Place, Drop> {
     if packet.destination() != our_address {
         return Err(Drop::PolicyDenied);
@@ -108,7 +108,7 @@ fn from_outside(packet: &ipv4::Packet<'_>, our_address: std::net::Ipv4Addr) -> R
     }
 }
 
-#[inline]
+#[inline(always)]
 fn from_inside<A: Allocator>(packet: &ipv4::Packet<'_>, state: &State<A>) -> Result<Place, Drop> {
     if !state.is_ours(packet.destination()) {
         return Ok(Place::Forward);

@@ -12,7 +12,7 @@ use crate::buffer::{Allocator, Buffer};
 use crate::path::{Ingress, Sink};
 use crate::probe::Probe;
 
-#[inline]
+#[inline(always)]
 pub(crate) fn one<A: Allocator, S: Sink<A::Buffer>, P: Probe>(
     packet: EspOut<A::Buffer>,
     state: &mut State<A>,

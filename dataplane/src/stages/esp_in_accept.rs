@@ -18,7 +18,7 @@ use crate::probe::Probe;
 const ECN_MASK: u8 = 3;
 const ECN_CE: u8 = 3;
 
-#[inline]
+#[inline(always)]
 pub(crate) fn one<A: Allocator, S: Sink<A::Buffer>, P: Probe>(
     packet: EspIn<A::Buffer>,
     state: &mut State<A>,
@@ -43,11 +43,9 @@ pub(crate) fn one<A: Allocator, S: Sink<A::Buffer>, P: Probe>(
         follow(place, &outer, state, out.sink);
     }
 
-    let plaintext_end = buffer.len().checked_sub(icv_len).ok_or(Drop::BadEspFormat)?;
-    if !(buffer.truncate(plaintext_end) && buffer.trim_front(ESP_HEADER_LEN + iv_len)) {
-        return Err(Drop::BadEspFormat);
-    }
-    let (payload_len, next_header) = trailer(buffer.data()).ok_or(Drop::BadEspFormat)?;
+    let (start, end) = (ESP_HEADER_LEN + iv_len, buffer.len().saturating_sub(icv_len));
+    let plaintext = buffer.data().get(start..end).ok_or(Drop::BadEspFormat)?;
+    let (payload_len, next_header) = trailer(plaintext).ok_or(Drop::BadEspFormat)?;
     match next_header {
         ipv4::PROTOCOL_IPV4 => {}
         ipv4::PROTOCOL_NONE => {
@@ -58,11 +56,11 @@ pub(crate) fn one<A: Allocator, S: Sink<A::Buffer>, P: Probe>(
         ipv4::PROTOCOL_IPV6 => return Err(Drop::SelectorMismatch),
         _ => return Err(Drop::BadEspFormat),
     }
-    let payload = buffer.data().get(..payload_len).ok_or(Drop::BadEspFormat)?;
+    let payload = plaintext.get(..payload_len).ok_or(Drop::BadEspFormat)?;
     let inner = ipv4::Packet::parse(payload).map_err(|_| Drop::BadIpv4Header)?;
     let mut facts = Facts::of(&inner);
     // What lies between the inner packet's end and the trailer is TFC padding.
-    if !buffer.truncate(usize::from(facts.len)) {
+    if !buffer.narrow(start, usize::from(facts.len)) {
         return Err(Drop::BadEspFormat);
     }
     if outer.tos & ECN_MASK == ECN_CE && matches!(facts.tos & ECN_MASK, 1 | 2) {
@@ -101,7 +99,7 @@ fn follow<A: Allocator>(place: u32, outer: &Outer, state: &mut State<A>, sink: &
 }
 
 /// Octets of the payload and the next header; `None` unless the padding is 1, 2, 3, … (RFC 4303 §2.4).
-#[inline]
+#[inline(always)]
 fn trailer(plaintext: &[u8]) -> Option<(usize, u8)> {
     let (rest, [pad_len, next_header]) = plaintext.split_last_chunk::<2>()?;
     let payload_len = rest.len().checked_sub(usize::from(*pad_len))?;

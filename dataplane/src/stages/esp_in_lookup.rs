@@ -13,7 +13,7 @@ use crate::path::{Handoff, Sink};
 use crate::probe::Probe;
 
 /// Towards this stage: what the packet will meet is fetched while the others of its burst are still on their way.
-#[inline]
+#[inline(always)]
 pub(crate) fn send<A: Allocator, S: Sink<A::Buffer>, P: Probe>(
     packet: FromPeer<A::Buffer>,
     state: &mut State<A>,
@@ -25,7 +25,7 @@ pub(crate) fn send<A: Allocator, S: Sink<A::Buffer>, P: Probe>(
     out.esp_in_lookup(packet, state)
 }
 
-#[inline]
+#[inline(always)]
 pub(crate) fn one<A: Allocator, S: Sink<A::Buffer>, P: Probe>(
     packet: FromPeer<A::Buffer>,
     state: &mut State<A>,
@@ -56,7 +56,7 @@ pub(crate) fn one<A: Allocator, S: Sink<A::Buffer>, P: Probe>(
     out.esp_in_replay(EspIn { buffer, outer, place, sequence: 0 }, state)
 }
 
-#[inline]
+#[inline(always)]
 fn spi_of(octets: &[u8]) -> Option<u32> {
     octets.first_chunk().map(|spi| u32::from_be_bytes(*spi))
 }

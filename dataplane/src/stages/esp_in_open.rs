@@ -5,7 +5,7 @@
 use arrayvec::ArrayVec;
 use causeway_shared::counters::Drop;
 
-use super::{EspIn, Out, Queue, State};
+use super::{Burst, EspIn, Out, State};
 use crate::buffer::{Allocator, Buffer};
 use crate::crypto::{EspEngine, InboundKey, OpenJob};
 use crate::path::{BURST, Sink};
@@ -16,13 +16,13 @@ type Places = u32;
 const _: () = assert!(BURST <= Places::BITS as usize);
 
 pub(crate) fn run<A: Allocator, S: Sink<A::Buffer>, P: Probe>(
-    items: &mut Queue<EspIn<A::Buffer>>,
+    items: &mut Burst<EspIn<A::Buffer>>,
     state: &mut State<A>,
     out: &mut Out<'_, A::Buffer, S, P>,
 ) {
     while !items.is_empty() {
-        let mut opened = open(items.first_mut(BURST), state, out.probe);
-        for packet in items.drain_some(BURST) {
+        let mut opened = open(items, state, out.probe);
+        for packet in items.drain(..items.len().min(BURST)) {
             let result = if opened & 1 != 0 { out.esp_in_accept(packet, state) } else { Err(Drop::BadIcv) };
             opened >>= 1;
             if let Err(reason) = result {
@@ -51,7 +51,7 @@ fn open<A: Allocator>(
             places.push(place);
         }
     }
-    let began = probe.now();
+    let began = probe.engine_now();
     state.engine.open_burst(&mut jobs);
     probe.engine(jobs.len(), began);
     jobs.iter().zip(&places).fold(0, |all, (job, place)| all | Places::from(job.opened) << place)

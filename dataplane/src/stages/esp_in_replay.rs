@@ -16,7 +16,7 @@ use crate::sa::Inbound;
 /// Octets of pad length and next header.
 const TRAILER_LEN: usize = 2;
 
-#[inline]
+#[inline(always)]
 pub(crate) fn one<A: Allocator, S: Sink<A::Buffer>, P: Probe>(
     packet: EspIn<A::Buffer>,
     state: &mut State<A>,
@@ -30,7 +30,7 @@ pub(crate) fn one<A: Allocator, S: Sink<A::Buffer>, P: Probe>(
     out.esp_in_open(EspIn { sequence, ..packet }, state)
 }
 
-#[inline]
+#[inline(always)]
 fn sequence_of(octets: &[u8], sa: &Inbound) -> Result<u64, Drop> {
     let header = octets.first_chunk::<ESP_HEADER_LEN>().ok_or(Drop::BadEspFormat)?;
     let fixed = ESP_HEADER_LEN + usize::from(sa.iv_len) + usize::from(sa.icv_len);

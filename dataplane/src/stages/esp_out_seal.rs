@@ -5,7 +5,7 @@
 use arrayvec::ArrayVec;
 use causeway_shared::counters::Drop;
 
-use super::{EspOut, Out, Queue, State};
+use super::{Burst, EspOut, Out, State};
 use crate::buffer::{Allocator, Buffer};
 use crate::crypto::{EspEngine, OutboundKey, SealJob};
 use crate::path::{BURST, Sink};
@@ -16,13 +16,13 @@ type Places = u32;
 const _: () = assert!(BURST <= Places::BITS as usize);
 
 pub(crate) fn run<A: Allocator, S: Sink<A::Buffer>, P: Probe>(
-    items: &mut Queue<EspOut<A::Buffer>>,
+    items: &mut Burst<EspOut<A::Buffer>>,
     state: &mut State<A>,
     out: &mut Out<'_, A::Buffer, S, P>,
 ) {
     while !items.is_empty() {
-        let mut sealed = seal(items.first_mut(BURST), state, out.probe);
-        for packet in items.drain_some(BURST) {
+        let mut sealed = seal(items, state, out.probe);
+        for packet in items.drain(..items.len().min(BURST)) {
             let result = if sealed & 1 != 0 { out.encap(packet, state) } else { Err(Drop::SealFailed) };
             sealed >>= 1;
             if let Err(reason) = result {
@@ -51,7 +51,7 @@ fn seal<A: Allocator>(
             places.push(place);
         }
     }
-    let began = probe.now();
+    let began = probe.engine_now();
     state.engine.seal_burst(&mut jobs);
     probe.engine(jobs.len(), began);
     jobs.iter().zip(&places).fold(0, |all, (job, place)| all | Places::from(job.sealed) << place)

@@ -13,7 +13,7 @@ use crate::path::Sink;
 use crate::probe::Probe;
 use crate::sa::Outbound;
 
-#[inline]
+#[inline(always)]
 pub(crate) fn one<A: Allocator, S: Sink<A::Buffer>, P: Probe>(
     packet: InSa<A::Buffer>,
     state: &mut State<A>,
@@ -36,7 +36,7 @@ pub(crate) fn one<A: Allocator, S: Sink<A::Buffer>, P: Probe>(
 }
 
 /// Makes room at both ends and writes everything that is not the engine's: SPI, sequence number, padding, trailer.
-#[inline]
+#[inline(always)]
 fn frame<B: Buffer>(buffer: &mut B, sa: &Outbound, sequence: u64, inner_len: usize) -> Option<()> {
     let trailer = buffer.append(sa.trailer_len(inner_len))?;
     sa.write_trailer(trailer, inner_len, ipv4::PROTOCOL_IPV4)?;

@@ -17,7 +17,7 @@ pub(crate) struct Facts {
 }
 
 impl Facts {
-    #[inline]
+    #[inline(always)]
     pub fn of(packet: &ipv4::Packet<'_>) -> Facts {
         Facts {
             source: packet.source(),

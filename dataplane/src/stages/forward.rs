@@ -13,7 +13,7 @@ use crate::path::{Ingress, Sink};
 use crate::probe::Probe;
 use crate::sa::OutboundRoute;
 
-#[inline]
+#[inline(always)]
 pub(crate) fn one<A: Allocator, S: Sink<A::Buffer>, P: Probe>(
     packet: Clear<A::Buffer>,
     state: &mut State<A>,

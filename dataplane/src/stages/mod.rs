@@ -29,6 +29,7 @@ mod state;
 
 use std::net::Ipv4Addr;
 
+use arrayvec::ArrayVec;
 use causeway_shared::config::PortRole;
 use causeway_shared::counters::Drop;
 use causeway_shared::net::icmp;
@@ -116,61 +117,43 @@ pub(crate) struct Refused<B> {
 }
 
 /// A bounded queue in front of a stage. All its memory is there from the start.
-pub(crate) struct Queue<T>(Vec<T>);
+pub(crate) struct Queue<T> {
+    items: Box<Burst<T>>,
+    /// Stands in while a stage empties the other one, because what it sends may come round to itself.
+    spare: Option<Box<Burst<T>>>,
+}
+
+/// What waited for a stage.
+pub(crate) type Burst<T> = ArrayVec<T, QUEUE>;
 
 impl<T> Queue<T> {
     pub fn new() -> Queue<T> {
-        Queue(Vec::with_capacity(QUEUE))
+        Queue { items: Box::default(), spare: Some(Box::default()) }
     }
 
-    /// Stands for a queue that a stage is emptying; allocates nothing.
-    pub fn placeholder() -> Queue<T> {
-        Queue(Vec::new())
+    /// Takes all that waits; give it back emptied with [`Queue::restore`].
+    #[inline(always)]
+    pub fn take(&mut self) -> Option<Box<Burst<T>>> {
+        self.spare.take().map(|spare| std::mem::replace(&mut self.items, spare))
     }
 
-    /// Puts back the emptied queue that a placeholder stood for.
-    #[inline]
-    pub fn restore(&mut self, mut emptied: Queue<T>) {
-        emptied.0.append(&mut self.0);
-        *self = emptied;
-    }
-
-    #[inline]
-    pub fn push(&mut self, item: T) -> Result<(), Drop> {
-        if self.0.len() >= QUEUE {
-            return Err(Drop::NoBuffer);
+    /// Gives back what [`Queue::take`] took.
+    #[inline(always)]
+    pub fn restore(&mut self, mut emptied: Box<Burst<T>>) {
+        if self.items.is_empty() {
+            std::mem::swap(&mut self.items, &mut emptied);
         }
-        self.0.push(item);
-        Ok(())
+        self.spare = Some(emptied);
     }
 
-    #[inline]
-    pub fn len(&self) -> usize {
-        self.0.len()
+    #[inline(always)]
+    pub fn push(&mut self, item: T) -> Result<(), Drop> {
+        self.items.try_push(item).map_err(|_| Drop::NoBuffer)
     }
 
-    #[inline]
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    #[inline]
-    pub fn drain(&mut self) -> std::vec::Drain<'_, T> {
-        self.0.drain(..)
-    }
-
-    /// The first items, at most `most`.
-    #[inline]
-    pub fn first_mut(&mut self, most: usize) -> &mut [T] {
-        let count = most.min(self.0.len());
-        self.0.get_mut(..count).unwrap_or(&mut [])
-    }
-
-    /// Takes out the first items, at most `most`.
-    #[inline]
-    pub fn drain_some(&mut self, most: usize) -> std::vec::Drain<'_, T> {
-        let count = most.min(self.0.len());
-        self.0.drain(..count)
+    /// Forgets everything; how much it was.
+    pub fn clear(&mut self) -> usize {
+        self.items.drain(..).count()
     }
 }
 

@@ -16,7 +16,7 @@ pub(super) const NON_ESP_MARKER: [u8; 4] = [0; 4];
 /// The one octet of a keepalive (RFC 3948 §2.3).
 const KEEPALIVE: u8 = 0xff;
 
-#[inline]
+#[inline(always)]
 pub(crate) fn one<A: Allocator, S: Sink<A::Buffer>, P: Probe>(
     packet: FromPeer<A::Buffer>,
     state: &mut State<A>,
@@ -30,7 +30,7 @@ pub(crate) fn one<A: Allocator, S: Sink<A::Buffer>, P: Probe>(
         }
         Content::Ike => out.punt(packet, state),
         Content::Esp { end } => {
-            if packet.buffer.truncate(end) && packet.buffer.trim_front(udp::HEADER_LEN) {
+            if packet.buffer.narrow(udp::HEADER_LEN, end - udp::HEADER_LEN) {
                 esp_in_lookup::send(packet, state, out)
             } else {
                 Err(Drop::BadUdp)
@@ -45,7 +45,7 @@ enum Content {
     Esp { end: usize },
 }
 
-#[inline]
+#[inline(always)]
 fn content(octets: &[u8]) -> Result<Content, Drop> {
     let datagram = udp::Datagram::parse(octets).ok_or(Drop::BadUdp)?;
     match datagram.payload() {

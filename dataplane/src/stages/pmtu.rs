@@ -13,7 +13,7 @@ use crate::buffer::{Allocator, Buffer};
 use crate::path::Sink;
 use crate::probe::Probe;
 
-#[inline]
+#[inline(always)]
 pub(crate) fn one<A: Allocator, S: Sink<A::Buffer>, P: Probe>(
     packet: InSa<A::Buffer>,
     state: &mut State<A>,

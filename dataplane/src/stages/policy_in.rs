@@ -12,7 +12,7 @@ use crate::path::Sink;
 use crate::probe::Probe;
 use crate::sa::Flow;
 
-#[inline]
+#[inline(always)]
 pub(crate) fn one<A: Allocator, S: Sink<A::Buffer>, P: Probe>(
     packet: InSa<A::Buffer>,
     state: &mut State<A>,

@@ -26,7 +26,7 @@ pub(crate) fn send<A: Allocator, S: Sink<A::Buffer>, P: Probe>(
     out.policy_out(ToClient { buffer, ingress, facts, inbound_spi }, state)
 }
 
-#[inline]
+#[inline(always)]
 pub(crate) fn one<A: Allocator, S: Sink<A::Buffer>, P: Probe>(
     packet: ToClient<A::Buffer>,
     state: &mut State<A>,

@@ -15,7 +15,7 @@ use crate::path::{PortId, Sink};
 use crate::probe::Probe;
 use crate::route::{NextHop, RouteAnswer};
 
-#[inline]
+#[inline(always)]
 pub(crate) fn one<A: Allocator, S: Sink<A::Buffer>, P: Probe>(
     packet: Leaving<A::Buffer>,
     state: &mut State<A>,
@@ -106,7 +106,7 @@ fn deliver<A: Allocator>(
 }
 
 /// Puts the Ethernet header in front and hands the frame to the port.
-#[inline]
+#[inline(always)]
 pub(super) fn transmit<B: Buffer>(
     mut buffer: B,
     port: PortId,

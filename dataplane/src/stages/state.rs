@@ -34,7 +34,7 @@ pub(crate) struct State<A: Allocator> {
     /// The last next hop of each side.
     adjacent: [Adjacent; 2],
     /// Our addresses, of every port.
-    ours: Vec<Ipv4Addr>,
+    ours: OurAddresses,
     pub engine: Engine,
     pub events: Backlog,
     pub icmp_errors: RateLimit,
@@ -57,7 +57,7 @@ impl<A: Allocator> State<A> {
             routes,
             neighbours: Neighbours::new(),
             adjacent: [Adjacent::none(); 2],
-            ours: config.ports.iter().map(|port| port.address).collect(),
+            ours: OurAddresses::new(config.ports.iter().map(|port| port.address).collect()),
             engine: Engine::default(),
             events: Backlog { waiting: Vec::with_capacity(EVENT_BACKLOG) },
             icmp_errors: RateLimit::new(ICMP_ERRORS_PER_SEC),
@@ -68,13 +68,13 @@ impl<A: Allocator> State<A> {
         })
     }
 
-    #[inline]
+    #[inline(always)]
     pub fn port(&self, port: PortId) -> Option<&PortConfig> {
         self.config.ports.get(usize::from(port.0))
     }
 
     /// Whether an address is one of ours, on any port.
-    #[inline]
+    #[inline(always)]
     pub fn is_ours(&self, address: Ipv4Addr) -> bool {
         self.ours.contains(&address)
     }
@@ -85,14 +85,14 @@ impl<A: Allocator> State<A> {
     }
 
     /// An identification for a packet of ours that may be fragmented. Workers count in separate residues.
-    #[inline]
+    #[inline(always)]
     pub fn next_identification(&mut self) -> u16 {
         self.identification = self.identification.wrapping_add(self.config.workers.max(1));
         self.identification.wrapping_add(self.config.worker)
     }
 
     /// The last next hop on a side.
-    #[inline]
+    #[inline(always)]
     pub fn adjacent_of(&self, role: PortRole) -> &Adjacent {
         let [outside, inside] = &self.adjacent;
         if role == PortRole::Outside { outside } else { inside }
@@ -160,7 +160,7 @@ impl<A: Allocator> State<A> {
     }
 
     /// Publishes the figures of at most `most` SAs, those first that wait longest.
-    #[inline]
+    #[inline(always)]
     pub fn publish(&mut self, most: usize, sink: &mut impl Sink<A::Buffer>) {
         let Tables { sas, touched, .. } = &mut *self.tables;
         touched.expect(most, sas);
@@ -208,6 +208,25 @@ impl<A: Allocator> State<A> {
         let message = arp::Message { operation, sender_mac, sender, target_mac: [0; 6], target };
         self.counters.flow(Flow::ArpRequests, 1);
         self.send_arp(port, asked.unwrap_or(ethernet::BROADCAST), message, sink);
+    }
+}
+
+/// Our addresses: a few, asked for several times with every packet, and nearly always in vain.
+struct OurAddresses {
+    /// A bit for each value of an address's last six bits that one of ours has.
+    last_bits: u64,
+    all: Vec<Ipv4Addr>,
+}
+
+impl OurAddresses {
+    fn new(all: Vec<Ipv4Addr>) -> OurAddresses {
+        let bit = |address: &Ipv4Addr| 1 << (u32::from(*address) & 63);
+        OurAddresses { last_bits: all.iter().map(bit).fold(0, |all, bit: u64| all | bit), all }
+    }
+
+    #[inline(always)]
+    fn contains(&self, address: &Ipv4Addr) -> bool {
+        self.last_bits >> (u32::from(*address) & 63) & 1 != 0 && self.all.contains(address)
     }
 }
 

@@ -9,6 +9,7 @@ pub struct Sum(u64);
 impl Sum {
     /// Adds octets; an odd last octet counts as the high half of a word, so only the last piece may be odd.
     #[must_use]
+    #[inline]
     pub fn octets(mut self, octets: &[u8]) -> Sum {
         let (words, rest) = octets.as_chunks::<4>();
         for word in words {
@@ -25,32 +26,50 @@ impl Sum {
 
     /// Adds a 16-bit word.
     #[must_use]
+    #[inline]
     pub fn word(self, word: u16) -> Sum {
         Sum(self.0 + u64::from(word))
     }
 
     /// Adds the pseudo-header of RFC 768.
     #[must_use]
+    #[inline]
     pub fn pseudo_header(self, source: Ipv4Addr, destination: Ipv4Addr, protocol: u8, length: u16) -> Sum {
         self.octets(&source.octets()).octets(&destination.octets()).word(u16::from(protocol)).word(length)
     }
 
     /// The checksum: the complement of the folded sum. Over data that holds its own right checksum it is 0.
+    #[inline]
     pub fn finish(self) -> u16 {
-        let mut sum = self.0;
-        while sum > 0xffff {
-            sum = (sum >> 16) + (sum & 0xffff);
-        }
-        !(sum as u16)
+        // From 64 bits to 33, to 18, to 17, to 16: a fold for each, and no loop that depends on the data.
+        let sum = (self.0 >> 32) + (self.0 & 0xffff_ffff);
+        let sum = (sum >> 16) + (sum & 0xffff);
+        let sum = (sum >> 16) + (sum & 0xffff);
+        !((sum >> 16) + (sum & 0xffff)) as u16
     }
 }
 
 /// Checksum of some octets.
+#[inline]
 pub fn of(octets: &[u8]) -> u16 {
     Sum::default().octets(octets).finish()
 }
 
+/// Whether an IPv4 header without options, the common length, holds its right checksum.
+///
+/// A ones'-complement sum is the sum modulo 65535, in either byte order; a header is never all zeros.
+#[inline]
+pub fn header_is_right(octets: &[u8; 20]) -> bool {
+    let ([first, second], rest) = octets.as_chunks::<8>() else { return false };
+    let (sum, carry) = u64::from_ne_bytes(*first).overflowing_add(u64::from_ne_bytes(*second));
+    let rest = rest.first_chunk().map_or(0, |rest| u32::from_ne_bytes(*rest));
+    let (sum, again) = sum.overflowing_add(u64::from(rest) + u64::from(carry));
+    // 2^64 is 1 modulo 65535, so a carry comes back at the lower end. After it the sum is far from overflowing again.
+    sum.wrapping_add(u64::from(again)).is_multiple_of(0xffff)
+}
+
 /// The checksum after one 16-bit word of the covered data changed (RFC 1624, equation 3).
+#[inline]
 pub fn update(checksum: u16, old: u16, new: u16) -> u16 {
     Sum::default().word(!checksum).word(!old).word(new).finish()
 }
@@ -80,6 +99,19 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn a_header_is_right_when_its_sum_says_so(mut header: [u8; 20], high: bool, right: bool) {
+            header[0] = 0x45;
+            if high {
+                header[1..].fill(0xff);
+            }
+            if right {
+                [header[10], header[11]] = [0, 0];
+                [header[10], header[11]] = of(&header).to_be_bytes();
+            }
+            prop_assert_eq!(header_is_right(&header), of(&header) == 0);
+        }
+
         #[test]
         fn agrees_with_the_definition(octets in prop::collection::vec(any::<u8>(), 0..200)) {
             prop_assert_eq!(of(&octets), naive(&octets));

@@ -25,6 +25,7 @@ pub struct Header {
 
 impl Header {
     /// Reads the header at the front of a frame; `None` if it is shorter.
+    #[inline]
     pub fn parse(frame: &[u8]) -> Option<Header> {
         let [d0, d1, d2, d3, d4, d5, s0, s1, s2, s3, s4, s5, t0, t1] = *frame.first_chunk()?;
         Some(Header {
@@ -35,6 +36,7 @@ impl Header {
     }
 
     /// The header's octets.
+    #[inline]
     pub fn to_bytes(self) -> [u8; HEADER_LEN] {
         let [d0, d1, d2, d3, d4, d5] = self.destination;
         let [s0, s1, s2, s3, s4, s5] = self.source;
@@ -44,6 +46,7 @@ impl Header {
 }
 
 /// Whether an address is a group address (multicast or broadcast).
+#[inline]
 pub fn is_group(mac: Mac) -> bool {
     mac[0] & 1 == 1
 }

@@ -57,6 +57,7 @@ impl<'a> Packet<'a> {
     ///
     /// # Errors
     /// What is wrong with it.
+    #[inline(always)]
     pub fn parse(octets: &'a [u8]) -> Result<Packet<'a>, Ipv4Error> {
         let packet = Packet::parse_quoted(octets)?;
         if packet.total_len() != packet.header_len + packet.payload.len() {
@@ -69,6 +70,7 @@ impl<'a> Packet<'a> {
     ///
     /// # Errors
     /// What is wrong with it.
+    #[inline(always)]
     pub fn parse_quoted(octets: &'a [u8]) -> Result<Packet<'a>, Ipv4Error> {
         let fixed = octets.first_chunk::<HEADER_LEN>().ok_or(Ipv4Error::Truncated)?;
         if fixed[0] >> 4 != 4 {
@@ -80,7 +82,11 @@ impl<'a> Packet<'a> {
             return Err(Ipv4Error::Length);
         }
         let (header, rest) = octets.split_at_checked(header_len).ok_or(Ipv4Error::Truncated)?;
-        if checksum::of(header) != 0 {
+        let right = match header_len {
+            HEADER_LEN => checksum::header_is_right(fixed),
+            _ => checksum::of(header) == 0,
+        };
+        if !right {
             return Err(Ipv4Error::Checksum);
         }
         let payload = rest.get(..total_len - header_len).unwrap_or(rest);
@@ -88,16 +94,19 @@ impl<'a> Packet<'a> {
     }
 
     /// Octets of the header with its options.
+    #[inline]
     pub fn header_len(&self) -> usize {
         self.header_len
     }
 
     /// Octets of the packet, as the header says.
+    #[inline]
     pub fn total_len(&self) -> usize {
         usize::from(u16::from_be_bytes([self.fixed[2], self.fixed[3]]))
     }
 
     /// DSCP and ECN.
+    #[inline]
     pub fn tos(&self) -> u8 {
         self.fixed[1]
     }
@@ -123,35 +132,42 @@ impl<'a> Packet<'a> {
     }
 
     /// Whether it is a fragment of a larger packet.
+    #[inline]
     pub fn is_fragment(&self) -> bool {
         self.flags_and_offset() & (FLAG_MF | OFFSET_MASK) != 0
     }
 
     /// Time to live.
+    #[inline]
     pub fn ttl(&self) -> u8 {
         self.fixed[8]
     }
 
     /// Protocol of the payload.
+    #[inline]
     pub fn protocol(&self) -> u8 {
         self.fixed[9]
     }
 
     /// Source address.
+    #[inline]
     pub fn source(&self) -> Ipv4Addr {
         Ipv4Addr::new(self.fixed[12], self.fixed[13], self.fixed[14], self.fixed[15])
     }
 
     /// Destination address.
+    #[inline]
     pub fn destination(&self) -> Ipv4Addr {
         Ipv4Addr::new(self.fixed[16], self.fixed[17], self.fixed[18], self.fixed[19])
     }
 
     /// The octets behind the header.
+    #[inline]
     pub fn payload(&self) -> &'a [u8] {
         self.payload
     }
 
+    #[inline]
     fn flags_and_offset(&self) -> u16 {
         u16::from_be_bytes([self.fixed[6], self.fixed[7]])
     }
@@ -223,16 +239,17 @@ impl Header {
 
 /// Takes one from the TTL of a checked packet and corrects the checksum. `false`, and no change, when the packet has
 /// no TTL left to travel on (RFC 1812 §5.3.1: 1 or 0).
+#[inline(always)]
 #[must_use]
 pub fn decrement_ttl(packet: &mut [u8]) -> bool {
     let Some(fixed) = packet.first_chunk_mut::<HEADER_LEN>() else { return false };
     if fixed[8] <= 1 {
         return false;
     }
-    let old = u16::from_be_bytes([fixed[8], fixed[9]]);
     fixed[8] -= 1;
-    let new = u16::from_be_bytes([fixed[8], fixed[9]]);
-    correct(fixed, old, new);
+    // RFC 1624, equation 3, for a word that became 0x0100 smaller: !m + m' is always 0xfeff.
+    let sum = u32::from(!u16::from_be_bytes([fixed[10], fixed[11]])) + 0xfeff;
+    [fixed[10], fixed[11]] = (!((sum >> 16) + (sum & 0xffff)) as u16).to_be_bytes();
     true
 }
 
@@ -252,6 +269,7 @@ fn correct(fixed: &mut [u8; HEADER_LEN], old: u16, new: u16) {
 }
 
 /// Whether an address can be a packet's source: not multicast, not 0/8, 127/8 or 240/4 (RFC 1812 §5.3.7).
+#[inline]
 pub fn may_be_source(address: Ipv4Addr) -> bool {
     let first = address.octets()[0];
     first != 0 && first != 127 && first < 224

@@ -21,6 +21,7 @@ pub struct Datagram<'a> {
 impl<'a> Datagram<'a> {
     /// Reads the datagram at the front of `octets`, an IPv4 packet's payload. `None` if the length field is below 8 or
     /// beyond the end.
+    #[inline]
     pub fn parse(octets: &'a [u8]) -> Option<Datagram<'a>> {
         let [s0, s1, d0, d1, l0, l1, c0, c1] = *octets.first_chunk::<HEADER_LEN>()?;
         let octets = octets.get(..usize::from(u16::from_be_bytes([l0, l1])))?;
@@ -34,21 +35,25 @@ impl<'a> Datagram<'a> {
     }
 
     /// Source port.
+    #[inline]
     pub fn source_port(&self) -> u16 {
         self.source_port
     }
 
     /// Destination port.
+    #[inline]
     pub fn destination_port(&self) -> u16 {
         self.destination_port
     }
 
     /// What it carries.
+    #[inline]
     pub fn payload(&self) -> &'a [u8] {
         self.payload
     }
 
     /// Octets of header and payload.
+    #[inline]
     pub fn total_len(&self) -> usize {
         self.octets.len()
     }
@@ -66,6 +71,7 @@ impl<'a> Datagram<'a> {
 }
 
 /// A header's octets; `checksum` 0 means none.
+#[inline]
 pub fn header(source_port: u16, destination_port: u16, length: u16, checksum: u16) -> [u8; HEADER_LEN] {
     let ([s0, s1], [d0, d1]) = (source_port.to_be_bytes(), destination_port.to_be_bytes());
     let ([l0, l1], [c0, c1]) = (length.to_be_bytes(), checksum.to_be_bytes());
