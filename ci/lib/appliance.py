@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import socket
+import uuid
 
 from pki import GATEWAY_NAME, USER
 from shell import Failure, end, expect_equal, read, run, tail, wait_until
@@ -74,13 +75,22 @@ class Appliance:
                 for item in items:
                     file.write(f"[[{name}]]\n" + _keys(item) + "\n")
 
-    def start(self, seconds=30):
-        """Starts both daemons and waits until the API says they are well."""
+    def start(self, seconds=30, reboot=False):
+        """Starts both daemons and waits until the API says they are well; with `reboot`, in what looks like another run of
+        the machine."""
         command = os.path.join(self.binaries, "causeway")
         checked = run([command, "config", "check", self.config_path], check=False)
         if checked.returncode != 0:
             raise Failure(f"`causeway config check` refuses the test configuration:\n{checked.stdout}{checked.stderr}")
-        self.process = self.world.spawn("gw", [command, "run", "--config", self.config_path], "causeway.log")
+        arguments = [command, "run", "--config", self.config_path]
+        if reboot:
+            boot_id = os.path.join(self.world.directory, "boot_id")
+            with open(boot_id, "w", encoding="utf-8") as file:
+                file.write(f"{uuid.uuid4()}\n")
+            # `ip netns exec` gives it mounts of its own.
+            script = 'mount --bind "$0" /proc/sys/kernel/random/boot_id && exec "$@"'
+            arguments = ["sh", "-c", script, boot_id, *arguments]
+        self.process = self.world.spawn("gw", arguments, "causeway.log")
 
         def healthy():
             if self.process.poll() is not None:

@@ -139,7 +139,7 @@ def before_dpd(context):
     expect_equal(statistics(appliance), [1, 1, 0, 1, 0], "reconnect statistics")
 
 
-@scenario("reconnect-after-reboot", "the whole appliance is killed and started again: sessions wait and resume by token")
+@scenario("reconnect-after-reboot", "the machine loses its power and starts again: sessions wait and resume by token")
 def after_reboot(context):
     world = context.world()
     appliance = gateway(context, world)
@@ -152,7 +152,7 @@ def after_reboot(context):
     appliance.process.wait()
     wait_until("the appliance is gone", 10, lambda: not [
         pid for pid in world._pids(world.ns("gw")) if read(f"/proc/{pid}/comm").startswith("causeway")])
-    appliance.start()
+    appliance.start(reboot=True)
     expect_equal(statistics(appliance)[4], 1, "inactive sessions after the start")
     expect_equal(user.resume()["address"], address, "inner address")
     expect_ping(world, "c1")
