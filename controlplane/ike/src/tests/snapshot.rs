@@ -1,5 +1,7 @@
 //! Sessions that outlive their process: the client notices nothing, no IV comes twice, and nothing is left in the end.
 
+mod continuity;
+
 use std::collections::BTreeSet;
 
 use super::harness::*;
