@@ -11,7 +11,7 @@ use std::hint::black_box;
 use std::net::Ipv4Addr;
 
 use causeway_dataplane::buffer::Buffer;
-use causeway_dataplane::crypto::{Engine, EspEngine, OutboundKey, SealJob};
+use causeway_dataplane::crypto::{Engine, EspEngine, SealJob};
 use causeway_dataplane::dpdk_buffer::PoolAllocator;
 use causeway_dataplane::path::{
     Full, Handoff, Now, Operation, Path, PathConfig, PoolMap, PortConfig, PortId, PortRole, Punt,
@@ -133,7 +133,6 @@ struct Bench<P: Probe> {
     sink: Outlet,
     pool: Mempool,
     engine: Engine,
-    key: OutboundKey,
     /// The clients' sequence numbers.
     sequences: Vec<u64>,
     order: Order,
@@ -153,13 +152,11 @@ impl<P: Probe> Bench<P> {
         burst: usize,
     ) -> Result<Self, Box<dyn Error>> {
         let path = Path::with_probe(config(sas), PoolAllocator::new(pool), probe)?;
-        let key = Engine::setup_outbound(SUITE, false, &keys())?;
         let mut bench = Bench {
             path,
             sink: Outlet::default(),
             pool,
             engine: Engine::default(),
-            key,
             sequences: vec![0; sas as usize],
             order: Order(0x9e37_79b9_7f4a_7c15),
             inbound,
@@ -244,8 +241,10 @@ impl<P: Probe> Bench<P> {
         let pad = (inner.len() + 2).next_multiple_of(4) - inner.len() - 2;
         esp.extend((1..=pad as u8).chain([pad as u8, ipv4::PROTOCOL_IPV4]));
         esp.extend([0; 16]);
-        let mut jobs = [SealJob { key: &self.key, packet: &mut esp, sequence, sealed: false }];
-        self.engine.seal_burst(&mut jobs);
+        if let Ok(key) = Engine::setup_outbound(SUITE, false, &keys(index)) {
+            let mut jobs = [SealJob { key: &key, packet: &mut esp, sequence, sealed: false }];
+            self.engine.seal_burst(&mut jobs);
+        }
         let length = (udp::HEADER_LEN + esp.len()) as u16;
         let datagram = [&udp::header(PEER_PORT, 4500, length, 0)[..], &esp].concat();
         self.buffer(&frame(0, &packet(peer(index), OURS[0], 17, &datagram, 20 + datagram.len())))
@@ -325,8 +324,11 @@ fn any() -> causeway_shared::sa::Ipv4Prefix {
     causeway_shared::sa::Ipv4Prefix { address: Ipv4Addr::UNSPECIFIED, length: 0 }
 }
 
-fn keys() -> EspKeys {
-    EspKeys { cipher: [7; _], salt: [9; _], integrity: [3; _] }
+/// Each SA has keys of its own.
+fn keys(index: usize) -> EspKeys {
+    let [a, b, c, d, ..] = index.to_le_bytes();
+    let cipher = std::array::from_fn(|place| [a, b, c, d, 7, 9][place % 6] ^ place as u8);
+    EspKeys { cipher, salt: [a, b, c, 9], integrity: [3; _] }
 }
 
 fn spi(index: usize) -> u32 {
@@ -350,8 +352,8 @@ fn pair(index: u32) -> SaPair {
         session_id: index as u64,
         suite: SUITE,
         esn: false,
-        inbound_keys: keys(),
-        outbound_keys: keys(),
+        inbound_keys: keys(index),
+        outbound_keys: keys(index),
         local_outer: OURS[0],
         peer_outer: peer(index),
         encapsulation: UDP,

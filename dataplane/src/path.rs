@@ -15,7 +15,7 @@ pub use causeway_shared::config::PortRole;
 
 pub use crate::counters::Counters;
 pub use crate::sa::{PoolMap, Tables, WorkerSa};
-pub use crate::sink::{Full, Handoff, Ingress, Outer, Punt, SaStatistics, Sink};
+pub use crate::sink::{Full, Handoff, Ingress, Outer, Punt, SaDirection, SaStatistics, Sink};
 
 use crate::buffer::{Allocator, Buffer};
 use crate::neighbour::{Due, Neighbours};

@@ -36,6 +36,12 @@ pub trait Sink<B> {
 
     /// Publishes the figures of an SA that a burst touched.
     fn sa_statistics(&mut self, slot: u32, statistics: SaStatistics);
+
+    /// Counts a packet of the SA in `slot` that was refused after its SA was known. A sink that keeps no such counts ignores
+    /// it; the reason's own counter counts the packet as well.
+    fn sa_drop(&mut self, slot: u32, direction: SaDirection) {
+        let _ = (slot, direction);
+    }
 }
 
 /// A ring had no free slot.
@@ -108,6 +114,15 @@ pub enum Ingress {
     Tunnel(u32),
     /// Made here (ICMP).
     Local,
+}
+
+/// One of an SA's directions.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum SaDirection {
+    /// From the peer.
+    Inbound,
+    /// To the peer.
+    Outbound,
 }
 
 /// Figures of one Child SA since it was installed.

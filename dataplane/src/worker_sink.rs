@@ -14,7 +14,7 @@ use crate::counters::Counters;
 use crate::handoff::Mailbox;
 use crate::path::PortId;
 use crate::ports::Transmit;
-use crate::sink::{Full, Handoff, Punt, SaStatistics, Sink};
+use crate::sink::{Full, Handoff, Punt, SaDirection, SaStatistics, Sink};
 
 /// Most frames that wait for one port's queue.
 pub const TX_PENDING: usize = 512;
@@ -143,6 +143,14 @@ impl Sink<Mbuf> for WorkerSink {
             statistics;
         let totals = SaTotals { in_packets, in_bytes, out_packets, out_bytes, highest_inbound_sequence };
         self.stats.slot(slot).publish(&totals, self.now_ns);
+    }
+
+    #[cold]
+    fn sa_drop(&mut self, slot: u32, direction: SaDirection) {
+        match direction {
+            SaDirection::Inbound => self.stats.slot(slot).count_inbound_drops(1),
+            SaDirection::Outbound => self.stats.slot(slot).count_outbound_drops(1),
+        }
     }
 }
 

@@ -9,5 +9,6 @@ mod lan;
 mod oracle;
 mod outbound;
 mod python;
+mod sa_figures;
 mod workers;
 mod world;

@@ -13,7 +13,7 @@ use causeway_shared::wire::{AckStatus, Event};
 use super::oracle::PeerSa;
 use crate::buffer::{Buffer, HeapAllocator, HeapBuffer};
 use crate::path::*;
-use crate::sink::{Full, Handoff, Punt, SaStatistics, Sink};
+use crate::sink::{Full, Handoff, Punt, SaDirection, SaStatistics, Sink};
 
 pub const OUTSIDE: PortId = PortId(0);
 pub const INSIDE: PortId = PortId(1);
@@ -41,6 +41,7 @@ pub struct Record {
     pub handoffs: Vec<(u16, Handoff<HeapBuffer>)>,
     pub reserved: Vec<(u32, u64)>,
     pub statistics: Vec<(u32, SaStatistics)>,
+    pub sa_drops: Vec<(u32, SaDirection)>,
     /// Whether rings refuse.
     pub full: bool,
 }
@@ -80,6 +81,10 @@ impl Sink<HeapBuffer> for Record {
 
     fn sa_statistics(&mut self, slot: u32, statistics: SaStatistics) {
         self.statistics.push((slot, statistics));
+    }
+
+    fn sa_drop(&mut self, slot: u32, direction: SaDirection) {
+        self.sa_drops.push((slot, direction));
     }
 }
 

@@ -283,6 +283,11 @@ impl SaTable {
         (inbound.spi != 0).then(|| (self.slot_of(inbound.spi), statistics))
     }
 
+    /// The slot of the SA in a place.
+    pub fn slot_at(&self, place: u32) -> Option<u32> {
+        self.inbound(place).filter(|sa| sa.spi != 0).map(|sa| self.slot_of(sa.spi))
+    }
+
     /// Puts an SA into its slot; its place.
     ///
     /// # Errors

@@ -12,7 +12,7 @@ use causeway_shared::wire::Event;
 use super::{EspIn, Facts, InSa, Out, State};
 use crate::buffer::{Allocator, Buffer};
 use crate::crypto::ESP_HEADER_LEN;
-use crate::path::{Ingress, Outer, Sink};
+use crate::path::{Ingress, Outer, SaDirection, Sink};
 use crate::probe::Probe;
 
 const ECN_MASK: u8 = 3;
@@ -24,6 +24,21 @@ pub(crate) fn one<A: Allocator, S: Sink<A::Buffer>, P: Probe>(
     state: &mut State<A>,
     out: &mut Out<'_, A::Buffer, S, P>,
 ) -> Result<(), Drop> {
+    let place = packet.place;
+    match accept(packet, state, out.sink) {
+        Ok(Some(inner)) => out.policy_in(inner, state),
+        Ok(None) => Ok(()),
+        Err(reason) => Err(state.refused(place, SaDirection::Inbound, reason, out.sink)),
+    }
+}
+
+/// The inner packet; `None` for a dummy.
+#[inline(always)]
+fn accept<A: Allocator>(
+    packet: EspIn<A::Buffer>,
+    state: &mut State<A>,
+    sink: &mut impl Sink<A::Buffer>,
+) -> Result<Option<InSa<A::Buffer>>, Drop> {
     let EspIn { mut buffer, outer, place, sequence } = packet;
     let tables = &mut *state.tables;
     let sa = tables.sas.inbound_mut(place).ok_or(Drop::UnknownSpi)?;
@@ -37,10 +52,10 @@ pub(crate) fn one<A: Allocator, S: Sink<A::Buffer>, P: Probe>(
     let (iv_len, icv_len) = (usize::from(sa.iv_len), usize::from(sa.icv_len));
     let to_be_looked_at = sa.quiet == 0;
     if to_be_looked_at {
-        state.announce_first(place, out.sink);
+        state.announce_first(place, sink);
     }
     if newest && state.tables.sas.inbound(place).is_some_and(|sa| sa.has_moved(&outer)) {
-        follow(place, &outer, state, out.sink);
+        follow(place, &outer, state, sink);
     }
 
     let (start, end) = (ESP_HEADER_LEN + iv_len, buffer.len().saturating_sub(icv_len));
@@ -50,7 +65,7 @@ pub(crate) fn one<A: Allocator, S: Sink<A::Buffer>, P: Probe>(
         ipv4::PROTOCOL_IPV4 => {}
         ipv4::PROTOCOL_NONE => {
             state.counters.flow(Flow::EspDummies, 1);
-            return Ok(());
+            return Ok(None);
         }
         // No selector of ours names an IPv6 address.
         ipv4::PROTOCOL_IPV6 => return Err(Drop::SelectorMismatch),
@@ -76,9 +91,9 @@ pub(crate) fn one<A: Allocator, S: Sink<A::Buffer>, P: Probe>(
     state.counters.flow(Flow::EspInPackets, 1);
     state.counters.flow(Flow::EspInBytes, u64::from(facts.len));
     if to_be_looked_at {
-        state.look_at_inbound_limits(place, out.sink);
+        state.look_at_inbound_limits(place, sink);
     }
-    out.policy_in(InSa { buffer, place, ingress, facts }, state)
+    Ok(Some(InSa { buffer, place, ingress, facts }))
 }
 
 /// Follows a peer whose NAT gave it another address or port. Only for an SA that runs over UDP, as RFC 7296 §2.23 has it,

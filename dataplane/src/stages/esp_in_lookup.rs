@@ -9,7 +9,7 @@ use causeway_shared::wire::Event;
 
 use super::{EspIn, FromPeer, Out, State};
 use crate::buffer::{Allocator, Buffer};
-use crate::path::{Handoff, Sink};
+use crate::path::{Handoff, SaDirection, Sink};
 use crate::probe::Probe;
 
 /// Towards this stage: what the packet will meet is fetched while the others of its burst are still on their way.
@@ -50,7 +50,7 @@ pub(crate) fn one<A: Allocator, S: Sink<A::Buffer>, P: Probe>(
         return Err(Drop::UnknownSpi);
     };
     if sa.is_over() {
-        return Err(Drop::SaExpired);
+        return Err(state.refused(place, SaDirection::Inbound, Drop::SaExpired, out.sink));
     }
     // The sequence number is read by the next stage, which knows the window.
     out.esp_in_replay(EspIn { buffer, outer, place, sequence: 0 }, state)

@@ -8,7 +8,7 @@ use causeway_shared::counters::Drop;
 use super::{Burst, EspIn, Out, State};
 use crate::buffer::{Allocator, Buffer};
 use crate::crypto::{EspEngine, InboundKey, OpenJob};
-use crate::path::{BURST, Sink};
+use crate::path::{BURST, SaDirection, Sink};
 use crate::probe::Probe;
 
 /// A bit for each packet of a burst.
@@ -23,7 +23,10 @@ pub(crate) fn run<A: Allocator, S: Sink<A::Buffer>, P: Probe>(
     while !items.is_empty() {
         let mut opened = open(items, state, out.probe);
         for packet in items.drain(..items.len().min(BURST)) {
-            let result = if opened & 1 != 0 { out.esp_in_accept(packet, state) } else { Err(Drop::BadIcv) };
+            let result = match opened & 1 {
+                0 => Err(state.refused(packet.place, SaDirection::Inbound, Drop::BadIcv, out.sink)),
+                _ => out.esp_in_accept(packet, state),
+            };
             opened >>= 1;
             if let Err(reason) = result {
                 state.counters.drop(reason);

@@ -9,7 +9,7 @@ use causeway_shared::counters::Drop;
 use super::{EspIn, Out, State};
 use crate::buffer::{Allocator, Buffer};
 use crate::crypto::ESP_HEADER_LEN;
-use crate::path::Sink;
+use crate::path::{SaDirection, Sink};
 use crate::probe::Probe;
 use crate::sa::Inbound;
 
@@ -22,12 +22,17 @@ pub(crate) fn one<A: Allocator, S: Sink<A::Buffer>, P: Probe>(
     state: &mut State<A>,
     out: &mut Out<'_, A::Buffer, S, P>,
 ) -> Result<(), Drop> {
-    let sa = state.tables.sas.inbound(packet.place).ok_or(Drop::UnknownSpi)?;
-    let sequence = sequence_of(packet.buffer.data(), sa)?;
+    let place = packet.place;
+    let sa = state.tables.sas.inbound(place).ok_or(Drop::UnknownSpi)?;
+    let sequence = match sequence_of(packet.buffer.data(), sa) {
+        Ok(sequence) => sequence,
+        Err(reason) => return Err(state.refused(place, SaDirection::Inbound, reason, out.sink)),
+    };
     if let Some(word) = sa.window.expected(sequence) {
         prefetch(word);
     }
-    out.esp_in_open(EspIn { sequence, ..packet }, state)
+    let waits = out.esp_in_open(EspIn { sequence, ..packet }, state);
+    waits.map_err(|reason| state.refused(place, SaDirection::Inbound, reason, out.sink))
 }
 
 #[inline(always)]

@@ -8,7 +8,7 @@ use causeway_shared::counters::Drop;
 use super::{Burst, EspOut, Out, State};
 use crate::buffer::{Allocator, Buffer};
 use crate::crypto::{EspEngine, OutboundKey, SealJob};
-use crate::path::{BURST, Sink};
+use crate::path::{BURST, SaDirection, Sink};
 use crate::probe::Probe;
 
 /// A bit for each packet of a burst.
@@ -23,7 +23,10 @@ pub(crate) fn run<A: Allocator, S: Sink<A::Buffer>, P: Probe>(
     while !items.is_empty() {
         let mut sealed = seal(items, state, out.probe);
         for packet in items.drain(..items.len().min(BURST)) {
-            let result = if sealed & 1 != 0 { out.encap(packet, state) } else { Err(Drop::SealFailed) };
+            let result = match sealed & 1 {
+                0 => Err(state.refused(packet.place, SaDirection::Outbound, Drop::SealFailed, out.sink)),
+                _ => out.encap(packet, state),
+            };
             sealed >>= 1;
             if let Err(reason) = result {
                 state.counters.drop(reason);

@@ -9,7 +9,7 @@ use causeway_shared::net::ipv4;
 use super::{EspOut, InSa, Out, State};
 use crate::buffer::{Allocator, Buffer};
 use crate::crypto::ESP_HEADER_LEN;
-use crate::path::Sink;
+use crate::path::{SaDirection, Sink};
 use crate::probe::Probe;
 use crate::sa::Outbound;
 
@@ -23,16 +23,19 @@ pub(crate) fn one<A: Allocator, S: Sink<A::Buffer>, P: Probe>(
     let sa = state.tables.sas.outbound_mut(place).ok_or(Drop::NoSession)?;
     // Again, because an earlier packet of this burst may have been the last.
     if sa.is_over() {
-        return Err(Drop::SaExpired);
+        return Err(state.refused(place, SaDirection::Outbound, Drop::SaExpired, out.sink));
     }
     let slot = sa.inbound_spi() & state.config.sa_capacity.wrapping_sub(1);
     let Ok(sequence) = sa.next_sequence(|end| out.sink.reserve_sequence(slot, end)) else {
         state.end_sa(place, out.sink);
-        return Err(Drop::SequenceExhausted);
+        return Err(state.refused(place, SaDirection::Outbound, Drop::SequenceExhausted, out.sink));
     };
-    frame(&mut buffer, sa, sequence, usize::from(facts.len)).ok_or(Drop::NoBuffer)?;
+    if frame(&mut buffer, sa, sequence, usize::from(facts.len)).is_none() {
+        return Err(state.refused(place, SaDirection::Outbound, Drop::NoBuffer, out.sink));
+    }
     let packet = EspOut { buffer, place, sequence, tos: facts.tos, inner_len: facts.len };
-    out.esp_out_seal(packet, state)
+    let waits = out.esp_out_seal(packet, state);
+    waits.map_err(|reason| state.refused(place, SaDirection::Outbound, reason, out.sink))
 }
 
 /// Makes room at both ends and writes everything that is not the engine's: SPI, sequence number, padding, trailer.

@@ -10,7 +10,7 @@ use causeway_shared::net::icmp;
 use super::fragment::{MAX_FRAGMENTS, fragment};
 use super::{Facts, InSa, Out, Refused, State};
 use crate::buffer::{Allocator, Buffer};
-use crate::path::Sink;
+use crate::path::{SaDirection, Sink};
 use crate::probe::Probe;
 
 #[inline(always)]
@@ -46,7 +46,7 @@ fn cut<A: Allocator, S: Sink<A::Buffer>, P: Probe>(
             let error = icmp::Error::FragmentationNeeded { mtu };
             let _ = out.icmp_error(Refused { buffer, ingress, error }, state);
         }
-        return Err(reason);
+        return Err(state.refused(place, SaDirection::Outbound, reason, out.sink));
     }
     state.counters.flow(Flow::FragmentsMade, pieces.len().saturating_sub(1) as u64);
     for buffer in pieces {

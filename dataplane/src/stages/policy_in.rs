@@ -8,7 +8,7 @@ use causeway_shared::net::ipv4;
 
 use super::{Clear, InSa, Out, State};
 use crate::buffer::{Allocator, Buffer};
-use crate::path::Sink;
+use crate::path::{SaDirection, Sink};
 use crate::probe::Probe;
 use crate::sa::Flow;
 
@@ -24,7 +24,7 @@ pub(crate) fn one<A: Allocator, S: Sink<A::Buffer>, P: Probe>(
     if selected && ipv4::may_be_source(facts.source) && !state.is_ours(facts.source) {
         out.forward(Clear { buffer, ingress, facts }, state)
     } else {
-        Err(Drop::SelectorMismatch)
+        Err(state.refused(place, SaDirection::Inbound, Drop::SelectorMismatch, out.sink))
     }
 }
 

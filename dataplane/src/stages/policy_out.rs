@@ -8,7 +8,7 @@ use causeway_shared::net::ipv4;
 
 use super::{Clear, InSa, Out, State, ToClient};
 use crate::buffer::{Allocator, Buffer};
-use crate::path::{Handoff, Sink};
+use crate::path::{Handoff, SaDirection, Sink};
 use crate::probe::Probe;
 use crate::sa::{Flow, OutboundRoute};
 
@@ -42,10 +42,10 @@ pub(crate) fn one<A: Allocator, S: Sink<A::Buffer>, P: Probe>(
     let sa = state.tables.sas.outbound(place).filter(|sa| sa.inbound_spi() == inbound_spi);
     let sa = sa.ok_or(Drop::NoSession)?;
     if sa.is_over() {
-        return Err(Drop::SaExpired);
+        return Err(state.refused(place, SaDirection::Outbound, Drop::SaExpired, out.sink));
     }
     if !sa.takes(facts.source, facts.destination) && !in_full_list(buffer.data(), place, state) {
-        return Err(Drop::SelectorMismatch);
+        return Err(state.refused(place, SaDirection::Outbound, Drop::SelectorMismatch, out.sink));
     }
     out.pmtu(InSa { buffer, place, ingress, facts }, state)
 }

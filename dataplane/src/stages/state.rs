@@ -11,7 +11,7 @@ use crate::buffer::{Allocator, Buffer};
 use crate::counters::Counters;
 use crate::crypto::Engine;
 use crate::neighbour::{Adjacent, Neighbours};
-use crate::path::{Now, PathConfig, PathError, PortConfig, PortId, Sink, Tables};
+use crate::path::{Now, PathConfig, PathError, PortConfig, PortId, SaDirection, Sink, Tables};
 use crate::route::RouteTable;
 use crate::sa::Notice;
 
@@ -157,6 +157,21 @@ impl<A: Allocator> State<A> {
         if self.events.send(event, sink) {
             self.tables.sas.announced(place, notice);
         }
+    }
+
+    /// A packet is dropped whose SA is known: counts it for the SA, too. The reason, for the caller to pass on.
+    #[cold]
+    pub fn refused(
+        &self,
+        place: u32,
+        direction: SaDirection,
+        reason: Drop,
+        sink: &mut impl Sink<A::Buffer>,
+    ) -> Drop {
+        if let Some(slot) = self.tables.sas.slot_at(place) {
+            sink.sa_drop(slot, direction);
+        }
+        reason
     }
 
     /// Publishes the figures of at most `most` SAs, those first that wait longest.
