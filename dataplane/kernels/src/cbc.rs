@@ -90,6 +90,19 @@ impl Drop for CbcKey {
     }
 }
 
+/// A key that may be one of AES-CBC: bursts of mixed suites need not be sorted first.
+pub trait MaybeCbc {
+    /// It, if it is.
+    fn cbc_key(&self) -> Option<&CbcKey>;
+}
+
+impl MaybeCbc for CbcKey {
+    #[inline]
+    fn cbc_key(&self) -> Option<&CbcKey> {
+        Some(self)
+    }
+}
+
 /// The kernels, with their scratch: expanded keys live there for the length of a burst.
 pub struct Cbc {
     scratch: Box<Scratch>,
@@ -116,35 +129,59 @@ impl Cbc {
         Cbc { scratch, wide }
     }
 
-    /// Seals every packet: writes its IV, encrypts it, writes its ICV. `sealed` stays `false` where a packet's length
-    /// cannot be that of its suite.
-    pub fn seal_burst(&mut self, jobs: &mut [SealJob<'_, CbcKey>]) {
+    /// Seals every packet that has a key of ours: writes its IV, encrypts it, writes its ICV. `sealed` becomes `false` where a
+    /// packet's length cannot be that of its suite. Answers with the number of jobs whose keys are of other algorithms; they
+    /// are left alone.
+    pub fn seal_burst<K: MaybeCbc>(&mut self, jobs: &mut [SealJob<'_, K>]) -> usize {
         let Wide(()) = self.wide;
+        let mut others = 0;
         for jobs in jobs.chunks_mut(CHUNK) {
+            let mut packets = Packets::new();
+            for (index, job) in jobs.iter_mut().enumerate() {
+                match job.key.cbc_key() {
+                    Some(key) => job.sealed = packets.push(index, key, job.packet, job.sequence),
+                    None => others += 1,
+                }
+            }
             // SAFETY: `Wide` is the proof of the features.
-            unsafe { self.scratch.seal(jobs) };
+            unsafe { self.scratch.seal(&mut packets) };
         }
+        others
     }
 
-    /// Opens every packet: verifies its ICV, and decrypts it where that was right.
-    pub fn open_burst(&mut self, jobs: &mut [OpenJob<'_, CbcKey>]) {
+    /// Opens every packet that has a key of ours: verifies its ICV, and decrypts it where that was right; where it was not,
+    /// the packet stays as it came. Answers as [`Cbc::seal_burst`] does.
+    pub fn open_burst<K: MaybeCbc>(&mut self, jobs: &mut [OpenJob<'_, K>]) -> usize {
         let Wide(()) = self.wide;
+        let mut others = 0;
         for jobs in jobs.chunks_mut(CHUNK) {
+            let mut packets = Packets::new();
+            for (index, job) in jobs.iter_mut().enumerate() {
+                match job.key.cbc_key() {
+                    Some(key) => {
+                        job.opened = false;
+                        packets.push(index, key, job.packet, job.sequence);
+                    }
+                    None => others += 1,
+                }
+            }
             // SAFETY: `Wide` is the proof of the features.
-            unsafe { self.scratch.open(jobs) };
+            unsafe { self.scratch.open(&mut packets) };
+            for packet in packets.of(&packets.order) {
+                if let Some(job) = jobs.get_mut(packet.index) {
+                    job.opened = true;
+                }
+            }
         }
+        others
     }
 }
 
 impl Scratch {
     /// # Safety
-    /// The processor has what [`Wide`] proves; at most [`CHUNK`] jobs.
+    /// The processor has what [`Wide`] proves.
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,vaes,bmi2")]
-    unsafe fn seal(&mut self, jobs: &mut [SealJob<'_, CbcKey>]) {
-        let mut packets = Packets::new();
-        for job in &mut *jobs {
-            job.sealed = packets.push(0, job.key, job.packet, job.sequence);
-        }
+    unsafe fn seal(&mut self, packets: &mut Packets<'_>) {
         packets.sort();
         // SAFETY: `Packets::push` took packets of a suite's length from exclusive borrows that outlive this call.
         unsafe {
@@ -157,42 +194,34 @@ impl Scratch {
                     chains.push(Chain { first: iv, blocks: packet.blocks + 1 });
                 }
                 match rounds(run) {
-                    Rounds::Ten => self.encrypt::<10>(&packets, run, &chains),
-                    Rounds::Twelve => self.encrypt::<12>(&packets, run, &chains),
-                    Rounds::Fourteen => self.encrypt::<14>(&packets, run, &chains),
+                    Rounds::Ten => self.encrypt::<10>(packets, run, &chains),
+                    Rounds::Twelve => self.encrypt::<12>(packets, run, &chains),
+                    Rounds::Fourteen => self.encrypt::<14>(packets, run, &chains),
                 }
             }
-            self.authenticate(&packets, &mut Write);
+            self.authenticate(packets, &mut Write);
         }
         self.wipe(packets.order.len());
     }
 
+    /// Leaves in `packets` those whose ICV was right.
+    ///
     /// # Safety
-    /// The processor has what [`Wide`] proves; at most [`CHUNK`] jobs.
+    /// The processor has what [`Wide`] proves.
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,vaes,bmi2")]
-    unsafe fn open(&mut self, jobs: &mut [OpenJob<'_, CbcKey>]) {
-        let mut packets = Packets::new();
-        for (index, job) in jobs.iter_mut().enumerate() {
-            job.opened = false;
-            packets.push(index, job.key, job.packet, job.sequence);
-        }
+    unsafe fn open(&mut self, packets: &mut Packets<'_>) {
         packets.sort();
         let mut verify = Verify { right: 0 };
         // SAFETY: as in `seal`.
-        unsafe { self.authenticate(&packets, &mut verify) };
+        unsafe { self.authenticate(packets, &mut verify) };
         packets.keep(verify.right);
-        for packet in packets.of(&packets.order) {
-            if let Some(job) = jobs.get_mut(packet.index) {
-                job.opened = true;
-            }
-        }
         for run in packets.runs() {
             // SAFETY: as in `seal`.
             unsafe {
                 match rounds(run) {
-                    Rounds::Ten => self.decrypt::<10>(&packets, run),
-                    Rounds::Twelve => self.decrypt::<12>(&packets, run),
-                    Rounds::Fourteen => self.decrypt::<14>(&packets, run),
+                    Rounds::Ten => self.decrypt::<10>(packets, run),
+                    Rounds::Twelve => self.decrypt::<12>(packets, run),
+                    Rounds::Fourteen => self.decrypt::<14>(packets, run),
                 }
             }
         }

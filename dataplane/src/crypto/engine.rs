@@ -5,7 +5,7 @@
 
 use std::sync::OnceLock;
 
-use causeway_kernels::cbc::CbcKey;
+use causeway_kernels::cbc::{CbcKey, MaybeCbc};
 use causeway_kernels::gcm::{GcmKey, MaybeGcm};
 use causeway_shared::config::CryptoEngine;
 use causeway_shared::sa::{EspKeys, EspSuite};
@@ -14,7 +14,7 @@ use tracing::{info, warn};
 use super::aws_lc::{AwsLcInboundKey, AwsLcOutboundKey};
 use super::portable::PortableKey;
 use super::self_test::{self_test, test_against_aws_lc};
-use super::wide::{MaybeWide, Wide, WideKey};
+use super::wide::{Wide, WideKey};
 use super::{AwsLc, EspEngine, OpenJob, Portable, SealJob, SelfTestError, SetupError};
 
 /// The engines, best first.
@@ -218,7 +218,7 @@ macro_rules! may_be_wide {
             }
         }
 
-        impl MaybeWide for $key {
+        impl MaybeCbc for $key {
             #[inline]
             fn cbc_key(&self) -> Option<&CbcKey> {
                 match self {

@@ -1,13 +1,11 @@
 //! The engine of our own kernels: AVX-512, VAES, VPCLMULQDQ. Keys are small and lie in the SA itself.
 
-use arrayvec::ArrayVec;
 use causeway_kernels::Wide as Processor;
-use causeway_kernels::cbc::{Cbc, CbcKey, Hash};
+use causeway_kernels::cbc::{Cbc, CbcKey, Hash, MaybeCbc};
 use causeway_kernels::gcm::{Gcm, GcmKey, MaybeGcm};
 use causeway_shared::sa::{EspKeys, EspSuite};
 
 use super::{EspEngine, OpenJob, SealJob, SetupError};
-use crate::path::BURST;
 
 /// The kernels with their scratch memory.
 pub struct Wide {
@@ -23,66 +21,21 @@ pub enum WideKey {
     Cbc(CbcKey),
 }
 
-/// Something that may hold a key of this engine.
-pub(super) trait MaybeWide: MaybeGcm {
-    fn cbc_key(&self) -> Option<&CbcKey>;
-}
-
 impl Wide {
     /// The engine, where the processor has the instructions.
     pub fn new() -> Option<Wide> {
         Processor::detect().map(|wide| Wide { gcm: Gcm::new(wide), cbc: Cbc::new(wide) })
     }
 
-    pub(super) fn open<K: MaybeWide>(&mut self, jobs: &mut [OpenJob<'_, K>]) {
-        if self.gcm.open_burst(jobs) == 0 {
-            return;
-        }
-        for jobs in jobs.chunks_mut(BURST) {
-            let mut opened = [false; BURST];
-            let mut places: ArrayVec<usize, BURST> = ArrayVec::new();
-            let mut cbc: ArrayVec<OpenJob<'_, CbcKey>, BURST> = ArrayVec::new();
-            for (place, job) in jobs.iter_mut().enumerate() {
-                if let Some(key) = job.key.cbc_key() {
-                    let (packet, sequence) = (&mut *job.packet, job.sequence);
-                    cbc.push(OpenJob { key, packet, sequence, opened: false });
-                    places.push(place);
-                }
-            }
-            self.cbc.open_burst(&mut cbc);
-            for (job, place) in cbc.iter().zip(&places) {
-                if let Some(opened) = opened.get_mut(*place) {
-                    *opened = job.opened;
-                }
-            }
-            drop(cbc);
-            jobs.iter_mut().zip(opened).for_each(|(job, opened)| job.opened |= opened);
+    pub(super) fn open<K: MaybeGcm + MaybeCbc>(&mut self, jobs: &mut [OpenJob<'_, K>]) {
+        if self.gcm.open_burst(jobs) > 0 {
+            self.cbc.open_burst(jobs);
         }
     }
 
-    pub(super) fn seal<K: MaybeWide>(&mut self, jobs: &mut [SealJob<'_, K>]) {
-        if self.gcm.seal_burst(jobs) == 0 {
-            return;
-        }
-        for jobs in jobs.chunks_mut(BURST) {
-            let mut sealed = [false; BURST];
-            let mut places: ArrayVec<usize, BURST> = ArrayVec::new();
-            let mut cbc: ArrayVec<SealJob<'_, CbcKey>, BURST> = ArrayVec::new();
-            for (place, job) in jobs.iter_mut().enumerate() {
-                if let Some(key) = job.key.cbc_key() {
-                    let (packet, sequence) = (&mut *job.packet, job.sequence);
-                    cbc.push(SealJob { key, packet, sequence, sealed: false });
-                    places.push(place);
-                }
-            }
-            self.cbc.seal_burst(&mut cbc);
-            for (job, place) in cbc.iter().zip(&places) {
-                if let Some(sealed) = sealed.get_mut(*place) {
-                    *sealed = job.sealed;
-                }
-            }
-            drop(cbc);
-            jobs.iter_mut().zip(sealed).for_each(|(job, sealed)| job.sealed |= sealed);
+    pub(super) fn seal<K: MaybeGcm + MaybeCbc>(&mut self, jobs: &mut [SealJob<'_, K>]) {
+        if self.gcm.seal_burst(jobs) > 0 {
+            self.cbc.seal_burst(jobs);
         }
     }
 
@@ -137,7 +90,7 @@ impl MaybeGcm for WideKey {
     }
 }
 
-impl MaybeWide for WideKey {
+impl MaybeCbc for WideKey {
     #[inline]
     fn cbc_key(&self) -> Option<&CbcKey> {
         match self {
