@@ -112,6 +112,7 @@ impl<L: Link> Core<L> {
     fn health(&self) -> Health {
         let link = self.link.status(clock::now());
         let mut problems = link.problems;
+        problems.extend(self.desk.store_problem());
         let mut pools = std::collections::BTreeMap::new();
         for usage in self.services.pools.usage() {
             let (used, size) = (usage.leased as u64, usage.capacity as u64);

@@ -99,6 +99,11 @@ impl Desk {
         self.store.as_ref().map_or_else(|| WallSecs(crate::clock::unix_secs()), StoreHandle::now)
     }
 
+    /// What is wrong with the store, with the next step.
+    pub(super) fn store_problem(&self) -> Option<String> {
+        self.store.as_ref()?.integrity().problem()
+    }
+
     /// Waits for the next thing to end. May be dropped at any point.
     pub(super) async fn ended(&mut self) -> Ended {
         match self.endings.recv().await {

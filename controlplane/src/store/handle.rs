@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use super::clock::StoreClock;
-use super::{SessionStore, StoreError, WallSecs};
+use super::{Integrity, SessionStore, StoreError, WallSecs};
 
 /// Requests that may wait.
 pub const QUEUE: usize = 16 * 1024;
@@ -45,6 +45,7 @@ trait Request: Send {
 pub struct StoreHandle {
     queue: SyncSender<Box<dyn Request>>,
     clock: StoreClock,
+    integrity: Integrity,
     // Dropped after the queue.
     _thread: Arc<Thread>,
 }
@@ -58,12 +59,17 @@ impl StoreHandle {
     /// # Errors
     /// When the system gives no thread.
     pub fn start(store: Box<dyn SessionStore>) -> std::io::Result<StoreHandle> {
-        let clock = StoreClock::start(store.mark());
+        let (clock, integrity) = (StoreClock::start(store.mark()), store.integrity());
         let (queue, requests) = sync_channel(QUEUE);
         let thread = std::thread::Builder::new()
             .name("store".to_owned())
             .spawn(move || Worker { store, clock }.serve(&requests))?;
-        Ok(StoreHandle { queue, clock, _thread: Arc::new(Thread(Mutex::new(Some(thread)))) })
+        Ok(StoreHandle { queue, clock, integrity, _thread: Arc::new(Thread(Mutex::new(Some(thread)))) })
+    }
+
+    /// How sound the store is, as far as is known.
+    pub fn integrity(&self) -> &Integrity {
+        &self.integrity
     }
 
     /// Now, in the time that stored moments are in.

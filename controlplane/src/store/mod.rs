@@ -11,6 +11,7 @@ pub mod clock;
 mod configured;
 mod error;
 pub mod handle;
+mod integrity;
 pub mod memory;
 mod node_key;
 mod record;
@@ -23,6 +24,7 @@ use std::collections::HashSet;
 
 pub use configured::open;
 pub use error::StoreError;
+pub use integrity::{Integrity, Verdict};
 pub use record::{
     Cursor, DurableId, MAX_ATTRIBUTES_OCTETS, MAX_CLIENT_OCTETS, MAX_NAME_OCTETS, Page, SessionRecord,
     StoredState, Totals, WallSecs,
@@ -258,7 +260,12 @@ pub trait SessionStore: Send {
     /// Sessions by state.
     fn counts(&self) -> Counts;
 
-    /// All sessions, `limit` at a time, oldest first: begin with [`Cursor::START`] and go on with [`Page::next`].
+    /// Where the store says how sound it is.
+    fn integrity(&self) -> Integrity {
+        Integrity::default()
+    }
+
+    /// All sessions that can be read, `limit` at a time, oldest first: begin with [`Cursor::START`] and go on with [`Page::next`].
     /// Sessions that come while it is walked are seen, if the walk has not ended.
     ///
     /// # Errors

@@ -16,12 +16,8 @@ pub(super) fn fault(path: &Path, error: &Error) -> StoreError {
     let owned = || path.to_owned();
     let (failure, text) = match error {
         Error::SqliteFailure(failure, text) => (failure, text),
-        // A value that is not what the schema promises: only damage puts it there.
-        Error::FromSqlConversionFailure(..)
-        | Error::IntegralValueOutOfRange(..)
-        | Error::InvalidColumnType(..)
-        | Error::QueryReturnedNoRows
-        | Error::Utf8Error(..) => return damaged(path, &error.to_string()),
+        Error::QueryReturnedNoRows => return damaged(path, &error.to_string()),
+        _ if is_of_one_row(error) => return damaged(path, &error.to_string()),
         _ => return StoreError::Io { path: owned(), detail: error.to_string() },
     };
     let detail = text.clone().unwrap_or_else(|| failure.to_string());
@@ -35,6 +31,17 @@ pub(super) fn fault(path: &Path, error: &Error) -> StoreError {
         ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => StoreError::InUse { path: owned() },
         _ => StoreError::Io { path: owned(), detail },
     }
+}
+
+/// Whether a value is not what the schema promises: only damage puts it there, and the rows beside it may be sound.
+pub(super) fn is_of_one_row(error: &Error) -> bool {
+    matches!(
+        error,
+        Error::FromSqlConversionFailure(..)
+            | Error::IntegralValueOutOfRange(..)
+            | Error::InvalidColumnType(..)
+            | Error::Utf8Error(..)
+    )
 }
 
 /// A value in a row that the schema does not allow.

@@ -3,6 +3,7 @@
 //! Enters: the calls of [`SessionStore`]. Leaves: statements on two tables (`schema`), errors that name the way out
 //! (`fault`). The uniqueness of ids and inner addresses is the database's own, so it holds against our mistakes, too.
 
+mod check;
 mod checkpoint;
 mod fault;
 mod open;
@@ -15,9 +16,11 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::{Error, ErrorCode, OptionalExtension, Params, Row, params};
 
+use self::check::Checker;
 use self::checkpoint::Checkpointer;
-use self::fault::{damaged, fault};
+use self::fault::{damaged, fault, is_of_one_row};
 use self::schema::{INSERT, MORE_COLUMN, integer, select, state_columns};
+use super::integrity::Integrity;
 use super::node_key::{NodeKey, Purpose};
 use super::record::check_attributes;
 use super::{
@@ -34,6 +37,8 @@ const MAX_LOG_OCTETS: u64 = 512 * 1024 * 1024;
 pub struct SqliteStore {
     // Before the lock, which must go last.
     checkpointer: Checkpointer,
+    _checker: Option<Checker>,
+    integrity: Integrity,
     connection: rusqlite::Connection,
     path: PathBuf,
     key: NodeKey,
@@ -61,17 +66,19 @@ enum Holding {
 
 impl SqliteStore {
     /// Opens the store at `path`, or makes it: with a node key beside it ([`StoreError::NodeKey`]), readable by its owner only.
-    /// Every page is checked, see docs/store.md for how long that takes.
+    /// Every page and seal is checked in the background, see [`SessionStore::integrity`].
     ///
     /// # Errors
     /// When the file is damaged, of another version or another program's, in use, or not accessible.
     pub fn open(path: &Path) -> Result<SqliteStore, StoreError> {
         let opened = open::open(path)?;
-        let second = open::connect(path)?;
-        let checkpointer = Checkpointer::start(path, second)
-            .map_err(|error| StoreError::Io { path: path.to_owned(), detail: error.to_string() })?;
+        let no_thread =
+            |error: std::io::Error| StoreError::Io { path: path.to_owned(), detail: error.to_string() };
+        let checkpointer = Checkpointer::start(path, open::connect(path)?).map_err(no_thread)?;
         let mut store = SqliteStore {
             checkpointer,
+            _checker: None,
+            integrity: Integrity::default(),
             connection: opened.connection,
             path: path.to_owned(),
             key: opened.key,
@@ -82,14 +89,16 @@ impl SqliteStore {
             _lock: opened.lock,
         };
         store.counts = store.count()?;
+        if let Some(key) = opened.key_for_check {
+            let checker = Checker::start(path, open::connect(path)?, key, store.integrity.clone());
+            store._checker = Some(checker.map_err(no_thread)?);
+        }
         Ok(store)
     }
 
     fn count(&self) -> Result<Counts, StoreError> {
         let count = |state: i64| {
-            // The figures stand in the text, so that the partial indexes are used.
-            let sql = format!("SELECT count(*) FROM session WHERE state = {state}");
-            let counted = self.connection.query_row(&sql, [], |row| row.get::<_, i64>(0));
+            let counted = self.connection.query_row(&count_of(state), [], |row| row.get::<_, i64>(0));
             counted.map(i64::unsigned_abs).map_err(|error| self.fault(&error))
         };
         Ok(Counts {
@@ -121,12 +130,28 @@ impl SqliteStore {
         found.map_err(|error| self.fault(&error))
     }
 
-    fn many(&self, sql: &str, params: impl Params) -> Result<Vec<(i64, SessionRecord)>, StoreError> {
+    /// Rows by place. One that is no session is an error of its own, so that only that session is lost.
+    fn rows(&self, sql: &str, params: impl Params) -> Result<Vec<(i64, Option<SessionRecord>)>, StoreError> {
         let read = || -> rusqlite::Result<Vec<_>> {
             let mut statement = self.connection.prepare_cached(sql)?;
-            statement.query_map(params, schema::record)?.collect()
+            let rows = statement.query_map(params, |row| Ok((row.get(0)?, schema::record(row))))?;
+            let whole = |row: rusqlite::Result<(i64, rusqlite::Result<(i64, SessionRecord)>)>| match row? {
+                (place, Ok((_, record))) => Ok((place, Some(record))),
+                (place, Err(error)) if is_of_one_row(&error) => {
+                    tracing::warn!(place, %error, "a session in the store cannot be read; its client must log in anew");
+                    Ok((place, None))
+                }
+                (_, Err(error)) => Err(error),
+            };
+            rows.map(whole).collect()
         };
         read().map_err(|error| self.fault(&error))
+    }
+
+    /// Sessions by place, without those that cannot be read.
+    fn many(&self, sql: &str, params: impl Params) -> Result<Vec<(i64, SessionRecord)>, StoreError> {
+        let found = self.rows(sql, params)?.into_iter();
+        Ok(found.filter_map(|(place, record)| Some((place, record?))).collect())
     }
 
     /// Changes need a transaction that SQLite has not given up by itself.
@@ -255,6 +280,18 @@ impl SqliteStore {
     fn log_octets(&self) -> u64 {
         std::fs::metadata(open::beside(&self.path, "-wal")).map_or(0, |log| log.len())
     }
+}
+
+/// Counts the sessions of a state, in the very words of the partial indexes, without which every row would be read.
+fn count_of(state: i64) -> String {
+    let live = if state == schema::INACTIVE { "" } else { "state < 2 AND " };
+    format!("SELECT count(*) FROM session WHERE {live}state = {state}")
+}
+
+/// How the store counts.
+#[cfg(test)]
+pub(super) fn count_for_test(state: i64) -> String {
+    count_of(state)
 }
 
 /// A connection with the settings that the store works with.
@@ -507,14 +544,15 @@ impl SessionStore for SqliteStore {
 
     fn purge_expired(&mut self, now: WallSecs, limit: usize) -> Result<Vec<SessionRecord>, StoreError> {
         self.in_transaction()?;
-        let gone = self.many(
+        let gone = self.rows(
             select!("", "WHERE state = 2 AND expires_at <= ?1 ORDER BY expires_at, place LIMIT ?2"),
             [integer(now.0), integer(limit as u64)],
         )?;
-        for (place, record) in &gone {
-            self.delete(*place, record.state)?;
+        for (place, _) in &gone {
+            // Also one that cannot be read: nobody else removes it.
+            self.delete(*place, StoredState::Inactive { since: WallSecs(0), expires_at: now })?;
         }
-        Ok(gone.into_iter().map(|(_, record)| record).collect())
+        Ok(gone.into_iter().filter_map(|(_, record)| record).collect())
     }
 
     fn oldest_inactive(&self, user: Option<&str>, limit: usize) -> Result<Vec<SessionRecord>, StoreError> {
@@ -539,13 +577,17 @@ impl SessionStore for SqliteStore {
         self.counts
     }
 
+    fn integrity(&self) -> Integrity {
+        self.integrity.clone()
+    }
+
     fn page(&self, after: Cursor, limit: usize) -> Result<Page, StoreError> {
-        let found = self.many(
+        let found = self.rows(
             select!("", "WHERE place > ?1 ORDER BY place LIMIT ?2"),
             [after.0, integer(limit as u64)],
         )?;
         let next = if found.len() < limit { None } else { found.last().map(|(place, _)| Cursor(*place)) };
-        Ok(Page { records: found.into_iter().map(|(_, record)| record).collect(), next })
+        Ok(Page { records: found.into_iter().filter_map(|(_, record)| record).collect(), next })
     }
 
     fn put_ike_state(

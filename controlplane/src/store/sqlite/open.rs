@@ -1,4 +1,4 @@
-//! Opening the database: whose it is, that it is intact, that nobody else has it, and who may read it.
+//! Opening the database: whose it is, that its tables are ours, that nobody else has it, and who may read it.
 //!
 //! Enters: a path. Leaves: a connection set up for durable commits, and the node's key; or an error with the way out.
 //! Files beside the database: `-wal` and `-shm` (SQLite's), `.key` (the node's key), `.lock` (held while open) and
@@ -29,6 +29,8 @@ const STATEMENTS: usize = 64;
 pub(super) struct Opened {
     pub(super) connection: Connection,
     pub(super) key: NodeKey,
+    /// The same again, for the check; `None` when the database is new.
+    pub(super) key_for_check: Option<NodeKey>,
     pub(super) mark: WallSecs,
     /// Held until the store is closed.
     pub(super) lock: File,
@@ -43,16 +45,16 @@ pub(super) fn open(path: &Path) -> Result<Opened, StoreError> {
     let at = |error: rusqlite::Error| fault(path, &error);
     if is_new(&connection).map_err(at)? {
         let key = make(path, &connection)?;
-        return Ok(Opened { connection, key, mark: WallSecs(0), lock });
+        return Ok(Opened { connection, key, key_for_check: None, mark: WallSecs(0), lock });
     }
     check_version(path, &connection)?;
     check_tables(path, &connection)?;
-    check_pages(path, &connection)?;
     let (mark, check): (i64, Vec<u8>) = connection
         .query_row("SELECT mark, key_check FROM node", [], |row| Ok((row.get(0)?, row.get(1)?)))
         .map_err(at)?;
     let key = key_of(path, &check)?;
-    Ok(Opened { connection, key, mark: WallSecs(mark.unsigned_abs()), lock })
+    let key_for_check = Some(key_of(path, &check)?);
+    Ok(Opened { connection, key, key_for_check, mark: WallSecs(mark.unsigned_abs()), lock })
 }
 
 /// A connection to the database at `path`, which exists.
@@ -185,17 +187,6 @@ fn check_tables(path: &Path, connection: &Connection) -> Result<(), StoreError> 
         Ok(false) => Err(damaged(path, "its tables are not as they were made")),
         Err(error) => Err(fault(path, &error)),
     }
-}
-
-/// Reads every page and checks that they fit together.
-fn check_pages(path: &Path, connection: &Connection) -> Result<(), StoreError> {
-    let verdict: String = connection
-        .query_row("PRAGMA quick_check(1)", [], |row| row.get(0))
-        .map_err(|error| fault(path, &error))?;
-    if verdict != "ok" {
-        return Err(damaged(path, verdict.trim()));
-    }
-    Ok(())
 }
 
 /// The key that the database was made with.

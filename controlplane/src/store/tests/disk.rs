@@ -4,13 +4,15 @@ use std::fs::{self, OpenOptions, Permissions};
 use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 
 use super::support::{Scratch, commit, dump, id, session, token, tokens};
 use crate::store::sqlite::SqliteStore;
 use crate::store::{
-    Changed, Counts, IkeState, SessionStore, StoreError, StoredState, Tokens, Totals, WallSecs,
+    Changed, Counts, Cursor, IkeState, SessionStore, StoreError, StoredState, Tokens, Totals, Verdict,
+    WallSecs,
 };
 
 fn open(path: &Path) -> Result<SqliteStore, StoreError> {
@@ -21,6 +23,18 @@ fn refused(path: &Path) -> StoreError {
     match open(path) {
         Err(error) => error,
         Ok(_) => panic!("{} was opened", path.display()),
+    }
+}
+
+/// What the check in the background finds.
+fn verdict(store: &SqliteStore) -> Verdict {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    loop {
+        match store.integrity().verdict() {
+            Verdict::Checking => assert!(Instant::now() < deadline, "the check does not end"),
+            verdict => return verdict,
+        }
+        std::thread::yield_now();
     }
 }
 
@@ -145,7 +159,7 @@ fn the_store_opens_only_with_its_own_key() {
 }
 
 #[test]
-fn a_damaged_file_is_refused_until_an_operator_has_it_moved_aside() {
+fn a_damaged_file_is_noticed_until_an_operator_has_it_moved_aside() {
     let scratch = Scratch::new("damaged");
     let path = scratch.database();
     filled(&path, 200);
@@ -154,9 +168,7 @@ fn a_damaged_file_is_refused_until_an_operator_has_it_moved_aside() {
     file.write_all_at(&[0xa5; 4096], length / 4096 / 2 * 4096).unwrap();
     let damaged = fs::read(&path).unwrap();
     for _ in 0..2 {
-        let error = refused(&path);
-        assert!(matches!(error, StoreError::Corrupt { .. }), "{error}");
-        let text = error.to_string();
+        let text = noticed(&path).unwrap();
         assert!(text.contains(".move-aside") && text.contains("backup"), "{text}");
     }
     assert!(fs::read(&path).unwrap() == damaged, "the damaged file was changed");
@@ -174,6 +186,93 @@ fn a_damaged_file_is_refused_until_an_operator_has_it_moved_aside() {
     assert_eq!(kept.len(), 1, "{kept:?}");
     assert!(fs::read(&kept[0]).unwrap() == damaged, "the damaged file was not kept as it was");
     assert_eq!(open(&path).unwrap().counts().active, 1, "the order was followed once only");
+}
+
+/// What the operator is told of the store at `path` when it is opened, or soon after.
+fn noticed(path: &Path) -> Option<String> {
+    match open(path) {
+        Err(error) => Some(error.to_string()),
+        Ok(store) => {
+            verdict(&store);
+            store.integrity().problem()
+        }
+    }
+}
+
+#[test]
+fn no_page_is_damaged_unnoticed() {
+    let scratch = Scratch::new("pages");
+    let path = scratch.database();
+    filled(&path, 200);
+    let whole = fs::read(&path).unwrap();
+    assert_eq!(noticed(&path), None);
+    let (mut refused, mut reported) = (0, 0);
+    for page in (0..whole.len()).step_by(4096) {
+        let mut damaged = whole.clone();
+        damaged[page..page + 4096].fill(0xa5);
+        fs::write(&path, &damaged).unwrap();
+        for suffix in ["-wal", "-shm"] {
+            let _ = fs::remove_file(beside(&path, suffix));
+        }
+        match open(&path).is_err() {
+            true => refused += 1,
+            false => reported += 1,
+        }
+        assert!(noticed(&path).is_some(), "page at {page}");
+    }
+    assert!(refused > 0 && reported > 0, "{refused} at open, {reported} later");
+}
+
+#[test]
+fn a_session_that_was_altered_is_lost_alone_and_reported() {
+    let scratch = Scratch::new("altered");
+    let path = scratch.database();
+    filled(&path, 9);
+    let store = open(&path).unwrap();
+    assert!(matches!(verdict(&store), Verdict::Sound { .. }));
+    assert_eq!(store.integrity().problem(), None);
+    drop(store);
+    let other = Connection::open(&path).unwrap();
+    // Somebody else's session, an id that is none.
+    assert_eq!(other.execute("UPDATE session SET user = 'mallory' WHERE serial = 2", []).unwrap(), 1);
+    assert_eq!(other.execute("UPDATE session SET id = x'00' WHERE serial = 3", []).unwrap(), 1);
+    drop(other);
+    let mut store = open(&path).unwrap();
+    assert_eq!(verdict(&store), Verdict::Altered { sessions: 2 });
+    assert!(store.integrity().problem().unwrap().starts_with("2 sessions"));
+    assert!(matches!(store.get(&id(2)), Err(StoreError::Unsealable { .. })));
+    let page = store.page(Cursor::START, 4).unwrap();
+    assert_eq!(page.records.iter().map(|record| record.serial).collect::<Vec<_>>(), [1, 2, 4]);
+    let rest = store.page(page.next.unwrap(), 100).unwrap();
+    assert_eq!((rest.records.len(), rest.next), (5, None));
+    let gone = commit(&mut store, |store| store.purge_expired(WallSecs(1000), 100)).unwrap();
+    assert_eq!(gone.iter().map(|record| record.serial).collect::<Vec<_>>(), [6, 9]);
+    assert_eq!(store.counts().inactive, 0, "what could not be read is gone, too");
+}
+
+/// Without an index a start would read every row, and it does so for each state.
+#[test]
+fn sessions_are_counted_without_reading_them() {
+    let scratch = Scratch::new("count");
+    filled(&scratch.database(), 9);
+    let connection = crate::store::sqlite::connection_for_test(&scratch.database());
+    for state in 0..3 {
+        let sql = format!("EXPLAIN QUERY PLAN {}", crate::store::sqlite::count_for_test(state));
+        let plan: String = connection.query_row(&sql, [], |row| row.get(3)).unwrap();
+        assert!(plan.contains("INDEX"), "{sql}: {plan}");
+    }
+}
+
+#[test]
+fn a_store_is_closed_while_it_is_checked() {
+    let scratch = Scratch::new("unchecked");
+    filled(&scratch.database(), 2000);
+    for _ in 0..20 {
+        let store = open(&scratch.database()).unwrap();
+        let integrity = store.integrity();
+        drop(store);
+        assert_eq!(integrity.problem(), None, "an end is no damage");
+    }
 }
 
 /// Flips one bit after the other, all over the file: the store refuses it, or every session that it lets resume is as it was.
