@@ -155,7 +155,7 @@ fn forward(config: &Config, eal: Eal, version: &str, stop: &Arc<AtomicBool>) -> 
         threads.start(parts)?;
     }
     let path = run_directory(&config.gateway.run_directory)?.join(DATAPLANE_SOCKET);
-    let options = ListenOptions { path, control_uid: None, socket_gid: None };
+    let options = ListenOptions { path, control_uid: config.dataplane.control_uid, socket_gid: None };
     let handover = Handover::bind(options, &side.segment)?;
     tracing::info!(workers, socket = %config.gateway.run_directory.join(DATAPLANE_SOCKET).display(), "data plane is ready");
     let executor = Executor::new(workers, config.dataplane.sa_capacity);

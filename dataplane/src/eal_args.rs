@@ -150,6 +150,7 @@ mod tests {
             idle_sleep_usecs: 50,
             crypto_engine: CryptoEngine::Auto,
             eal_args: vec!["--log-level=lib.eal:debug".into()],
+            control_uid: None,
         }
     }
 

@@ -35,7 +35,7 @@ const SOCKET_MODE: u32 = 0o660;
 pub struct ListenOptions {
     /// The socket's path; a socket that nobody listens on any more is replaced.
     pub path: PathBuf,
-    /// The control plane's user, beside root and our own user.
+    /// The control plane's user, beside root and our own user; the socket is given to it, which takes CAP_CHOWN.
     pub control_uid: Option<u32>,
     /// The group that may connect, if not the one that files are created with.
     pub socket_gid: Option<u32>,
@@ -106,7 +106,8 @@ impl Handover {
             .map_err(io::Error::from)
             .map_err(failed("protect"))?;
         bind(&listener, &address).map_err(io::Error::from).map_err(failed("bind"))?;
-        chown(path, None, options.socket_gid).map_err(failed("give a group to"))?;
+        // Who is not its owner could not even connect.
+        chown(path, options.control_uid, options.socket_gid).map_err(failed("give an owner or group to"))?;
         fs::set_permissions(path, fs::Permissions::from_mode(SOCKET_MODE)).map_err(failed("protect"))?;
         listen(&listener, BACKLOG).map_err(io::Error::from).map_err(failed("listen on"))?;
         Ok(Handover { listener, segment: segment.clone(), attached: None, options })

@@ -4,8 +4,9 @@
 
 use std::net::Ipv4Addr;
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use causeway_shared::counters::{Drop as DropReason, Flow};
 use causeway_shared::wire::{AckStatus, Action, Command, DatagramRef, Event, MAX_DATAGRAM, SlotError};
@@ -46,6 +47,53 @@ impl World {
 
 fn options(path: &std::path::Path) -> ListenOptions {
     ListenOptions { path: path.to_owned(), control_uid: None, socket_gid: None }
+}
+
+/// A stranger who could connect, and the control plane's user; one says what it is told by its first word.
+const CONNECT: &str = "import socket, sys
+link = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+link.connect(sys.argv[1])
+print(len(link.recv(4096)) > 0)";
+
+#[test]
+fn another_user_gets_the_segment_only_if_it_is_configured() {
+    const CONTROL: u32 = 54_321;
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("not tested: other users' processes take root");
+        return;
+    }
+    let mut world = World::new("users");
+    drop(world.handover);
+    for (control_uid, uid, attached) in
+        [(Some(CONTROL), CONTROL, true), (Some(CONTROL), CONTROL + 1, false), (None, CONTROL, false)]
+    {
+        let options = ListenOptions { control_uid, ..options(&world.path) };
+        let mut handover = Handover::bind(options, &world.data.segment).unwrap();
+        // Even if the file's mode lets everybody connect.
+        std::fs::set_permissions(&world.path, std::fs::Permissions::from_mode(0o666)).unwrap();
+        let mut peer = std::process::Command::new("python3")
+            .args(["-c", CONNECT])
+            .arg(&world.path)
+            .uid(uid)
+            .stdout(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        let deadline = Instant::now() + Duration::from_secs(20);
+        let event = loop {
+            if let Some(event) = handover.serve() {
+                break event;
+            }
+            assert!(Instant::now() < deadline, "nobody connects");
+            world.data.manager.wait(&handover, Duration::from_millis(5)).unwrap();
+        };
+        let expected = match attached {
+            true => matches!(event, LinkEvent::Attached(peer) if peer.uid == uid),
+            false => matches!(event, LinkEvent::RefusedUser(peer) if peer.uid == uid),
+        };
+        assert!(expected, "{control_uid:?} {uid}: {event:?}");
+        assert!(peer.wait().unwrap().success());
+        drop(handover);
+    }
 }
 
 fn barrier(control: &mut ControlSide) -> Command {

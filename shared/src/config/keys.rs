@@ -111,6 +111,9 @@ section! {
         crypto_engine: CryptoEngine = default(r#""auto""#);
         /// Further arguments for DPDK's EAL. Cores, memory and device arguments are made from this file.
         eal_args: Vec<String> = default("[]").most(64);
+        /// User id that the control plane runs as, when it is another one than the data plane's: beside that and root, nobody
+        /// gets the keys that lie in their shared memory.
+        control_uid: Option<u32> = optional("the data plane's own user").range(0, 4_294_967_294).sketch("990");
     }
 }
 

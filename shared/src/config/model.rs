@@ -81,6 +81,8 @@ pub struct Dataplane {
     pub crypto_engine: CryptoEngine,
     /// Further EAL arguments.
     pub eal_args: Vec<String>,
+    /// User that may attach as the control plane, beside root and the data plane's own.
+    pub control_uid: Option<u32>,
 }
 
 /// Which ESP crypto engine the data plane uses.

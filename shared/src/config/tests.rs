@@ -127,7 +127,7 @@ fn each_mistake_is_told_with_place_and_remedy() {
         (
             "cores = [1, 2]",
             "colour = 1",
-            "4:1: dataplane.colour: unknown key; [dataplane] has: cores, hugepages, memory_mib, buffers, sa_capacity, idle_sleep_usecs, crypto_engine, eal_args",
+            "4:1: dataplane.colour: unknown key; [dataplane] has: cores, hugepages, memory_mib, buffers, sa_capacity, idle_sleep_usecs, crypto_engine, eal_args, control_uid",
         ),
         (
             "cores = [1, 2]",

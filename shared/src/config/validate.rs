@@ -97,6 +97,7 @@ pub(super) fn validate(document: Document, checks: &Checks<'_>, notes: &mut Note
             idle_sleep_usecs: dataplane.idle_sleep_usecs?.value,
             crypto_engine: dataplane.crypto_engine?.value,
             eal_args: dataplane.eal_args?.value,
+            control_uid: dataplane.control_uid?.value,
         },
         ports: ports
             .into_iter()
