@@ -20,6 +20,9 @@ use crate::store::integrity::{Integrity, Verdict};
 use crate::store::node_key::{NodeKey, Purpose};
 use crate::store::{DurableId, SessionRecord, StoreError};
 
+/// Clients go first: the nice value that gives way to everything.
+const LEAST_URGENT: i32 = 19;
+
 /// The thread, and the way to end it.
 pub(super) struct Checker {
     interrupt: InterruptHandle,
@@ -40,6 +43,8 @@ impl Checker {
         let closing = Arc::new(AtomicBool::new(false));
         let (path, closes) = (path.to_owned(), Arc::clone(&closing));
         let thread = std::thread::Builder::new().name("store-check".to_owned()).spawn(move || {
+            // Of this thread alone. Refused, the check only costs others more.
+            let _ = rustix::process::setpriority_process(None, LEAST_URGENT);
             let verdict = check(&path, &connection, &key);
             // Relaxed: it is only read, and whoever set it interrupts until it is seen.
             if !closes.load(Relaxed) {
