@@ -84,6 +84,20 @@ impl Sum {
         self.high = _mm512_xor_si512(self.high, _mm512_clmulepi64_epi128::<0x11>(blocks, powers));
     }
 
+    /// Adds two products of every lane: a third fewer additions than one by one.
+    #[inline]
+    #[target_feature(enable = "avx512f,vpclmulqdq")]
+    pub fn add_pair(&mut self, [a, b]: [__m512i; 2], [x, y]: [__m512i; 2]) {
+        let low = [_mm512_clmulepi64_epi128::<0x00>(a, x), _mm512_clmulepi64_epi128::<0x00>(b, y)];
+        let first = [_mm512_clmulepi64_epi128::<0x01>(a, x), _mm512_clmulepi64_epi128::<0x10>(a, x)];
+        let second = [_mm512_clmulepi64_epi128::<0x01>(b, y), _mm512_clmulepi64_epi128::<0x10>(b, y)];
+        let high = [_mm512_clmulepi64_epi128::<0x11>(a, x), _mm512_clmulepi64_epi128::<0x11>(b, y)];
+        self.low = _mm512_ternarylogic_epi64::<0x96>(self.low, low[0], low[1]);
+        self.middle = _mm512_ternarylogic_epi64::<0x96>(self.middle, first[0], first[1]);
+        self.middle = _mm512_ternarylogic_epi64::<0x96>(self.middle, second[0], second[1]);
+        self.high = _mm512_ternarylogic_epi64::<0x96>(self.high, high[0], high[1]);
+    }
+
     /// See [`pin`].
     #[inline]
     #[target_feature(enable = "avx512f")]

@@ -158,20 +158,19 @@ impl Run<'_> {
                         row += 1;
                     }
                     pin(&mut state);
-                    // A row of GHASH every second round; the first row last, because it waits for the group before.
-                    const ROW_OF_HASH: usize = GROUP - 1 - $round / 2 % GROUP;
-                    if HASH && $round % 2 == 1 && $round / 2 < GROUP {
+                    // Two rows of GHASH at a time; the first row last, because it waits for the group before.
+                    const PAIR: usize = if $round < 5 { 2 } else { 0 };
+                    if HASH && ($round == 2 || $round == 6) {
                         // SAFETY: sixteen powers are four rows.
-                        let powers = unsafe { _mm512_loadu_si512(self.powers.add(ROW_OF_HASH * 4).cast()) };
-                        let mut row = reverse(hashed[ROW_OF_HASH]);
-                        if ROW_OF_HASH == 0 {
-                            row = _mm512_xor_si512(row, _mm512_zextsi128_si512(self.hash));
+                        let powers = unsafe {
+                            let powers = self.powers.add(PAIR * 4);
+                            [_mm512_loadu_si512(powers.cast()), _mm512_loadu_si512(powers.add(4).cast())]
+                        };
+                        let mut rows = [reverse(hashed[PAIR]), reverse(hashed[PAIR + 1])];
+                        if PAIR == 0 {
+                            rows[0] = _mm512_xor_si512(rows[0], _mm512_zextsi128_si512(self.hash));
                         }
-                        if ROW_OF_HASH == GROUP - 1 {
-                            sum = Sum::of(row, powers);
-                        } else {
-                            sum.add(row, powers);
-                        }
+                        sum.add_pair(rows, powers);
                         sum.pin();
                     }
                 }
