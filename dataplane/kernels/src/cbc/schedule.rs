@@ -36,6 +36,13 @@ impl Schedule {
         }
     }
 
+    /// Puts lane `from` into lane `to` as well.
+    pub(crate) fn copy_lane(&mut self, to: usize, from: usize) {
+        for round in &mut self.rounds {
+            round[to] = round[from];
+        }
+    }
+
     /// Expands `keys`, each 32 octets of which the first 16, 24 or 32 count, for `ROUNDS` of 10, 12 or 14.
     ///
     /// # Safety
