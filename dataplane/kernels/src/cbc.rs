@@ -8,6 +8,7 @@
 
 mod decrypt;
 mod encrypt;
+mod floor;
 mod schedule;
 
 use core::arch::x86_64::*;
@@ -21,6 +22,7 @@ use crate::sha256::{self, Sha256};
 use crate::sha512::Sha512;
 use crate::{ESP_HEADER_LEN, OpenJob, SealJob, Wide};
 use encrypt::{Chain, Encrypt};
+pub use floor::floor_cycles;
 use schedule::{LANES, Schedule};
 
 /// Octets of an IV, and of a block.
