@@ -18,7 +18,10 @@ const EDGES: &[(&str, &[&str])] = &[
     ("causeway-dpdk", &["causeway-dpdk-sys"]),
     ("causeway-kernels", &[]),
     ("causeway-dataplane", &["causeway-shared", "causeway-shm", "causeway-dpdk", "causeway-kernels"]),
-    ("causeway-perf", &["causeway-dataplane", "causeway-dpdk", "causeway-kernels", "causeway-shared", "causeway-shm"]),
+    (
+        "causeway-perf",
+        &["causeway-dataplane", "causeway-dpdk", "causeway-kernels", "causeway-shared", "causeway-shm"],
+    ),
     ("causeway-ike", &[]),
     ("causeway-eap", &[]),
     ("causeway-controlplane", &["causeway-shared", "causeway-shm", "causeway-ike", "causeway-eap"]),
