@@ -293,7 +293,7 @@ impl<L: Link> Core<L> {
     pub(super) fn login_stored(&mut self, stored: Stored) {
         let Stored { job, session, mut lease, id, token, requested, outcome } = stored;
         match outcome {
-            Ok(()) => lease.attributes.extend(self.reconnect_attributes(id, &token, &requested)),
+            Ok(()) => lease.attributes.extend(self.table.settings().reply(id, &token, &requested)),
             Err(error) => {
                 tracing::error!(%error, session = session.0, "a session cannot be stored, so it cannot be resumed");
                 // Its policy still counts.

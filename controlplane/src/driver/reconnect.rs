@@ -4,8 +4,8 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use causeway_ike::api::{
-    AddressFailure, AddressRequest, DownReason, GatewayAuth, Input, JobId, JobResult, Lease, Operator,
-    PolicyEnd, PskAnswer, Secret, SessionId,
+    AddressFailure, AddressRequest, GatewayAuth, Input, JobId, JobResult, Lease, Operator, PolicyEnd,
+    PskAnswer, Secret, SessionId,
 };
 use causeway_ike::ident::Identity;
 
@@ -17,10 +17,10 @@ use crate::aaa::Authorization;
 use crate::clock;
 use crate::counters::bump;
 use crate::link::Link;
-use crate::reconnect::attributes::{self, Attribute, ReconnectGrant};
-use crate::reconnect::{Effect, Ending, Event, Incoming, NotWon, Now, Proof, Resumption, Write};
+use crate::reconnect::attributes::Attribute;
+use crate::reconnect::{Effect, Event, Incoming, NotWon, Now, Proof, Resumption, Write};
 use crate::sessions::SessionPolicy;
-use crate::store::{Changed, Claimed, DurableId, StoreError, Token};
+use crate::store::{Changed, Claimed, StoreError};
 
 impl<L: Link> Core<L> {
     /// Something that was waited for has ended.
@@ -86,20 +86,7 @@ impl<L: Link> Core<L> {
         }
         let user = found.as_ref().ok().and_then(|found| Some(found.as_ref()?.0.user.clone()));
         let offer = self.table.fetched(session.0, found, self.desk.wall())?;
-        let secret = |token: &Token| Secret::new(token.as_bytes().to_vec());
-        let previous = offer.previous.as_ref();
-        Some(PskAnswer {
-            key: secret(&offer.current),
-            previous_key: previous.filter(|(_, usable)| *usable).map(|(token, _)| secret(token)),
-            burnt_keys: previous
-                .filter(|(_, usable)| !*usable)
-                .map(|(token, _)| secret(token))
-                .into_iter()
-                .collect(),
-            gateway_auth: GatewayAuth::Certificate,
-            user,
-            resume: Some(session.0),
-        })
+        Some(offer.answer(user, session.0))
     }
 
     /// Takes over the session whose token was proven.
@@ -161,25 +148,9 @@ impl<L: Link> Core<L> {
         let mut lease = convert::lease(grant, &authorization, requested);
         if let Some(tokens) = &resumption.tokens {
             let id = resumption.record.id;
-            lease.attributes.extend(self.reconnect_attributes(id, &tokens.current, requested));
+            lease.attributes.extend(self.table.settings().reply(id, &tokens.current, requested));
         }
         Ok(lease)
-    }
-
-    pub(super) fn reconnect_attributes(
-        &self,
-        id: DurableId,
-        token: &Token,
-        requested: &[Attribute],
-    ) -> Vec<Attribute> {
-        let settings = self.table.settings();
-        let grant = ReconnectGrant {
-            id,
-            token,
-            cleanup: Duration::from_secs(settings.timeout_secs),
-            dpd_interval: Duration::from_secs(settings.dpd_interval_secs),
-        };
-        attributes::reconnect_reply(&settings.attributes, requested, &grant)
     }
 
     /// A session came up: whoever can come back is asked for life as the reconnect policy says, and has the number that
@@ -218,17 +189,11 @@ impl<L: Link> Core<L> {
                         bump(&mut self.counts.lease_errors);
                     }
                 }
-                Effect::Drop(session) => {
-                    self.inputs.push_back(Input::Operator(Operator::Drop(SessionId(session))));
-                }
-                Effect::Delete(session) => {
-                    self.sessions.closing(session);
-                    self.inputs.push_back(Input::Operator(Operator::Delete(SessionId(session))));
-                }
-                Effect::End(session, why) => {
-                    self.sessions.closing(session);
-                    let session = SessionId(session);
-                    self.inputs.push_back(Input::Operator(Operator::End { session, why }));
+                order @ (Effect::Drop(_) | Effect::Delete(_) | Effect::End(..)) => {
+                    if let Effect::Delete(session) | Effect::End(session, _) = order {
+                        self.sessions.closing(session);
+                    }
+                    self.inputs.extend(order.order().map(Input::Operator));
                 }
                 Effect::Event(event) => tell(&event),
             }
@@ -286,25 +251,6 @@ impl<L: Link> Core<L> {
 
     pub(super) fn both_clocks(&self) -> Now {
         Now { monotonic: clock::now(), wall: self.desk.wall() }
-    }
-}
-
-/// What the end of an IKE SA means for its session.
-pub(super) fn ending(reason: DownReason) -> Ending {
-    match reason {
-        DownReason::PeerDead
-        | DownReason::Expired
-        | DownReason::NoChildSa
-        | DownReason::TakenOver
-        | DownReason::ReplacedByInitialContact
-        | DownReason::Shutdown
-        | DownReason::Internal => Ending::Silent,
-        DownReason::PeerDeleted => Ending::ClientDeleted,
-        DownReason::OperatorDeleted
-        | DownReason::IdleTimeout
-        | DownReason::SessionTimeout
-        | DownReason::TokenReplay
-        | DownReason::PeerMisbehaved => Ending::Final,
     }
 }
 

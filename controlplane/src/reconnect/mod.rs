@@ -6,6 +6,7 @@
 
 pub mod attempts;
 pub mod attributes;
+mod ike;
 mod resume;
 mod statistics;
 mod table;
@@ -16,6 +17,7 @@ use std::time::Duration;
 use causeway_ike::api::PolicyEnd;
 use causeway_shared::config::{self, OnClientDelete, OnTokenReplay, ReconnectAttributes, TokenPolicy};
 
+pub use ike::ending;
 pub use resume::{MAX_CLAIMS, NotWon};
 pub use statistics::Counts;
 pub use table::{Inactive, InactivePlace, Login, Table};

@@ -9,20 +9,16 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use causeway_controlplane::pool::AddressPools;
-use causeway_controlplane::reconnect::attributes::{self, Attribute, ReconnectGrant};
-use causeway_controlplane::reconnect::{
-    self, Ending, Incoming, NotWon, Now, Proof, Resumption, Table, Write,
-};
+use causeway_controlplane::reconnect::attributes::Attribute;
+use causeway_controlplane::reconnect::{self, Incoming, NotWon, Now, Proof, Resumption, Table, Write};
 use causeway_controlplane::slots::Slots;
 use causeway_controlplane::store::memory::MemoryStore;
-use causeway_controlplane::store::{
-    Changed, Claim, Claimed, DurableId, SessionStore, Token, Totals, WallSecs,
-};
+use causeway_controlplane::store::{Changed, Claim, Claimed, DurableId, SessionStore, Totals, WallSecs};
 use causeway_ike::Endpoint;
 use causeway_ike::api::{
-    AddressFailure, AddressRequest, ChildCommand, ChildInstall, Datagram, DownReason, Event, GatewayAuth,
-    Input, InstallFailure, Job, JobId, JobKind, JobResult, Lease, Liveness, Operator, Output, Outputs,
-    PskAnswer, Secret, SelectorPolicy, SessionId,
+    AddressFailure, AddressRequest, ChildCommand, ChildInstall, Datagram, Event, Input, InstallFailure, Job,
+    JobId, JobKind, JobResult, Lease, Liveness, Operator, Output, Outputs, PskAnswer, SelectorPolicy,
+    SessionId,
 };
 use causeway_ike::counters::IkeCounter;
 use causeway_ike::env::Env;
@@ -298,21 +294,7 @@ impl Gateway {
         let found = self.store.get(&id);
         let user = found.as_ref().ok().and_then(|found| Some(found.as_ref()?.0.user.clone()));
         let offer = self.table.fetched(session.0, found, wall(now_ms))?;
-        let secret = |token: &Token| Secret::new(token.as_bytes().to_vec());
-        let (mut previous_key, mut burnt_keys) = (None, vec![]);
-        match &offer.previous {
-            Some((token, true)) => previous_key = Some(secret(token)),
-            Some((token, false)) => burnt_keys.push(secret(token)),
-            None => {}
-        }
-        Some(PskAnswer {
-            key: secret(&offer.current),
-            previous_key,
-            burnt_keys,
-            gateway_auth: GatewayAuth::Certificate,
-            user,
-            resume: Some(session.0),
-        })
+        Some(offer.answer(user, session.0))
     }
 
     fn prove(
@@ -362,17 +344,9 @@ impl Gateway {
             self.table.address_gone(session.0);
             return Err(AddressFailure::Exhausted);
         };
+        let id = resumption.record.id;
         let settings = self.table.settings();
-        let token = resumption.tokens.as_ref().map(|tokens| &tokens.current);
-        let attributes = token.map(|token| {
-            let grant = ReconnectGrant {
-                id: resumption.record.id,
-                token,
-                cleanup: Duration::from_secs(settings.timeout_secs),
-                dpd_interval: Duration::from_secs(settings.dpd_interval_secs),
-            };
-            attributes::reconnect_reply(&settings.attributes, requested, &grant)
-        });
+        let told = resumption.tokens.as_ref().map(|tokens| settings.reply(id, &tokens.current, requested));
         Ok(Lease {
             address: grant.address,
             netmask: Some(grant.netmask),
@@ -380,7 +354,7 @@ impl Gateway {
             subnets: vec![],
             selectors: SelectorPolicy::Subnets,
             pool: grant.pool,
-            attributes: attributes.unwrap_or_default(),
+            attributes: told.unwrap_or_default(),
         })
     }
 
@@ -390,21 +364,11 @@ impl Gateway {
             reconnect::Effect::ReleaseLease { owner, address } => {
                 self.pools.release(owner, address).map_err(|error| error.to_string())?;
             }
-            reconnect::Effect::Drop(session) => {
-                self.inputs.push_back(Input::Operator(Operator::Drop(SessionId(session))));
-            }
-            reconnect::Effect::Delete(session) => {
-                self.inputs.push_back(Input::Operator(Operator::Delete(SessionId(session))));
-            }
-            reconnect::Effect::End(session, why) => {
-                let session = SessionId(session);
-                self.inputs.push_back(Input::Operator(Operator::End { session, why }));
-            }
             reconnect::Effect::Event(reconnect::Event::Resumed { taken_over, .. }) => {
                 self.resumed += 1;
                 self.taken_over += u64::from(taken_over);
             }
-            reconnect::Effect::Event(_) => {}
+            other => self.inputs.extend(other.order().map(Input::Operator)),
         }
         Ok(())
     }
@@ -490,15 +454,7 @@ impl Gateway {
             Event::SessionDown { session, reason } => {
                 let spis = self.spis.remove(session).ok_or(format!("{session:?} was not up"))?;
                 self.sessions.remove(&spis);
-                let ending = match reason {
-                    DownReason::PeerDeleted => Ending::ClientDeleted,
-                    DownReason::OperatorDeleted
-                    | DownReason::PeerMisbehaved
-                    | DownReason::SessionTimeout
-                    | DownReason::TokenReplay => Ending::Final,
-                    _ => Ending::Silent,
-                };
-                self.table.down(session.0, ending, wall(now_ms), Totals::default());
+                self.table.down(session.0, reconnect::ending(*reason), wall(now_ms), Totals::default());
             }
             Event::HandshakeFailed { session, counter, .. } => {
                 let authentication = *counter == IkeCounter::AuthFailed;
