@@ -504,6 +504,22 @@ fn a_stable_token_stays_the_same() {
 }
 
 #[test]
+fn a_client_that_does_not_ask_for_a_token_keeps_the_one_it_has() {
+    let mut world = world(settings());
+    let (id, token) = world.login(1, "ann", INNER);
+    for session in 2..5 {
+        world.down(session - 1, Ending::Silent);
+        assert_eq!(world.present(session, id.as_bytes(), &token), Some(Proof::Current));
+        let (now, mut seed) = (world.wall(), 1);
+        let claim = world.table.proven(session, Proof::Current, &[], now, &mut filler(&mut seed)).unwrap();
+        assert!(claim.rotation.is_none());
+        assert!(token_of(&world.take(session, &claim).unwrap()).matches(&token));
+        world.table.up(session, (SOURCE, 1));
+        world.settle();
+    }
+}
+
+#[test]
 fn of_two_attempts_at_once_the_newer_wins_whoever_claims_first() {
     for older_first in [true, false] {
         let mut world = world(settings());

@@ -62,6 +62,22 @@ fn a_silent_client_is_asked_and_then_given_up() {
 }
 
 #[test]
+fn a_client_that_answers_no_request_of_any_kind_is_given_up() {
+    for request in [Operator::RekeyIke, Operator::RekeyChildren] {
+        let (_, mut gateway) = connected(dpd);
+        let session = gateway.session();
+        gateway.input(Input::Operator(request(session)));
+        assert_eq!(gateway.outbox.len(), 1);
+        gateway.advance(1000 + 2000 + 4000 + 8000 - 1);
+        assert_eq!(gateway.endpoint.established(), 1);
+        gateway.advance(1);
+        let reason = DownReason::PeerDead;
+        assert_eq!(gateway.events.last(), Some(&Event::SessionDown { session, reason }));
+        gateway.assert_empty();
+    }
+}
+
+#[test]
 fn a_client_that_answers_lives() {
     let (mut client, mut gateway) = connected(dpd);
     for _ in 0..10 {

@@ -1,8 +1,8 @@
 //! Ways back that are rare and must not go wrong: races, lost answers, wishes, full pools, time that has run out, another
 //! gateway over the same store.
 
-use causeway_ike::testing::Notable;
-use causeway_ike::wire::{ExchangeType, NotifyType, Payload};
+use causeway_ike::testing::{InitiatorConfig, Notable};
+use causeway_ike::wire::{ExchangeType, NotifyType, Payload, TrafficSelector, TsRange};
 use causeway_shared::config::OnTokenReplay;
 
 use super::{figures, impatient, inactive, login, refused};
@@ -155,6 +155,30 @@ fn a_resume_without_a_configuration_request_is_refused_and_costs_nothing() {
     let back = Client::resuming(&gateway, &told).connect();
     assert_eq!(back.ike.address(), inner);
     gateway.until("the session is back", |gateway| figures(gateway)[1..] == [1, 1, 1, 0]);
+}
+
+#[test]
+fn a_resume_without_a_child_sa_in_common_is_told_why_and_leaves_the_session_waiting() {
+    let elsewhere = TrafficSelector::Range(TsRange::ipv4([192, 0, 2, 0].into(), [192, 0, 2, 255].into()));
+    type Change = fn(&mut InitiatorConfig, TrafficSelector);
+    let changes: [(Change, NotifyType); 2] = [
+        (|config, _| config.esp = vec!["aes192-sha256".parse().unwrap()], NotifyType::NoProposalChosen),
+        (|config, elsewhere| config.selectors.1 = vec![elsewhere], NotifyType::TsUnacceptable),
+    ];
+    for (change, notify) in changes {
+        let gateway = Gateway::start_reconnect(&format!("childless-{notify}"), "", impatient);
+        let (client, told) = login(&gateway);
+        let inner = client.ike.address();
+        drop(client);
+        gateway.until("the session is inactive", |gateway| inactive(gateway).total == 1);
+        let mut odd = Client::resuming_as(&gateway, &told, |config| change(config, elsewhere.clone()));
+        odd.connect_until(&Notable::Refused(notify));
+        assert!(odd.seen.contains(&Notable::Up), "the IKE SA is there, for another try");
+        gateway.until("the attempt has failed", |gateway| figures(gateway) == [1, 0, 1, 0, 1]);
+        let back = Client::resuming(&gateway, &told).connect();
+        assert_eq!(back.ike.address(), inner);
+        gateway.until("the session is back", |gateway| figures(gateway)[1..] == [1, 1, 1, 0]);
+    }
 }
 
 #[test]

@@ -51,8 +51,13 @@ path = "/srv/sessions.db"
 #[test]
 fn a_file_without_the_new_keys_behaves_as_before() {
     let config = check_plain(GOOD).config.unwrap();
-    assert!(!config.reconnect.enabled);
-    assert_eq!(config.reconnect.max_inactive, 4 * 16_384);
+    let reconnect = &config.reconnect;
+    assert!(!reconnect.enabled && !reconnect.reclaim && reconnect.allow_active_takeover);
+    assert_eq!((reconnect.timeout_secs, reconnect.rotate_grace_secs), (1800, 120));
+    assert_eq!((reconnect.max_inactive, reconnect.per_user_max), (4 * 16_384, 5));
+    assert_eq!((reconnect.dpd_interval_secs, reconnect.dpd_retry_secs, reconnect.dpd_tries), (45, 2, 5));
+    assert_eq!(reconnect.on_client_delete, OnClientDelete::Remove);
+    assert_eq!(reconnect.on_token_replay, OnTokenReplay::Kill);
     assert_eq!(config.reconnect.token_policy, TokenPolicy::Rotate);
     assert_eq!(config.cisco.attributes, ReconnectAttributes::LAB);
     assert_eq!(config.cisco.idi_types, [201, 11]);
