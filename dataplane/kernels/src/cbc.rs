@@ -325,9 +325,13 @@ impl<'k> Packets<'k> {
 
     /// Whether the packet's length can be one of its suite.
     fn push(&mut self, index: usize, key: &'k CbcKey, packet: &mut [u8], sequence: u64) -> bool {
-        let Some(blocks) = key.blocks(packet.len()) else {
-            return false;
-        };
+        // The key's lines come while the rest of the burst is looked at.
+        let line = (&raw const *key).cast::<i8>();
+        for offset in (0..size_of::<CbcKey>()).step_by(64) {
+            // SAFETY: a hint, whatever the address.
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(line.wrapping_add(offset)) };
+        }
+        let Some(blocks) = key.blocks(packet.len()) else { return false };
         // Counted down, so that the highest entry is the first packet of its length.
         let place = (CHUNK - self.list.len()) as u32;
         self.order.push((key.rounds as u32) << 24 | (blocks as u32) << 8 | place);
