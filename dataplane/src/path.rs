@@ -477,6 +477,10 @@ impl<A: Allocator, P: Probe> Path<A, P> {
             Operation::Remove { inbound_spi } => {
                 if let Some(place) = sas.lookup(inbound_spi) {
                     publish(place, sas);
+                    let (inbound, outbound) = (sas.inbound(place), sas.outbound(place));
+                    self.state
+                        .engine
+                        .forget(inbound.and_then(|sa| sa.key()), outbound.and_then(|sa| sa.key()));
                 }
                 match sas.remove(inbound_spi) {
                     Some(sa) => done(Retired::Sa(sa)),
@@ -500,6 +504,7 @@ impl<A: Allocator, P: Probe> Path<A, P> {
                 Err((status, pool)) => Applied { status, retired: Retired::Pool(pool) },
             },
             Operation::RemoveAll(tables) => {
+                self.state.engine.forget_all();
                 done(Retired::Tables(std::mem::replace(&mut self.state.tables, tables)))
             }
         }
@@ -538,6 +543,7 @@ fn run<A: Allocator, S: Sink<A::Buffer>, P: Probe>(
     probe: &mut P,
     sink: &mut S,
 ) {
+    state.expect_publish(PUBLISH_EACH);
     for _ in 0..MAX_PASSES {
         if queues.ready == 0 {
             break;

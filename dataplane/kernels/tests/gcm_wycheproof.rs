@@ -3,6 +3,8 @@
 //! Vectors with as much AAD are taken as they are. Of those without AAD the ICV is carried over by what GHASH's
 //! linearity says, computed here bit by bit: 8 octets of AAD add their block and their length, times powers of H.
 
+#![allow(clippy::unwrap_used, reason = "only tests use it")]
+
 use aes::cipher::{BlockCipherEncrypt, KeyInit};
 use aes::{Aes128, Aes256, Block};
 use causeway_kernels::gcm::{Gcm, GcmKey};

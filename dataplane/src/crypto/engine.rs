@@ -154,6 +154,19 @@ impl Engine {
     pub fn kind() -> EngineKind {
         chosen()
     }
+
+    /// Forgets what was derived of the keys of an SA that is about to be removed.
+    pub fn forget(&mut self, inbound: Option<&InboundKey>, outbound: Option<&OutboundKey>) {
+        if let Some(wide) = &mut self.wide {
+            inbound.and_then(|key| key.gcm_key()).into_iter().for_each(|key| wide.forget(key));
+            outbound.and_then(|key| key.gcm_key()).into_iter().for_each(|key| wide.forget(key));
+        }
+    }
+
+    /// Forgets what was derived of any key.
+    pub fn forget_all(&mut self) {
+        self.wide.iter_mut().for_each(Wide::forget_all);
+    }
 }
 
 impl EspEngine for Engine {

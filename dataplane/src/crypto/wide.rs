@@ -27,6 +27,16 @@ impl Wide {
         Processor::detect().map(|wide| Wide { gcm: Gcm::new(wide), cbc: Cbc::new(wide) })
     }
 
+    /// See [`Gcm::forget`].
+    pub(super) fn forget(&mut self, key: &GcmKey) {
+        self.gcm.forget(key);
+    }
+
+    /// See [`Gcm::wipe`].
+    pub(super) fn forget_all(&mut self) {
+        self.gcm.wipe();
+    }
+
     pub(super) fn open<K: MaybeGcm + MaybeCbc>(&mut self, jobs: &mut [OpenJob<'_, K>]) {
         if self.gcm.open_burst(jobs) > 0 {
             self.cbc.open_burst(jobs);

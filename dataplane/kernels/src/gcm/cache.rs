@@ -143,6 +143,26 @@ impl Cache {
         (&self.quads[context / LANES % QUADS], context % LANES)
     }
 
+    /// Forgets the context of one key, and zeroes it.
+    pub fn forget(&mut self, key: &GcmKey) {
+        for context in 0..CONTEXTS {
+            if self.places.0[context] == place(key) {
+                self.places.0[context] = 0;
+                self.made_of[context].zeroize();
+                self.wipe_vacant_lanes(context / LANES);
+            }
+        }
+    }
+
+    /// Zeroes the lanes of a quad that belong to no key; a quad filled for fewer than four has copies there.
+    fn wipe_vacant_lanes(&mut self, quad: usize) {
+        for lane in 0..LANES {
+            if self.places.0[quad * LANES + lane] == 0 {
+                self.quads[quad].wipe_lane(lane);
+            }
+        }
+    }
+
     /// Forgets everything.
     pub fn wipe(&mut self) {
         for quad in &mut self.quads {
@@ -176,4 +196,42 @@ impl MadeOf {
 #[inline]
 fn place(key: &GcmKey) -> usize {
     core::ptr::from_ref(key).addr()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gcm::Gcm;
+    use crate::{SealJob, Wide};
+
+    /// Whether any octet of an expanded key is left.
+    fn is_blank(cache: &Cache) -> bool {
+        let blocks = |quad: &Quad| {
+            let rounds = quad.rounds.iter().flatten();
+            rounds.chain(quad.powers.iter().flatten()).all(|block| block.0 == [0; 2])
+        };
+        cache.quads.iter().all(blocks) && cache.made_of.iter().all(|made_of| made_of.raw == [0; 32])
+    }
+
+    fn seal(gcm: &mut Gcm, key: &GcmKey) {
+        let mut packet = [1; 600];
+        let mut jobs = [SealJob { key, packet: &mut packet, sequence: 1, sealed: false }];
+        gcm.seal_burst(&mut jobs);
+        assert!(jobs[0].sealed);
+    }
+
+    #[test]
+    fn a_forgotten_key_leaves_nothing_and_another_stays() {
+        let Some(wide) = Wide::detect() else { return };
+        let mut gcm = Gcm::new(wide);
+        let keys = [1, 2].map(|octet| GcmKey::new(&[octet; 32], [0; 4], false).unwrap());
+        seal(&mut gcm, &keys[0]);
+        gcm.forget(&keys[1]);
+        assert!(!is_blank(&gcm.cache), "the wrong one was forgotten");
+        gcm.forget(&keys[0]);
+        assert!(is_blank(&gcm.cache));
+        keys.iter().for_each(|key| seal(&mut gcm, key));
+        gcm.wipe();
+        assert!(is_blank(&gcm.cache));
+    }
 }

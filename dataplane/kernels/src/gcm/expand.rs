@@ -67,10 +67,16 @@ impl Quad {
         unsafe { self.powers.as_ptr().add(lane).cast() }
     }
 
+    /// Zeroes one lane for good.
+    pub fn wipe_lane(&mut self, lane: usize) {
+        let rounds = self.rounds.iter_mut().filter_map(|lanes| lanes.get_mut(lane));
+        let powers = self.powers.get_mut(lane).into_iter().flatten();
+        rounds.chain(powers).for_each(|block| block.0.zeroize());
+    }
+
     /// Zeroes it for good.
     pub fn wipe(&mut self) {
-        let blocks = self.rounds.iter_mut().flatten().chain(self.powers.iter_mut().flatten());
-        blocks.for_each(|block| block.0.zeroize());
+        (0..LANES).for_each(|lane| self.wipe_lane(lane));
     }
 }
 

@@ -86,8 +86,12 @@ impl Gcm {
         unsafe { burst::run::<_, true>(&mut self.cache, jobs) }
     }
 
-    /// Forgets every expanded key. The cache is bounded and dies with the engine; call this when an SA was removed or
-    /// the worker idles, so that no key outlives its SA.
+    /// Forgets what was expanded of a key: call it when its SA is removed, while the key still lies in its place.
+    pub fn forget(&mut self, key: &GcmKey) {
+        self.cache.forget(key);
+    }
+
+    /// Forgets every expanded key. The cache is bounded, and is wiped with the engine, too.
     pub fn wipe(&mut self) {
         self.cache.wipe();
     }
