@@ -268,3 +268,24 @@ fn key_lengths() {
     }
     assert!(size_of::<CbcKey>() <= 176);
 }
+
+/// A salt changes the IV, and nothing for who opens the packet.
+#[test]
+fn salted_ivs() {
+    let Some(mut cbc) = kernels() else { return };
+    let mut octets = Octets::new(8);
+    for salt in [0, 1, 0x8000_0000, u32::MAX] {
+        let case = {
+            let sa = octets.any_sa();
+            Case::new(&mut octets, sa, 80)
+        };
+        let key = case.sa.key().with_iv_salt(salt);
+        let mut packet = case.plain.clone();
+        let mut jobs = [SealJob { key: &key, packet: &mut packet, sequence: case.sequence, sealed: false }];
+        cbc.seal_burst(&mut jobs);
+        assert!(jobs[0].sealed);
+        assert_eq!(packet[8..24] == case.sealed[8..24], salt == 0);
+        assert!(case.sa.open_rust_crypto(&mut packet, case.sequence));
+        assert_eq!(&packet[24..packet.len() - case.sa.hash.icv_len()], case.text());
+    }
+}
