@@ -15,7 +15,7 @@ use crate::clock;
 use crate::continuity::{Floor, Gate, Kept, KeptSa, SWEEP, Ticket};
 use crate::link::ledger::SequenceState;
 use crate::link::{EarlierTraffic, Link};
-use crate::store::{Changed, SessionRecord, StoreError};
+use crate::store::{Changed, SessionRecord};
 use zeroize::Zeroizing;
 
 /// Sessions saved in one go by [`Core::sweep`]; the rest follows in the next.
@@ -47,8 +47,10 @@ pub(super) struct Continuity {
 struct Keeping {
     /// Its own record, if it is not the session databases'.
     plain: Option<Box<SessionRecord>>,
-    /// Whether that record is stored.
+    /// Whether that record is stored, as far as is known, and by which write.
     has_record: bool,
+    record_ticket: Ticket,
+    record_due: bool,
     /// What was saved last.
     mark: Option<Mark>,
     /// The last write.
@@ -163,6 +165,10 @@ impl<L: Link> Core<L> {
             let ticket = self.needed_write();
             self.write_saves(ticket, saved);
         }
+        if self.continuity.batch.is_empty() {
+            // What an order has written counts for the message that follows from it.
+            return;
+        }
         let needs = std::mem::take(&mut self.continuity.needs);
         let batch = std::mem::take(&mut self.continuity.batch);
         for datagram in self.continuity.gate.pass(needs, batch) {
@@ -170,10 +176,18 @@ impl<L: Link> Core<L> {
         }
     }
 
+    /// Nothing more follows from what was done.
+    pub(super) fn end_batches(&mut self) {
+        self.continuity.needs = 0;
+    }
+
     fn write_saves(&mut self, ticket: Ticket, sessions: Vec<u64>) {
         for session in &sessions {
             if let Some(keeping) = self.continuity.sessions.get_mut(session) {
                 keeping.ticket = ticket;
+                if std::mem::take(&mut keeping.record_due) {
+                    keeping.record_ticket = ticket;
+                }
             }
         }
         let saves = std::mem::take(&mut self.continuity.saves);
@@ -196,6 +210,7 @@ impl<L: Link> Core<L> {
             (Some(Ok(state)), Some(record)) if !keeping.has_record => {
                 let record = record.clone();
                 keeping.has_record = true;
+                keeping.record_due = true;
                 Save::New { record, state }
             }
             (Some(Ok(state)), _) => Save::State { id, generation, state },
@@ -264,10 +279,7 @@ impl<L: Link> Core<L> {
                 for session in sessions {
                     let Some(keeping) = self.continuity.sessions.get_mut(&session) else { continue };
                     keeping.failed = true;
-                    if matches!(error, StoreError::IdTaken | StoreError::AddressTaken(_)) {
-                        // It will not be otherwise later.
-                        self.continuity.sessions.remove(&session);
-                    }
+                    keeping.has_record &= keeping.record_ticket != ticket;
                 }
             }
         }

@@ -260,6 +260,7 @@ impl<L: Link> Core<L> {
             } else if let Some((job, result)) = self.answered.pop_front() {
                 self.guarded(Input::JobDone { job, result });
             } else {
+                self.end_batches();
                 return;
             }
         }

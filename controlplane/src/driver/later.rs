@@ -260,8 +260,15 @@ async fn answer<T>(asked: Option<impl Future<Output = Result<T, StoreError>>>) -
 fn apply_save(store: &mut dyn SessionStore, save: &Save) -> Result<Changed, StoreError> {
     match save {
         Save::New { record, state } => {
-            store.put_new(record, None)?;
-            store.put_ike_state(&record.id, record.generation, state)
+            match store.put_new(record, None) {
+                // The one before was done although the transaction was not heard of.
+                Ok(()) | Err(StoreError::IdTaken) => {
+                    store.put_ike_state(&record.id, record.generation, state)
+                }
+                // A session that waits has it, and the pools forgot: this one cannot go on after a restart.
+                Err(StoreError::AddressTaken(_)) => Ok(Changed::Lost),
+                Err(error) => Err(error),
+            }
         }
         Save::State { id, generation, state } => store.put_ike_state(id, *generation, state),
         Save::Forget { id, generation } => store.delete_ike_state(id, *generation),

@@ -171,7 +171,10 @@ impl Table {
     /// Takes over an active session of an earlier run, which goes on in this IKE session. Its lease is held by that one.
     pub fn goes_on(&mut self, session: u64, record: SessionRecord, tokens: &Tokens, method: String) {
         self.last_serial = self.last_serial.max(record.serial);
-        let id = record.id;
+        let (id, generation) = (record.id, record.generation);
+        if record.state == StoredState::Resuming {
+            self.effects.push_back(Effect::Write(Write::Activate { id, generation }));
+        }
         let entry = Entry {
             record: SessionRecord { state: StoredState::Active, ..without_blobs(record) },
             phase: Phase::Active,
