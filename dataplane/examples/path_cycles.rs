@@ -2,6 +2,7 @@
 //!
 //! Packets are made in pool buffers (the time of which is not counted), pass through one worker's `Path`, and are freed.
 //! `cargo run --release -p causeway-dataplane --example path_cycles -- [--sas 1,10000] [--bursts 32,4] [--size 64] [--stages]`
+//! `--churn` replaces SAs while packets flow, and shows how long a worker's turns take.
 //!
 //! `around` is everything in the path but the engine's own calls, `all` is with them. Figures are the tenth percentile of
 //! short windows, so that a busy machine disturbs little; SAs are visited at random, with the replay check on.
@@ -17,8 +18,8 @@ use causeway_dataplane::path::{
     Full, Handoff, Now, Operation, Path, PathConfig, PoolMap, PortConfig, PortId, PortRole, Punt,
     RouteConfig, SaStatistics, Sink, WorkerSa,
 };
-use causeway_dataplane::probe::{EngineProbe, Probe, Stages};
-use causeway_dpdk::{Eal, Mbuf, Mempool, tsc};
+use causeway_dataplane::probe::{EngineProbe, NoProbe, Probe, Stages};
+use causeway_dpdk::{Eal, Mbuf, Mempool, tsc, tsc_hz};
 use causeway_shared::net::{arp, ethernet, ipv4, udp};
 use causeway_shared::sa::{Encapsulation, EspKeys, EspSuite, SaLimits, SaPair, Selector};
 use causeway_shared::wire::Event;
@@ -44,9 +45,17 @@ fn main() -> Result<(), Box<dyn Error>> {
         options.size - 14
     );
     println!(
+        "hot octets of an SA: {} inbound, {} outbound",
+        size_of::<causeway_dataplane::sa::Inbound>(),
+        size_of::<causeway_dataplane::sa::Outbound>()
+    );
+    println!(
         "{:>9} {:>8} {:>6} {:>8} {:>8} {:>8} {:>8}",
         "direction", "SAs", "burst", "around", "engine", "all", "core/TSC"
     );
+    if options.churn {
+        return churn(pool, &options);
+    }
     for &sas in &options.sas {
         for inbound in [false, true] {
             for &burst in &options.bursts {
@@ -68,6 +77,7 @@ struct Options {
     size: usize,
     windows: usize,
     stages: bool,
+    churn: bool,
 }
 
 impl Options {
@@ -78,11 +88,16 @@ impl Options {
             size: 64,
             windows: 400,
             stages: false,
+            churn: false,
         };
         let mut arguments = std::env::args().skip(1);
         while let Some(argument) = arguments.next() {
-            if argument == "--stages" {
-                options.stages = true;
+            match argument.as_str() {
+                "--stages" => options.stages = true,
+                "--churn" => options.churn = true,
+                _ => {}
+            }
+            if argument == "--stages" || argument == "--churn" {
                 continue;
             }
             let value = arguments.next().ok_or("an option lacks its value")?;
@@ -213,11 +228,7 @@ impl<P: Probe> Bench<P> {
         let mut cycles = 0;
         let mut frames = Vec::with_capacity(self.burst);
         for _ in 0..WINDOW / self.burst {
-            for _ in 0..self.burst {
-                let index = self.order.next(self.sequences.len());
-                let frame = if self.inbound { self.client_frame(index) } else { self.lan_frame(index) };
-                frames.push(frame);
-            }
+            self.fill(&mut frames);
             let port = PortId(u16::from(!self.inbound));
             let began = tsc();
             self.path.receive(self.now, port, &mut frames, &mut self.sink);
@@ -226,6 +237,15 @@ impl<P: Probe> Bench<P> {
             self.sink.sent.clear();
         }
         cycles as f64
+    }
+
+    /// Makes the frames of a burst.
+    fn fill(&mut self, frames: &mut Vec<Mbuf>) {
+        for _ in 0..self.burst {
+            let index = self.order.next(self.sequences.len());
+            let frame = if self.inbound { self.client_frame(index) } else { self.lan_frame(index) };
+            frames.push(frame);
+        }
     }
 
     fn lan_frame(&self, index: usize) -> Mbuf {
@@ -299,6 +319,79 @@ impl Bench<Stages> {
                 println!("{name:>20} {cycles:>8.1} cycles, vectors of {:.1}", figures.vector());
             }
         }
+    }
+}
+
+/// SAs replaced while packets flow: how long a worker's turn takes with a burst of packets, and with eight changes of the
+/// tables after it, as many as a worker takes in one turn.
+fn churn(pool: Mempool, options: &Options) -> Result<(), Box<dyn Error>> {
+    println!(
+        "{:>9} {:>8} {:>8} {:>9} {:>9} {:>9} {:>9} {:>12}",
+        "direction", "SAs", "changes", "p50 us", "p99 us", "p99.9 us", "max us", "SAs/minute"
+    );
+    for &sas in &options.sas {
+        for inbound in [false, true] {
+            for changes in [0, 2] {
+                Bench::new(pool, NoProbe, sas, inbound, options.size, 32)?.turns(20_000, changes)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+impl Bench<NoProbe> {
+    /// Runs turns in each of which so many SAs are replaced, by four changes each.
+    fn turns(&mut self, turns: usize, replaced: usize) -> Result<(), Box<dyn Error>> {
+        let before = self.warm_up() * WINDOW;
+        let mut times = Vec::with_capacity(turns);
+        let mut retired = Vec::new();
+        let mut frames = Vec::with_capacity(self.burst);
+        for _ in 0..turns {
+            self.fill(&mut frames);
+            let mut prepared = Vec::new();
+            for _ in 0..replaced {
+                let pair = pair(self.order.next(self.sequences.len()) as u32);
+                let sa = WorkerSa::new(&pair).map_err(|status| format!("{status:?}"))?;
+                let (inner, inbound_spi) = (pair.peer_inner, pair.inbound_spi);
+                prepared.extend([
+                    Operation::SetOutbound { inner, inbound_spi: None },
+                    Operation::Remove { inbound_spi },
+                    Operation::Install(sa),
+                    Operation::SetOutbound { inner, inbound_spi: Some(inbound_spi) },
+                ]);
+            }
+            let port = PortId(u16::from(!self.inbound));
+            let began = tsc();
+            self.path.receive(self.now, port, &mut frames, &mut self.sink);
+            for operation in prepared {
+                let applied = self.path.apply(self.now, operation, &mut self.sink);
+                retired.push(applied);
+            }
+            times.push(tsc() - began);
+            retired.clear();
+            self.sink.count += self.sink.sent.len() as u64;
+            self.sink.sent.clear();
+        }
+        times.sort_unstable();
+        let per_us = tsc_hz() as f64 / 1e6;
+        let at = |share: f64| {
+            times.get(((turns - 1) as f64 * share) as usize).map_or(0.0, |ticks| *ticks as f64 / per_us)
+        };
+        let minutes = times.iter().sum::<u64>() as f64 / per_us / 60e6;
+        println!(
+            "{:>9} {:>8} {:>8} {:>9.1} {:>9.1} {:>9.1} {:>9.1} {:>12.0}",
+            self.direction(),
+            self.sequences.len(),
+            4 * replaced,
+            at(0.5),
+            at(0.99),
+            at(0.999),
+            at(1.0),
+            (turns * replaced) as f64 / minutes,
+        );
+        let expected = (before + turns * self.burst) as u64 + 2;
+        assert_eq!(self.sink.count, expected, "packets were lost: {:?}", self.path.counters());
+        Ok(())
     }
 }
 

@@ -12,7 +12,9 @@ use crate::path::*;
 const SUITE: EspSuite = EspSuite::Aes256CbcSha256;
 const SLOT_A: u32 = SPI_A & 1023;
 
-/// One frame, the reason it is dropped for, and whether it counts for A's SA.
+/// Name, port, frame, the reason it is dropped for, and the direction of A's SA that counts it.
+type Row = (&'static str, PortId, Vec<u8>, Drop, Option<SaDirection>);
+
 #[test]
 fn a_refused_packet_counts_for_its_sa_and_for_no_other() {
     let seal = |n, inner: &[u8], next| esp_frame(&to_us(SUITE, false, SPI_A).seal(n, inner, next), UDP);
@@ -20,7 +22,7 @@ fn a_refused_packet_counts_for_its_sa_and_for_no_other() {
     let mut forged = good.clone();
     *forged.last_mut().unwrap() ^= 1;
     let stranger = Ipv4Addr::new(172, 16, 0, 1);
-    let table: [(&str, PortId, Vec<u8>, Drop, Option<SaDirection>); 8] = [
+    let table: [Row; 8] = [
         ("forged", OUTSIDE, forged, Drop::BadIcv, Some(SaDirection::Inbound)),
         ("too old", OUTSIDE, seal(0, &echo(CLIENT_A, HOST, 1), 4), Drop::Replay, Some(SaDirection::Inbound)),
         ("no such header", OUTSIDE, seal(1, &[0; 20], 99), Drop::BadEspFormat, Some(SaDirection::Inbound)),

@@ -41,7 +41,7 @@ pub struct Inbound {
     pub(crate) quiet: u16,
     selector: FastSelector,
     /// The key; `None` in an empty slot.
-    key: Option<InboundKey>,
+    pub(super) key: Option<InboundKey>,
 }
 
 const _: () = assert!(size_of::<Inbound>() <= HOT_OCTETS);

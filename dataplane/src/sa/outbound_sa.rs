@@ -60,7 +60,7 @@ pub struct Outbound {
     /// Sum of what never changes in the outer IPv4 header.
     header_sum: u16,
     /// The key; `None` in an empty slot.
-    key: Option<OutboundKey>,
+    pub(super) key: Option<OutboundKey>,
 }
 
 const _: () = assert!(size_of::<Outbound>() <= HOT_OCTETS && SEQUENCE_BLOCK <= u16::MAX as u64);

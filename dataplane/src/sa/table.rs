@@ -4,9 +4,10 @@
 //! follows from the SPI alone and can be fetched before it is needed. The rest stays in the box that the manager made. Parts
 //! are exchanged, not copied: after a removal nothing of a key is left in the table.
 
+use std::mem::offset_of;
 use std::net::Ipv4Addr;
 
-use causeway_dpdk::{advise_huge_pages, prefetch, prefetch_lines};
+use causeway_dpdk::{CACHE_LINE, advise_huge_pages, prefetch, prefetch_lines};
 use causeway_shared::sa::{Encapsulation, slot_of_spi};
 
 use super::lifetime::Notice;
@@ -15,8 +16,15 @@ use super::worker_sa::{Cold, WorkerSa};
 use super::{Flow, HOT_OCTETS, Inbound, Outbound, Touched};
 use crate::sink::SaStatistics;
 
-/// Cache lines fetched ahead for each direction: counters, window, and a key of the common suites.
-const LINES_AHEAD: usize = HOT_OCTETS / 64;
+/// Cache lines that packets of an AES-GCM SA meet inbound and outbound: what is in front of the key, and a short key.
+const GCM_LINES: (usize, usize) = (lines(offset_of!(Inbound, key)), lines(offset_of!(Outbound, key)));
+
+/// Octets of an AES-GCM key where it lies in an SA.
+const GCM_KEY: usize = 48;
+
+const fn lines(before_key: usize) -> usize {
+    (before_key + GCM_KEY).div_ceil(CACHE_LINE)
+}
 
 /// Every table of a worker that commands change; exchanged whole by `RemoveAll`.
 pub struct Tables {
@@ -70,6 +78,8 @@ pub struct SaTable {
     inbound: Vec<Inbound>,
     outbound: Vec<Outbound>,
     boxes: Vec<Option<Box<WorkerSa>>>,
+    /// Cache lines that the SAs installed so far need, inbound and outbound.
+    lines: (usize, usize),
 }
 
 impl SaTable {
@@ -83,7 +93,7 @@ impl SaTable {
         inbound.resize_with(places, Inbound::vacant);
         outbound.resize_with(places, Outbound::vacant);
         let boxes = std::iter::repeat_with(|| None).take(places).collect();
-        SaTable { capacity, owners: Owners::new(workers), inbound, outbound, boxes }
+        SaTable { capacity, owners: Owners::new(workers), inbound, outbound, boxes, lines: GCM_LINES }
     }
 
     /// The slot that an SPI names.
@@ -102,7 +112,7 @@ impl SaTable {
     #[inline(always)]
     pub fn expect_inbound(&self, spi: u32) {
         if let Some(sa) = self.inbound.get(self.locate(spi).1 as usize) {
-            prefetch_lines(sa, LINES_AHEAD);
+            prefetch_lines(sa, self.lines.0);
         }
     }
 
@@ -110,7 +120,7 @@ impl SaTable {
     #[inline(always)]
     pub fn expect_outbound(&self, spi: u32) {
         if let Some(sa) = self.outbound.get(self.locate(spi).1 as usize) {
-            prefetch_lines(sa, LINES_AHEAD);
+            prefetch_lines(sa, self.lines.1);
         }
     }
 
@@ -294,6 +304,9 @@ impl SaTable {
     /// Gives it back when the slot is in use.
     pub fn insert(&mut self, sa: Box<WorkerSa>) -> Result<u32, Box<WorkerSa>> {
         let place = self.locate(sa.inbound_spi()).1;
+        if sa.has_long_key() {
+            self.lines = (HOT_OCTETS / CACHE_LINE, HOT_OCTETS / CACHE_LINE);
+        }
         match self.boxes.get_mut(place as usize) {
             Some(vacant @ None) => *vacant = Some(sa),
             _ => return Err(sa),

@@ -25,6 +25,8 @@ pub(crate) struct Cold {
     pub lifetime: Lifetime,
     /// Our outer address.
     pub local_outer: Ipv4Addr,
+    /// Its keys fill more than the first cache lines.
+    long_key: bool,
 }
 
 impl WorkerSa {
@@ -55,11 +57,17 @@ impl WorkerSa {
                 selectors: Selectors::new(&pair.local_selectors, &pair.peer_selectors),
                 lifetime: Lifetime::new(pair.limits),
                 local_outer: pair.local_outer,
+                long_key: !suite.is_aead(),
             },
         });
         sa.inbound.set_peer(pair.peer_outer, pair.encapsulation);
         sa.outbound.set_peer(pair.local_outer, pair.peer_outer, pair.encapsulation);
         Ok(sa)
+    }
+
+    /// Whether its keys fill more than the first cache lines of each direction.
+    pub(super) fn has_long_key(&self) -> bool {
+        self.cold.long_key
     }
 
     /// SPI of packets to us; 0 while it is installed.

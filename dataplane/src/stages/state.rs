@@ -174,11 +174,16 @@ impl<A: Allocator> State<A> {
         reason
     }
 
+    /// Fetches what [`State::publish`] will read.
+    #[inline(always)]
+    pub fn expect_publish(&self, most: usize) {
+        self.tables.touched.expect(most, &self.tables.sas);
+    }
+
     /// Publishes the figures of at most `most` SAs, those first that wait longest.
     #[inline(always)]
     pub fn publish(&mut self, most: usize, sink: &mut impl Sink<A::Buffer>) {
         let Tables { sas, touched, .. } = &mut *self.tables;
-        touched.expect(most, sas);
         for _ in 0..most {
             let Some(place) = touched.next(sas) else { return };
             if let Some((slot, statistics)) = sas.statistics(place) {
