@@ -2,7 +2,7 @@
 
 use causeway_shared::api::{Counter, ReconnectStats};
 
-use super::Refusal;
+use super::{Refusal, Table};
 use crate::counters::bump;
 
 /// Counts since start, or since an operator reset them.
@@ -87,6 +87,18 @@ impl Counts {
             enabled,
             more,
         }
+    }
+}
+
+impl Table {
+    /// What was counted.
+    pub fn counts(&self) -> &Counts {
+        &self.counts
+    }
+
+    /// Counts from zero again. How many sessions there are does not change.
+    pub fn reset_counts(&mut self) {
+        self.counts = Counts::default();
     }
 }
 

@@ -474,16 +474,6 @@ impl Table {
         self.entries.get(id).map(|entry| entry.phase)
     }
 
-    /// What was counted.
-    pub fn counts(&self) -> &Counts {
-        &self.counts
-    }
-
-    /// Counts from zero again. How many sessions there are does not change.
-    pub fn reset_counts(&mut self) {
-        self.counts = Counts::default();
-    }
-
     /// The session waits for its client from now on; if there are too many that wait, another one ends.
     pub(super) fn park(&mut self, id: &DurableId, now: WallSecs, totals: Totals) {
         let Some(entry) = self.entries.get_mut(id) else { return };

@@ -7,6 +7,7 @@ mod check;
 mod checkpoint;
 mod fault;
 mod open;
+mod rows;
 mod schema;
 
 use std::collections::HashSet;
@@ -18,7 +19,7 @@ use rusqlite::{Error, ErrorCode, OptionalExtension, Params, Row, params};
 
 use self::check::Checker;
 use self::checkpoint::Checkpointer;
-use self::fault::{damaged, fault, is_of_one_row};
+use self::fault::{damaged, fault};
 use self::schema::{INSERT, MORE_COLUMN, integer, select, state_columns};
 use super::integrity::Integrity;
 use super::node_key::{NodeKey, Purpose};
@@ -96,18 +97,6 @@ impl SqliteStore {
         Ok(store)
     }
 
-    fn count(&self) -> Result<Counts, StoreError> {
-        let count = |state: i64| {
-            let counted = self.connection.query_row(&count_of(state), [], |row| row.get::<_, i64>(0));
-            counted.map(i64::unsigned_abs).map_err(|error| self.fault(&error))
-        };
-        Ok(Counts {
-            active: count(schema::ACTIVE)?,
-            resuming: count(schema::RESUMING)?,
-            inactive: count(schema::INACTIVE)?,
-        })
-    }
-
     fn fault(&self, error: &Error) -> StoreError {
         fault(&self.path, error)
     }
@@ -128,30 +117,6 @@ impl SqliteStore {
             .prepare_cached(sql)
             .and_then(|mut statement| statement.query_row(params, read).optional());
         found.map_err(|error| self.fault(&error))
-    }
-
-    /// Rows by place. One that is no session is an error of its own, so that only that session is lost.
-    fn rows(&self, sql: &str, params: impl Params) -> Result<Vec<(i64, Option<SessionRecord>)>, StoreError> {
-        let read = || -> rusqlite::Result<Vec<_>> {
-            let mut statement = self.connection.prepare_cached(sql)?;
-            let rows = statement.query_map(params, |row| Ok((row.get(0)?, schema::record(row))))?;
-            let whole = |row: rusqlite::Result<(i64, rusqlite::Result<(i64, SessionRecord)>)>| match row? {
-                (place, Ok((_, record))) => Ok((place, Some(record))),
-                (place, Err(error)) if is_of_one_row(&error) => {
-                    tracing::warn!(place, %error, "a session in the store cannot be read; its client must log in anew");
-                    Ok((place, None))
-                }
-                (_, Err(error)) => Err(error),
-            };
-            rows.map(whole).collect()
-        };
-        read().map_err(|error| self.fault(&error))
-    }
-
-    /// Sessions by place, without those that cannot be read.
-    fn many(&self, sql: &str, params: impl Params) -> Result<Vec<(i64, SessionRecord)>, StoreError> {
-        let found = self.rows(sql, params)?.into_iter();
-        Ok(found.filter_map(|(place, record)| Some((place, record?))).collect())
     }
 
     /// Changes need a transaction that SQLite has not given up by itself.
@@ -222,17 +187,6 @@ impl SqliteStore {
         self.execute("DELETE FROM ike_state WHERE place = ?1", [place]).map(|_| ())
     }
 
-    fn recount(&mut self, from: Option<StoredState>, to: Option<StoredState>) {
-        if let Some(from) = from {
-            let count = self.counts.of(from);
-            *count = count.saturating_sub(1);
-        }
-        if let Some(to) = to {
-            let count = self.counts.of(to);
-            *count = count.saturating_add(1);
-        }
-    }
-
     fn seal_tokens(&self, record: &SessionRecord, tokens: Option<&Tokens>) -> Result<Vec<u8>, StoreError> {
         let octets = tokens.map(Tokens::encode).unwrap_or_default();
         self.key.seal(Purpose::Tokens, &record.id, &record.bound(), &octets).map_err(|_| self.no_randomness())
@@ -282,17 +236,8 @@ impl SqliteStore {
     }
 }
 
-/// Counts the sessions of a state, in the very words of the partial indexes, without which every row would be read.
-fn count_of(state: i64) -> String {
-    let live = if state == schema::INACTIVE { "" } else { "state < 2 AND " };
-    format!("SELECT count(*) FROM session WHERE {live}state = {state}")
-}
-
-/// How the store counts.
 #[cfg(test)]
-pub(super) fn count_for_test(state: i64) -> String {
-    count_of(state)
-}
+pub(super) use self::rows::count_for_test;
 
 /// A connection with the settings that the store works with.
 #[cfg(test)]
