@@ -18,12 +18,12 @@ use causeway_dataplane::ports::{Ports, Transmit, WorkerPorts, start_ports};
 use causeway_dataplane::sink::Handoff;
 use causeway_dataplane::worker::Worker;
 use causeway_dpdk::{BURST, Eal, Mempool};
-use causeway_shared::config::Port;
+use causeway_shared::config::{Poll, Port};
 use causeway_shared::wire::AckStatus;
 use causeway_shm::{DataSide, SegmentConfig, WorkerSide, monotonic_ns};
 
 use crate::cell::{Cell, Direction, Size, Suite};
-use crate::programs::{self, BUFFERS};
+use crate::programs::{self, BUFFERS, RuntimeDirectory};
 use crate::subject::on_cpu_ns;
 use crate::world::{self, World};
 use crate::{Failure, machine};
@@ -81,6 +81,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
             path
         }
     };
+    let _directory = RuntimeDirectory::of(&arguments.file_prefix);
     let eal = start_eal(arguments, &machine.cores)?;
     let pool = Mempool::create(eal, "packets", BUFFERS, data_room(world::MTU))?;
     let ports = open_ports(eal, pool, arguments.direction, &capture)?;
@@ -243,7 +244,7 @@ fn run_worker(
     side: WorkerSide,
     stop: &AtomicBool,
 ) {
-    Worker::new(path, share, mailboxes, side, Duration::ZERO).run(stop);
+    Worker::new(path, share, mailboxes, side, Poll::Full).run(stop);
 }
 
 /// Receive and transmit as the worker does it, and nothing between.

@@ -5,6 +5,7 @@ mod compare;
 mod dut;
 mod failure;
 mod hugepages;
+mod instructions;
 mod machine;
 mod oracle;
 mod pcap;
@@ -41,6 +42,8 @@ enum Command {
     Pktgen(pktgen::Arguments),
     /// Two builds by turns: fails when a stage became more than a tenth dearer.
     Regress(regress::Arguments),
+    /// Instructions per packet, counted by Valgrind: the same in every run.
+    Instructions(instructions::Arguments),
     /// One worker between a repeated capture and a sink, as the comparison starts it.
     Dut(dut::Arguments),
     /// Octets of memory that an SA takes; `pktgen` asks a fresh process for it.
@@ -54,6 +57,7 @@ fn main() -> ExitCode {
         Command::Pktgen(arguments) => pktgen::run(&arguments),
         Command::Memory(arguments) => pktgen::memory::run(&arguments),
         Command::Regress(arguments) => regress::run(&arguments),
+        Command::Instructions(arguments) => instructions::run(&arguments),
         Command::Dut(arguments) => dut::run(&arguments),
     };
     match result {

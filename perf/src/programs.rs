@@ -167,6 +167,29 @@ pub fn memory_arguments(huge_dir: Option<&Path>, file_prefix: &str) -> Vec<Strin
     arguments
 }
 
+/// The folder that the EAL makes for a root process and leaves behind. Dropping this removes it.
+#[derive(Debug)]
+pub struct RuntimeDirectory(PathBuf);
+
+impl RuntimeDirectory {
+    /// Of the process with this `--file-prefix`.
+    pub fn of(file_prefix: &str) -> RuntimeDirectory {
+        RuntimeDirectory(Path::new("/var/run/dpdk").join(file_prefix))
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for RuntimeDirectory {
+    fn drop(&mut self) {
+        // It is there or it is not.
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
 /// Ports 0 and 1.
 pub fn devices(capture: &Path) -> [String; 2] {
     [format!("net_pcap0,rx_pcap={},infinite_rx=1", capture.display()), "net_null0,no-rx=1".to_owned()]

@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::machine::AUTOGROUP_NICE;
+use crate::programs::RuntimeDirectory;
 use crate::telemetry::Telemetry;
 
 /// How long a program may take to start sending.
@@ -37,8 +38,6 @@ const WATCH: Duration = Duration::from_millis(40);
 const RECEIVING_PORT: u16 = 0;
 /// The port that sends, in every program here.
 const SENDING_PORT: u16 = 1;
-/// Where DPDK puts a root process's files.
-const RUNTIME_ROOT: &str = "/var/run/dpdk";
 /// Lines of a dead program's log that are shown.
 const LOG_LINES: usize = 6;
 
@@ -68,6 +67,8 @@ pub struct Subject {
     telemetry: Option<Telemetry>,
     /// `schedstat` of the polling thread.
     schedstat: PathBuf,
+    /// Dropped after the process has ended.
+    directory: RuntimeDirectory,
 }
 
 /// The state of a program's counters at one moment.
@@ -153,7 +154,8 @@ impl Subject {
             source,
         })?;
         let pid = Pid::from_child(&child);
-        let mut subject = Subject { plan, child, pid, telemetry: None, schedstat: PathBuf::new() };
+        let directory = RuntimeDirectory::of(&plan.file_prefix);
+        let mut subject = Subject { directory, plan, child, pid, telemetry: None, schedstat: PathBuf::new() };
         subject.wait_for_packets()?;
         subject.pause();
         Ok(subject)
@@ -257,7 +259,7 @@ impl Subject {
     }
 
     fn wait_for_packets(&mut self) -> Result<(), SubjectError> {
-        let socket = self.runtime_directory().join("dpdk_telemetry.v2");
+        let socket = self.directory.path().join("dpdk_telemetry.v2");
         let deadline = Instant::now() + START;
         while Instant::now() < deadline {
             self.check_alive()?;
@@ -324,10 +326,6 @@ impl Subject {
         let files = tasks.into_iter().flatten().flatten().map(|thread| thread.path().join("schedstat"));
         files.map(|file| (file.clone(), on_cpu_ns(&file))).collect()
     }
-
-    fn runtime_directory(&self) -> PathBuf {
-        Path::new(RUNTIME_ROOT).join(&self.plan.file_prefix)
-    }
 }
 
 impl Drop for Subject {
@@ -335,7 +333,6 @@ impl Drop for Subject {
         // Its memory is unlinked hugepages and anonymous, its ports are virtual: nothing needs an orderly end.
         let _ = self.child.kill();
         let _ = self.child.wait();
-        let _ = fs::remove_dir_all(self.runtime_directory());
     }
 }
 

@@ -4,11 +4,11 @@
 
 use std::process::Command;
 
-use causeway_dataplane::buffer::{HeapAllocator, HeapBuffer};
-use causeway_dataplane::path::{Now, Operation, Path, PoolMap, PortId, WorkerSa};
-use causeway_dataplane::sink::{Full, Handoff, Punt, SaStatistics, Sink};
-use causeway_shared::wire::{AckStatus, Event};
+use causeway_dataplane::buffer::HeapAllocator;
+use causeway_dataplane::path::{Now, Operation, Path, PoolMap, WorkerSa};
+use causeway_shared::wire::AckStatus;
 
+use super::Nowhere;
 use super::rig::MACS;
 use crate::Failure;
 use crate::cell::{Direction, Suite};
@@ -63,29 +63,6 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     }
     println!("{:.1}", (resident_octets() - before) / f64::from(sas.max(1)));
     Ok(())
-}
-
-/// Where nothing leaves.
-struct Nowhere;
-
-impl Sink<HeapBuffer> for Nowhere {
-    fn tx(&mut self, _port: PortId, _frame: HeapBuffer) {}
-
-    fn handoff(&mut self, _worker: u16, item: Handoff<HeapBuffer>) -> Result<(), Handoff<HeapBuffer>> {
-        Err(item)
-    }
-
-    fn punt(&mut self, _datagram: Punt<'_>) -> Result<(), Full> {
-        Ok(())
-    }
-
-    fn event(&mut self, _event: Event) -> Result<(), Full> {
-        Ok(())
-    }
-
-    fn reserve_sequence(&mut self, _slot: u32, _block_end: u64) {}
-
-    fn sa_statistics(&mut self, _slot: u32, _statistics: SaStatistics) {}
 }
 
 fn resident_octets() -> f64 {

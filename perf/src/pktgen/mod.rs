@@ -5,6 +5,7 @@
 
 mod check;
 pub mod memory;
+mod nowhere;
 mod output;
 mod plot;
 mod record;
@@ -27,7 +28,9 @@ use crate::Failure;
 use crate::cell::{Size, Suite};
 use crate::hugepages::Hugepages;
 use crate::machine::{self, Machine};
+use crate::programs::RuntimeDirectory;
 use crate::world::{self, MAX_SAS, World};
+pub use nowhere::Nowhere;
 use output::{Percentiles, Run, Stage};
 use record::{Line, Windows};
 use rig::Rig;
@@ -113,7 +116,9 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let machine = Machine::probe();
     let core = arguments.core.unwrap_or_else(|| machine.measured_core());
     let hugepages = Hugepages::reserve(MEMORY_MIB);
-    let eal = start_eal(&machine, hugepages.are_enough())?;
+    let file_prefix = format!("causeway-perf-{}", std::process::id());
+    let _directory = RuntimeDirectory::of(&file_prefix);
+    let eal = start_eal(&machine, hugepages.are_enough(), &file_prefix)?;
     if !core_affinity::set_for_current(core_affinity::CoreId { id: core }) {
         return Err(Failure::Core(core));
     }
@@ -160,11 +165,11 @@ fn check_arguments(arguments: &Arguments) -> Result<(), Failure> {
     Ok(())
 }
 
-fn start_eal(machine: &Machine, hugepages: bool) -> Result<Eal, Failure> {
+fn start_eal(machine: &Machine, hugepages: bool, file_prefix: &str) -> Result<Eal, Failure> {
     let cores = machine.cores.iter().map(usize::to_string).collect::<Vec<_>>().join(",");
     let mut arguments = vec![
         format!("--lcores=0@({cores})"),
-        format!("--file-prefix=causeway-perf-{}", std::process::id()),
+        format!("--file-prefix={file_prefix}"),
         "--no-telemetry".to_owned(),
         "--no-pci".to_owned(),
         "-m".to_owned(),
