@@ -3,15 +3,15 @@
 //! Order of start: log, cores, EAL, buffers, ports, segment, workers, socket. The socket comes last: who can connect finds
 //! everything running. The order of the end is the reverse.
 
+use std::num::NonZeroU64;
 use std::path::{Path as FilePath, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, mpsc};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
 use std::{fs, io};
 
 use causeway_dpdk::{Eal, Mempool};
-use causeway_shared::config::{Config, DATAPLANE_SOCKET, Log, Mistakes};
+use causeway_shared::config::{Config, DATAPLANE_SOCKET, Log, Mistakes, Poll};
 use causeway_shm::{
     CreateError, DataSide, Handover, HandoverError, ListenOptions, MAX_WORKERS, SegmentConfig, WorkerSide,
     monotonic_ns,
@@ -27,6 +27,9 @@ use crate::path::{Path, PathConfig, PathError, PortConfig, RouteConfig};
 use crate::ports::{PortError, WorkerPorts, start_ports};
 use crate::ports_watch::PortWatch;
 use crate::worker::Worker;
+
+/// By how much the kernel may prolong a worker's sleep, nanoseconds.
+const TIMER_SLACK_NS: u64 = 1_000;
 
 /// Why the daemon does not run, or ended by itself.
 #[derive(Debug, thiserror::Error)]
@@ -149,7 +152,7 @@ fn forward(config: &Config, eal: Eal, version: &str, stop: &Arc<AtomicBool>) -> 
             share,
             side: worker_side,
             mailboxes: mailboxes.clone(),
-            idle_sleep: Duration::from_micros(u64::from(config.dataplane.idle_sleep_usecs)),
+            poll: config.dataplane.poll,
             path: path_config(config, &ports.configs, threads.running.len() as u16, workers),
         };
         threads.start(parts)?;
@@ -248,7 +251,7 @@ struct WorkerParts {
     share: WorkerPorts,
     side: WorkerSide,
     mailboxes: Arc<[Mailbox]>,
-    idle_sleep: Duration,
+    poll: Poll,
     path: PathConfig,
 }
 
@@ -262,6 +265,10 @@ impl WorkerParts {
         if !core_affinity::set_for_current(core_affinity::CoreId { id: self.core }) {
             return tell(Err("the thread cannot be pinned to the core".to_owned()));
         }
+        // Linux adds up to 50 µs to a thread's sleeps unless told otherwise; without this a short sleep is no grade below a long.
+        if let Err(error) = rustix::thread::set_current_timer_slack(NonZeroU64::new(TIMER_SLACK_NS)) {
+            tracing::debug!(%error, "the timer slack stays; short sleeps take longer");
+        }
         let registered = match self.eal.register_thread() {
             Ok(registered) => registered,
             Err(error) => return tell(Err(error.to_string())),
@@ -270,7 +277,7 @@ impl WorkerParts {
             Ok(path) => path,
             Err(error) => return tell(Err(error.to_string())),
         };
-        let worker = Worker::new(path, self.share, self.mailboxes, self.side, self.idle_sleep);
+        let worker = Worker::new(path, self.share, self.mailboxes, self.side, self.poll);
         tell(Ok(()));
         worker.run(stop);
         drop(registered);

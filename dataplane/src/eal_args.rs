@@ -136,7 +136,7 @@ fn free_hugepage_mib(directory: &Path) -> u64 {
 mod tests {
     use std::net::Ipv4Addr;
 
-    use causeway_shared::config::{CryptoEngine, PortRole};
+    use causeway_shared::config::{CryptoEngine, Poll, PortRole};
 
     use super::*;
 
@@ -147,7 +147,7 @@ mod tests {
             memory_mib: 512,
             buffers: 8192,
             sa_capacity: 1024,
-            idle_sleep_usecs: 50,
+            poll: Poll::Full,
             crypto_engine: CryptoEngine::Auto,
             eal_args: vec!["--log-level=lib.eal:debug".into()],
             control_uid: None,

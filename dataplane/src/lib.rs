@@ -11,6 +11,7 @@ pub mod manager;
 pub mod manager_commands;
 pub mod neighbour;
 pub mod path;
+pub mod poll;
 pub mod ports;
 pub mod ports_watch;
 pub mod probe;

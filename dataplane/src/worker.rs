@@ -2,15 +2,14 @@
 //!
 //! A turn takes at most a burst from every source, so that none starves the others. After start the loop allocates
 //! nothing, takes no lock, logs nothing and makes no system call, but for two: the control plane's doorbell when that has
-//! said that it sleeps, and the pause of an idle worker on a shared machine (`dataplane.idle_sleep_usecs`).
+//! said that it sleeps, and the sleep of an idle worker where `dataplane.poll` is "adaptive" (`poll.rs`).
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
-use std::time::Duration;
 
 use causeway_dpdk::{BURST, Mbuf, RxQueue};
+use causeway_shared::config::Poll;
 use causeway_shared::counters::{COUNTERS, Flow};
 use causeway_shared::wire::{Datagram, MAX_DATAGRAM};
 use causeway_shm::{Consumer, CounterBlock, Heartbeat, WorkerSide, monotonic_ns};
@@ -18,12 +17,11 @@ use causeway_shm::{Consumer, CounterBlock, Heartbeat, WorkerSide, monotonic_ns};
 use crate::dpdk_buffer::PoolAllocator;
 use crate::handoff::{Mailbox, Report};
 use crate::path::{Now, Path, PortId};
+use crate::poll::Idle;
 use crate::ports::WorkerPorts;
 use crate::sink::{Handoff, Sink};
 use crate::worker_sink::WorkerSink;
 
-/// Empty turns before a worker rests, if it may.
-const IDLE_TURNS: u32 = 64;
 /// Instructions taken in one turn.
 const INSTRUCTIONS: usize = 8;
 /// Datagrams of the control plane taken in one turn.
@@ -43,7 +41,7 @@ pub struct Worker {
     mailboxes: Arc<[Mailbox]>,
     to_send: Option<Outgoing>,
     published: Published,
-    idle_sleep: Duration,
+    idle: Idle,
     burst: Vec<Mbuf>,
     handed: Vec<Handoff<Mbuf>>,
     next_tick_ns: u64,
@@ -71,7 +69,7 @@ impl Worker {
         ports: WorkerPorts,
         mailboxes: Arc<[Mailbox]>,
         side: WorkerSide,
-        idle_sleep: Duration,
+        poll: Poll,
     ) -> Worker {
         let WorkerSide { index, events, punts, to_send, counters, heartbeat, stats } = side;
         Worker {
@@ -91,7 +89,7 @@ impl Worker {
                 },
             }),
             published: Published { counters, heartbeat, last: [0; COUNTERS] },
-            idle_sleep,
+            idle: Idle::new(poll),
             burst: Vec::with_capacity(BURST),
             handed: Vec::with_capacity(BURST),
             next_tick_ns: 0,
@@ -101,22 +99,17 @@ impl Worker {
 
     /// Polls until `stop`; then sends what it has and returns, so that its queues can be dropped.
     pub fn run(mut self, stop: &AtomicBool) {
-        let mut idle_turns = 0;
         if self.index == 0 {
             let now = self.begin_turn();
             self.path.announce(now, &mut self.sink);
         }
         // Relaxed: the flag carries no data.
         while !stop.load(Ordering::Relaxed) {
-            if self.turn() {
-                idle_turns = 0;
-                continue;
+            let busy = self.turn();
+            if !busy {
+                self.path.idle(&mut self.sink);
             }
-            self.path.idle(&mut self.sink);
-            idle_turns += 1;
-            if idle_turns >= IDLE_TURNS && !self.idle_sleep.is_zero() {
-                thread::sleep(self.idle_sleep);
-            }
+            self.idle.after_turn(busy).take();
         }
         self.sink.flush();
         self.publish(monotonic_ns());

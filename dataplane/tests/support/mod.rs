@@ -174,6 +174,7 @@ fn configuration(directory: &Path, site: &Site<'_>) -> String {
         memory_mib = 128
         buffers = 4096
         sa_capacity = 256
+        poll = "adaptive"
         idle_sleep_usecs = 100
         [[port]]
         name = "wan"

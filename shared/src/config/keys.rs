@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 pub(super) use access::{RawAaa, RawAnyconnect, RawCisco, RawGroup, RawReconnect, RawStore, RawUser};
 
-use super::model::{AuthMethod, CryptoEngine, Hugepages, PortRole, Secret, TrafficSelectors};
+use super::model::{AuthMethod, CryptoEngine, Hugepages, PollMode, PortRole, Secret, TrafficSelectors};
 use super::schema::{Section, SectionDoc, section};
 use super::value::InterfaceAddress;
 use crate::sa::{EspSuite, Ipv4Prefix, MAX_REPLAY_WINDOW, MAX_SELECTORS};
@@ -104,8 +104,13 @@ section! {
         buffers: u32 = default("32768").range(1024, 16_777_216);
         /// Most Child SAs at once, a power of two. A client takes one, and two for a moment while it rekeys.
         sa_capacity: u32 = default("16384").unit("Child SAs").range(256, 1_048_576);
-        /// How long a worker sleeps after an empty poll. 0 polls without rest: right on cores that nothing else uses.
-        idle_sleep_usecs: u32 = default("0").unit("microseconds").range(0, 10_000);
+        /// What a worker does when nothing comes: "full" looks again at once, right on cores that nothing else uses; "adaptive"
+        /// rests, first by pause instructions, then by sleeps that become longer, and polls without rest again from the first
+        /// packet on: less power, and right on cores that others use too.
+        poll: Option<PollMode> = optional("\"adaptive\" where `idle_sleep_usecs` is above 0, else \"full\"").sketch(r#""adaptive""#);
+        /// The longest sleep of an adaptive worker; 0 lets it rest by pause instructions only.
+        idle_sleep_usecs: Option<u32> = optional("50 where `poll` is \"adaptive\"")
+            .unit("microseconds").range(0, 10_000).sketch("50");
         /// What encrypts ESP: "wide" is our own code for AVX-512 with VAES, "aws-lc" and "portable" are libraries for any
         /// processor; "auto" takes the fastest that passes its self-test at start.
         crypto_engine: CryptoEngine = default(r#""auto""#);

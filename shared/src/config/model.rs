@@ -75,8 +75,8 @@ pub struct Dataplane {
     pub buffers: u32,
     /// Most Child SAs at once; a power of two, 256 to 1,048,576.
     pub sa_capacity: u32,
-    /// Microseconds a worker sleeps after an empty poll; 0 polls without rest (bare metal).
-    pub idle_sleep_usecs: u32,
+    /// Whether workers rest when nothing comes.
+    pub poll: Poll,
     /// Which ESP crypto engine to use.
     pub crypto_engine: CryptoEngine,
     /// Further EAL arguments.
@@ -96,6 +96,27 @@ pub enum CryptoEngine {
     AwsLc,
     /// RustCrypto.
     Portable,
+}
+
+/// What a worker does when nothing comes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Poll {
+    /// Looks again at once, always.
+    Full,
+    /// Rests, longer the longer nothing comes; looks again at once with the first packet.
+    Adaptive {
+        /// The longest sleep, microseconds; 0 rests by pause instructions only.
+        longest_sleep_usecs: u32,
+    },
+}
+
+/// [`Poll`] as the configuration names it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum PollMode {
+    /// [`Poll::Full`].
+    Full,
+    /// [`Poll::Adaptive`].
+    Adaptive,
 }
 
 /// Whether the EAL uses hugepages.

@@ -62,6 +62,24 @@ fn mistakes(text: &str) -> Vec<String> {
 }
 
 #[test]
+fn a_worker_rests_as_the_file_says() {
+    let adaptive = |longest_sleep_usecs| Poll::Adaptive { longest_sleep_usecs };
+    for (keys, poll) in [
+        ("", Poll::Full),
+        ("poll = \"full\"", Poll::Full),
+        ("poll = \"full\"\nidle_sleep_usecs = 0", Poll::Full),
+        ("poll = \"adaptive\"", adaptive(50)),
+        ("poll = \"adaptive\"\nidle_sleep_usecs = 0", adaptive(0)),
+        ("poll = \"adaptive\"\nidle_sleep_usecs = 200", adaptive(200)),
+        ("idle_sleep_usecs = 200", adaptive(200)),
+        ("idle_sleep_usecs = 0", Poll::Full),
+    ] {
+        let text = GOOD.replace("cores = [1, 2]", &format!("cores = [1, 2]\n{keys}"));
+        assert_eq!(check_plain(&text).config.unwrap().dataplane.poll, poll, "{keys}");
+    }
+}
+
+#[test]
 fn a_good_file_becomes_typed_values_and_defaults() {
     let checked = check_plain(GOOD);
     assert_eq!(checked.warnings, []);
@@ -127,7 +145,7 @@ fn each_mistake_is_told_with_place_and_remedy() {
         (
             "cores = [1, 2]",
             "colour = 1",
-            "4:1: dataplane.colour: unknown key; [dataplane] has: cores, hugepages, memory_mib, buffers, sa_capacity, idle_sleep_usecs, crypto_engine, eal_args, control_uid",
+            "4:1: dataplane.colour: unknown key; [dataplane] has: cores, hugepages, memory_mib, buffers, sa_capacity, poll, idle_sleep_usecs, crypto_engine, eal_args, control_uid",
         ),
         (
             "cores = [1, 2]",
@@ -158,6 +176,11 @@ fn each_mistake_is_told_with_place_and_remedy() {
             "cores = [1, 2]",
             "idle_sleep_usecs = 1.5",
             "4:20: dataplane.idle_sleep_usecs: must be a whole number, found a fraction; write a whole number",
+        ),
+        (
+            "cores = [1, 2]",
+            "poll = \"full\"\nidle_sleep_usecs = 50",
+            "5:20: dataplane.idle_sleep_usecs: contradicts poll = \"full\", which never sleeps; remove it, or write poll = \"adaptive\"",
         ),
         (
             "cores = [1, 2]",

@@ -9,7 +9,7 @@ mod policy;
 use super::Checks;
 use super::keys::{RawDataplane, RawGateway, RawLog, RawManagement};
 use super::mistake::{Notes, Place};
-use super::model::{Config, Dataplane, Gateway, Log, Management, Port};
+use super::model::{Config, Dataplane, Gateway, Log, Management, Poll, PollMode, Port};
 use super::reader::Document;
 use super::schema::At;
 
@@ -21,6 +21,8 @@ pub const DATAPLANE_SOCKET: &str = "dataplane.sock";
 pub const API_SOCKET: &str = "api.sock";
 /// Longest identity in octets (RFC 1035 §2.3.4 for names; enough for mail addresses).
 const MAX_IDENTITY: usize = 255;
+/// The longest sleep of an adaptive worker, where the file does not say, microseconds.
+const LONGEST_SLEEP_USECS: u32 = 50;
 /// The kernel's list of cores.
 const ONLINE_CORES: &str = "/sys/devices/system/cpu/online";
 /// Octets that one packet buffer takes: room for a packet of 2 KiB, DPDK's headroom and its own bookkeeping.
@@ -94,7 +96,7 @@ pub(super) fn validate(document: Document, checks: &Checks<'_>, notes: &mut Note
             memory_mib: dataplane.memory_mib?.value,
             buffers: dataplane.buffers?.value,
             sa_capacity,
-            idle_sleep_usecs: dataplane.idle_sleep_usecs?.value,
+            poll: poll(dataplane.poll?.value, dataplane.idle_sleep_usecs?.value),
             crypto_engine: dataplane.crypto_engine?.value,
             eal_args: dataplane.eal_args?.value,
             control_uid: dataplane.control_uid?.value,
@@ -151,7 +153,27 @@ fn gateway(gateway: &RawGateway, notes: &mut Notes<'_>) {
     }
 }
 
+/// A file that names no mode, but a sleep, means workers that sleep.
+fn poll(mode: Option<PollMode>, longest_sleep_usecs: Option<u32>) -> Poll {
+    match (mode, longest_sleep_usecs) {
+        (Some(PollMode::Full), _) | (None, None | Some(0)) => Poll::Full,
+        (Some(PollMode::Adaptive), sleep) | (None, sleep @ Some(_)) => {
+            Poll::Adaptive { longest_sleep_usecs: sleep.unwrap_or(LONGEST_SLEEP_USECS) }
+        }
+    }
+}
+
 fn dataplane(dataplane: &RawDataplane, notes: &mut Notes<'_>) {
+    if let (Some(poll), Some(sleep)) = (&dataplane.poll, &dataplane.idle_sleep_usecs)
+        && poll.value == Some(PollMode::Full)
+        && sleep.value.is_some_and(|usecs| usecs > 0)
+    {
+        notes.mistake(
+            &sleep.place,
+            "contradicts poll = \"full\", which never sleeps",
+            "remove it, or write poll = \"adaptive\"",
+        );
+    }
     if let Some(cores) = &dataplane.cores {
         if cores.value.is_empty() {
             notes.mistake(&cores.place, "names no core", "name at least one, as in [1]");

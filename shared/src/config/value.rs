@@ -10,7 +10,7 @@ use toml::de::DeValue;
 
 use super::model::{
     AttributeProfile, AuthMethod, CertificateLogin, CryptoEngine, Hugepages, NtHash, OnClientDelete,
-    OnTokenReplay, PasswordHash, PortRole, Secret, ServerCertHash, StoreBackend, TokenPolicy,
+    OnTokenReplay, PasswordHash, PollMode, PortRole, Secret, ServerCertHash, StoreBackend, TokenPolicy,
     TrafficSelectors,
 };
 use super::phc;
@@ -369,6 +369,7 @@ choices! {
         ("portable", CryptoEngine::Portable),
     ];
     Hugepages: "choice" = [("auto", Hugepages::Auto), ("always", Hugepages::Always), ("never", Hugepages::Never)];
+    PollMode: "choice" = [("full", PollMode::Full), ("adaptive", PollMode::Adaptive)];
     PortRole: "role" = [("outside", PortRole::Outside), ("inside", PortRole::Inside)];
     AuthMethod: "method" = [
         ("eap-mschapv2", AuthMethod::EapMschapv2),
