@@ -47,7 +47,7 @@ fn a_control_plane_attaches_its_commands_take_effect_and_outlive_it() {
 
     let mut successor = daemon.attach();
     assert_eq!(successor.epoch(), epoch);
-    assert_eq!(execute(&mut successor, install(0x1002)), AckStatus::SlotInUse, "it is still there");
+    assert_eq!(execute(&mut successor, install(0x1002)), AckStatus::AlreadyInstalled, "it is still there");
     for spi in [0x1002, 0x1003] {
         assert_eq!(execute(&mut successor, Action::RemoveSa { inbound_spi: spi }), AckStatus::Done);
         assert_eq!(execute(&mut successor, Action::RemoveSa { inbound_spi: spi }), AckStatus::NoSuchSa);
