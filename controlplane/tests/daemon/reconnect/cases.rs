@@ -86,6 +86,24 @@ fn an_attempt_that_the_network_kept_back_takes_nothing_from_its_client() {
 }
 
 #[test]
+fn a_session_that_outlived_the_control_plane_is_resumed_like_any_other() {
+    let mut gateway = Gateway::start_reconnect("outlived", "", |_| {});
+    let (first, mut told) = login(&gateway);
+    let inner = first.ike.address();
+    for run in 0..2 {
+        gateway.crash();
+        gateway = gateway.again_there();
+        assert_eq!(figures(&gateway), [0, 0, 0, 1, 0], "it goes on");
+        // Newer than whatever another run has seen.
+        let client = Client::resuming(&gateway, &told).connect();
+        assert_eq!(client.ike.address(), inner, "{run}");
+        gateway.until("one session", |gateway| figures(gateway) == [1, 1, 0, 1, 0]);
+        assert_eq!((gateway.sessions().total, gateway.health().pools["staff"].used), (1, 1));
+        told = client.told().unwrap();
+    }
+}
+
+#[test]
 fn a_repeated_request_is_answered_with_the_same_octets_and_a_new_attempt_with_the_old_token_works() {
     let gateway = Gateway::start_reconnect("lost-final", "", |_| {});
     let (first, told) = login(&gateway);
