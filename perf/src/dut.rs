@@ -131,7 +131,7 @@ impl Running {
             };
             if let Some(mailbox) = self.mailboxes.first() {
                 // A full mailbox means that earlier introductions still wait.
-                let _ = mailbox.handoffs.push(neighbour);
+                let _ = mailbox.handoffs.push(0, neighbour);
             }
         }
     }
