@@ -19,7 +19,7 @@ pub const DEFAULT_CONDITION_SECS: u64 = 3600;
 pub enum DebugMatch {
     /// The peer's outer address.
     PeerIpv4(Ipv4Addr),
-    /// The authenticated user.
+    /// The user, authenticated or only named by a client that is logging in.
     Username(String),
     /// A session's id, as the lists show it.
     Session(String),
