@@ -7,12 +7,14 @@ use causeway_dpdk::Mbuf;
 use causeway_shm::SaStats;
 use crossbeam::queue::ArrayQueue;
 
+use crate::fair_rings::FairRings;
 use crate::path::{Applied, Operation, PortId};
 use crate::sink::Handoff;
 
-/// Packets that may wait for a worker because its SA needs them.
+/// Packets that may wait for a worker because its SA needs them, from all other workers together; each has its share of this
+/// (`fair_rings.rs`).
 pub const HANDOFF_SLOTS: usize = 4096;
-/// Finished frames that may wait for a worker because it owns the port's queue.
+/// Finished frames that may wait for a worker because it owns the port's queue, from all other workers together.
 pub const FRAME_SLOTS: usize = 1024;
 /// Instructions that may wait for a worker, and reports for the manager. The manager has at most
 /// [`crate::manager_commands::MAX_IN_FLIGHT`] commands under way, each with one instruction per worker.
@@ -41,9 +43,9 @@ pub struct Report {
 /// What waits for one worker.
 pub struct Mailbox {
     /// From other workers: packets for its SAs.
-    pub handoffs: ArrayQueue<Handoff<Mbuf>>,
+    pub handoffs: FairRings<Handoff<Mbuf>>,
     /// From other workers: frames for its transmit queues.
-    pub frames: ArrayQueue<(PortId, Mbuf)>,
+    pub frames: FairRings<(PortId, Mbuf)>,
     /// From the manager.
     pub instructions: ArrayQueue<Instruction>,
     /// To the manager.
@@ -53,13 +55,13 @@ pub struct Mailbox {
 impl Mailbox {
     /// One mailbox for each worker.
     pub fn for_workers(workers: usize) -> Vec<Mailbox> {
-        std::iter::repeat_with(Mailbox::new).take(workers).collect()
+        std::iter::repeat_with(|| Mailbox::new(workers)).take(workers).collect()
     }
 
-    fn new() -> Mailbox {
+    fn new(workers: usize) -> Mailbox {
         Mailbox {
-            handoffs: ArrayQueue::new(HANDOFF_SLOTS),
-            frames: ArrayQueue::new(FRAME_SLOTS),
+            handoffs: FairRings::new(workers, HANDOFF_SLOTS),
+            frames: FairRings::new(workers, FRAME_SLOTS),
             instructions: ArrayQueue::new(INSTRUCTION_SLOTS),
             reports: ArrayQueue::new(INSTRUCTION_SLOTS),
         }

@@ -6,6 +6,7 @@ pub mod crypto;
 pub mod daemon;
 pub mod dpdk_buffer;
 pub mod eal_args;
+pub mod fair_rings;
 pub mod handoff;
 pub mod manager;
 pub mod manager_commands;

@@ -8,6 +8,7 @@ use causeway_dpdk::{
 };
 use causeway_shared::config::Port;
 
+use crate::crypto::Engine;
 use crate::path::{PortConfig, PortId};
 
 /// Descriptors of each queue, before the device's own limits.
@@ -73,7 +74,8 @@ impl Ports {
     fn start(&mut self, eal: Eal, id: PortId, port: &Port, workers: u16, pool: Mempool) -> Result<(), Error> {
         let probed = ProbedPort::open(eal, &port.device)?;
         let plan = QueuePlan::new(id.0, workers, probed.capabilities());
-        let driver = probed.capabilities().driver.clone();
+        let capabilities = probed.capabilities().clone();
+        let spread = Spread::of(&plan, workers, &capabilities);
         let started = probed.start(
             QueueConfig {
                 rx_queues: plan.receivers.len() as u16,
@@ -107,17 +109,26 @@ impl Ports {
                 share.receive.push((id, queue));
             }
         }
-        log_port(port, &driver, mac, &plan, &started.handle);
+        log_port(port, &capabilities, mac, &plan, spread, &started.handle);
         self.handles.push((port.name.clone(), started.handle));
         Ok(())
     }
 }
 
-fn log_port(port: &Port, driver: &str, mac: [u8; 6], plan: &QueuePlan, handle: &PortHandle) {
+fn log_port(
+    port: &Port,
+    capabilities: &Capabilities,
+    mac: [u8; 6],
+    plan: &QueuePlan,
+    spread: Spread,
+    handle: &PortHandle,
+) {
+    let Capabilities { driver, inline_esp, .. } = capabilities;
     let mac = mac.map(|octet| format!("{octet:02x}")).join(":");
     let up = handle.link().is_ok_and(|link| link.up);
     tracing::info!(
-        port = port.name, device = port.device, driver, mac, up, polled_by = ?plan.receivers, "port started"
+        port = port.name, device = port.device, driver, mac, up, polled_by = ?plan.receivers, spread = spread.name(),
+        crypto = Engine::kind().name(), inline_esp, "port started"
     );
     if plan.shared_senders() {
         tracing::warn!(
@@ -126,6 +137,39 @@ fn log_port(port: &Port, driver: &str, mac: [u8; 6], plan: &QueuePlan, handle: &
             workers = plan.senders.len(),
             "the device has fewer transmit queues than there are workers: some send through others"
         );
+    }
+}
+
+/// Who spreads a port's packets over the workers. Whoever it is, a packet then goes to the owner of its SA.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Spread {
+    /// Nobody: there is one worker.
+    None,
+    /// The device, by a hash of the headers.
+    ReceiveHash,
+    /// What is behind the device: the kernel's fan-out, or a peer that fills several rings.
+    BehindTheDevice,
+    /// The workers that poll hand to the owners of the SAs.
+    Software,
+}
+
+impl Spread {
+    fn of(plan: &QueuePlan, workers: u16, capabilities: &Capabilities) -> Spread {
+        match plan.receivers.len() {
+            _ if workers <= 1 => Spread::None,
+            0 | 1 => Spread::Software,
+            _ if capabilities.receive_hash => Spread::ReceiveHash,
+            _ => Spread::BehindTheDevice,
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Spread::None => "one worker",
+            Spread::ReceiveHash => "receive hash",
+            Spread::BehindTheDevice => "behind the device",
+            Spread::Software => "software",
+        }
     }
 }
 
@@ -195,10 +239,34 @@ impl QueuePlan {
 mod tests {
     use super::*;
 
+    fn capabilities(driver: &str, rx: u16, tx: u16) -> Capabilities {
+        Capabilities {
+            driver: driver.into(),
+            max_rx_queues: rx,
+            max_tx_queues: tx,
+            numa_node: None,
+            receive_hash: driver == "net_ixgbe",
+            inline_esp: false,
+        }
+    }
+
     fn plan(port: u16, workers: u16, driver: &str, rx: u16, tx: u16) -> QueuePlan {
-        let capabilities =
-            Capabilities { driver: driver.into(), max_rx_queues: rx, max_tx_queues: tx, numa_node: None };
-        QueuePlan::new(port, workers, &capabilities)
+        QueuePlan::new(port, workers, &capabilities(driver, rx, tx))
+    }
+
+    #[test]
+    fn who_spreads_packets_is_told() {
+        for (driver, queues, workers, spread) in [
+            ("net_ixgbe", 64, 1, Spread::None),
+            ("net_ixgbe", 64, 4, Spread::ReceiveHash),
+            ("net_ixgbe", 1, 4, Spread::Software),
+            ("net_af_packet", 1, 2, Spread::Software),
+            ("net_af_packet", 2, 2, Spread::BehindTheDevice),
+        ] {
+            let capabilities = capabilities(driver, queues, queues);
+            let plan = QueuePlan::new(0, workers, &capabilities);
+            assert_eq!(Spread::of(&plan, workers, &capabilities), spread, "{driver} {queues}/{workers}");
+        }
     }
 
     #[test]

@@ -15,6 +15,7 @@ use causeway_shared::wire::{Datagram, MAX_DATAGRAM};
 use causeway_shm::{Consumer, CounterBlock, Heartbeat, WorkerSide, monotonic_ns};
 
 use crate::dpdk_buffer::PoolAllocator;
+use crate::fair_rings::NextSender;
 use crate::handoff::{Mailbox, Report};
 use crate::path::{Now, Path, PortId};
 use crate::poll::Idle;
@@ -44,6 +45,8 @@ pub struct Worker {
     idle: Idle,
     burst: Vec<Mbuf>,
     handed: Vec<Handoff<Mbuf>>,
+    frames: Vec<(PortId, Mbuf)>,
+    next_senders: [NextSender; 2],
     next_tick_ns: u64,
     next_publish_ns: u64,
 }
@@ -72,11 +75,12 @@ impl Worker {
         poll: Poll,
     ) -> Worker {
         let WorkerSide { index, events, punts, to_send, counters, heartbeat, stats } = side;
+        let index = u16::try_from(index).unwrap_or(u16::MAX);
         Worker {
-            index: u16::try_from(index).unwrap_or(u16::MAX),
+            index,
             path,
             receive: ports.receive,
-            sink: WorkerSink::new(ports.transmit, mailboxes.clone(), events, punts, stats),
+            sink: WorkerSink::new(index, ports.transmit, mailboxes.clone(), events, punts, stats),
             mailboxes,
             to_send: to_send.map(|ring| Outgoing {
                 ring,
@@ -92,6 +96,8 @@ impl Worker {
             idle: Idle::new(poll),
             burst: Vec::with_capacity(BURST),
             handed: Vec::with_capacity(BURST),
+            frames: Vec::with_capacity(BURST),
+            next_senders: [NextSender::default(); 2],
             next_tick_ns: 0,
             next_publish_ns: 0,
         }
@@ -154,19 +160,17 @@ impl Worker {
 
     fn take_handoffs(&mut self, now: Now) -> bool {
         let Some(mailbox) = self.mailboxes.get(usize::from(self.index)) else { return false };
-        self.handed.extend(std::iter::from_fn(|| mailbox.handoffs.pop()).take(BURST));
-        let busy = !self.handed.is_empty();
-        if busy {
+        let [next_handoffs, next_frames] = &mut self.next_senders;
+        mailbox.handoffs.take(next_handoffs, BURST, &mut self.handed);
+        mailbox.frames.take(next_frames, BURST, &mut self.frames);
+        let busy = !self.handed.is_empty() || !self.frames.is_empty();
+        if !self.handed.is_empty() {
             self.path.resume(now, &mut self.handed, &mut self.sink);
         }
-        let mut frames = 0;
-        while frames < BURST
-            && let Some((port, frame)) = mailbox.frames.pop()
-        {
+        for (port, frame) in self.frames.drain(..) {
             self.sink.tx(port, frame);
-            frames += 1;
         }
-        busy || frames > 0
+        busy
     }
 
     fn follow_instructions(&mut self, now: Now) -> bool {

@@ -21,6 +21,8 @@ pub const TX_PENDING: usize = 512;
 
 /// What leaves one worker's path.
 pub struct WorkerSink {
+    /// The worker's own number, by which other workers know its rings.
+    index: u16,
     ports: Vec<Outlet>,
     mailboxes: Arc<[Mailbox]>,
     events: Producer<Event>,
@@ -52,6 +54,7 @@ struct OwnQueue {
 impl WorkerSink {
     /// Makes the outlets and the memory they use.
     pub fn new(
+        index: u16,
         transmit: Vec<Transmit>,
         mailboxes: Arc<[Mailbox]>,
         events: Producer<Event>,
@@ -63,7 +66,7 @@ impl WorkerSink {
             Transmit::Via(worker) => Outlet::Via(worker),
         };
         let ports = transmit.into_iter().map(outlet).collect();
-        WorkerSink { ports, mailboxes, events, punts, stats, now_ns: 0, tally: Tally::default() }
+        WorkerSink { index, ports, mailboxes, events, punts, stats, now_ns: 0, tally: Tally::default() }
     }
 
     /// Begins a turn.
@@ -106,7 +109,7 @@ impl Sink<Mbuf> for WorkerSink {
             Some(Outlet::Own(own)) => own.push(frame, &mut self.tally),
             Some(Outlet::Via(worker)) => {
                 let refused = match self.mailboxes.get(usize::from(*worker)) {
-                    Some(mailbox) => mailbox.frames.push((port, frame)).is_err(),
+                    Some(mailbox) => mailbox.frames.push(self.index, (port, frame)).is_err(),
                     None => true,
                 };
                 self.tally.full += u64::from(refused);
@@ -118,7 +121,7 @@ impl Sink<Mbuf> for WorkerSink {
     #[inline]
     fn handoff(&mut self, worker: u16, item: Handoff<Mbuf>) -> Result<(), Handoff<Mbuf>> {
         match self.mailboxes.get(usize::from(worker)) {
-            Some(mailbox) => mailbox.handoffs.push(item),
+            Some(mailbox) => mailbox.handoffs.push(self.index, item),
             None => Err(item),
         }
     }

@@ -15,8 +15,15 @@ use crate::mempool::Mempool;
 use crate::queue::{RxQueue, TxQueue};
 
 /// Receive hash functions asked for when a port has several receive queues, as far as it offers them:
-/// IPv4, fragmented IPv4, and IPv4 with UDP or TCP (`RTE_ETH_RSS_IPV4 | FRAG_IPV4 | NONFRAG_IPV4_TCP | _UDP`).
-const RSS_FUNCTIONS: u64 = 1 << 2 | 1 << 3 | 1 << 4 | 1 << 5;
+/// IPv4, fragmented IPv4, IPv4 with TCP, UDP or anything else, and ESP by its SPI (`RTE_ETH_RSS_IPV4 | FRAG_IPV4 |
+/// NONFRAG_IPV4_TCP | _UDP | _OTHER | ESP`). Some drivers count ESP among "anything else" and hash nothing of it without that
+/// bit. The device's own key is kept: a symmetric one would bring both directions of a flow to one queue, which nothing here
+/// needs, since an SA's owner has both anyway, and it would spread worse.
+const RSS_FUNCTIONS: u64 = 1 << 2 | 1 << 3 | 1 << 4 | 1 << 5 | 1 << 7 | 1 << 27;
+/// `RTE_ETH_RX_OFFLOAD_SECURITY`.
+const RX_SECURITY: u64 = 1 << 15;
+/// `RTE_ETH_TX_OFFLOAD_SECURITY`.
+const TX_SECURITY: u64 = 1 << 17;
 /// `RTE_ETH_MQ_RX_RSS`.
 const MULTI_QUEUE_RSS: sys::rte_eth_rx_mq_mode = 1;
 
@@ -41,6 +48,10 @@ pub struct Capabilities {
     pub max_tx_queues: u16,
     /// The NUMA node it sits on, if the machine says.
     pub numa_node: Option<u32>,
+    /// Whether it can spread received packets over its queues by a hash of their headers (RSS).
+    pub receive_hash: bool,
+    /// Whether it can open and seal ESP itself (rte_security inline, both directions).
+    pub inline_esp: bool,
 }
 
 /// How a port is set up.
@@ -246,6 +257,8 @@ impl Capabilities {
             max_rx_queues: info.max_rx_queues,
             max_tx_queues: info.max_tx_queues,
             numa_node: u32::try_from(socket).ok(),
+            receive_hash: info.flow_type_rss_offloads & RSS_FUNCTIONS != 0,
+            inline_esp: info.rx_offload_capa & RX_SECURITY != 0 && info.tx_offload_capa & TX_SECURITY != 0,
         }
     }
 }

@@ -10,5 +10,6 @@ mod oracle;
 mod outbound;
 mod python;
 mod sa_figures;
+mod spreading;
 mod workers;
 mod world;
