@@ -21,7 +21,7 @@ use crate::Failure;
 use crate::cell::{Cell, Direction, Size, Suite};
 use crate::hugepages::Hugepages;
 use crate::machine::{self, Machine};
-use crate::programs::{MEMORY_MIB, Program, SOURCE_MAC, Setting};
+use crate::programs::{MOST_MEMORY_MIB, Program, SOURCE_MAC, Setting};
 use crate::stat::{median, range};
 use crate::subject::Subject;
 use crate::{pcap, report, targets, traffic};
@@ -119,7 +119,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     }
     let machine = Machine::probe();
     let folder = make_folder()?;
-    let hugepages = Hugepages::reserve(MEMORY_MIB * (Program::ALL.len() as u64 + 1));
+    let hugepages = Hugepages::reserve(MOST_MEMORY_MIB * Program::ALL.len() as u64);
     let core = arguments.core.unwrap_or_else(|| machine.measured_core());
     let other_core = machine.cores.iter().copied().find(|other| *other != core).unwrap_or(core);
     // Not on the measured core ourselves, if there is another.

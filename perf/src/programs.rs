@@ -14,8 +14,12 @@ use crate::world::{self, World};
 
 /// Packet buffers of each program, as `ipsec-secgw` is used to.
 pub const BUFFERS: u32 = 16_384;
-/// Memory of each program, MiB.
-pub const MEMORY_MIB: u64 = 192;
+/// Hugepages that each program begins with, MiB.
+const MEMORY_MIB: u64 = 192;
+/// Hugepages that a program takes at most: `ipsec-secgw` and `testpmd` ask for more while they start.
+pub const MOST_MEMORY_MIB: u64 = 400;
+/// Memory of each program without hugepages, MiB: then it gets all at once and no more.
+const NO_HUGE_MEMORY_MIB: u64 = 512;
 /// The Ethernet address of the first `net_pcap` port, which the driver gives it.
 pub const SOURCE_MAC: [u8; 6] = [0x02, 0x70, 0x63, 0x61, 0x70, 0x00];
 
@@ -157,7 +161,8 @@ impl Setting {
 /// EAL arguments that every program gets. With a telemetry socket, by which packets are counted.
 pub fn memory_arguments(huge_dir: Option<&Path>, file_prefix: &str) -> Vec<String> {
     let mut arguments = vec![format!("--file-prefix={file_prefix}"), "--no-pci".to_owned()];
-    arguments.extend(["-m".to_owned(), MEMORY_MIB.to_string()]);
+    let memory = if huge_dir.is_some() { MEMORY_MIB } else { NO_HUGE_MEMORY_MIB };
+    arguments.extend(["-m".to_owned(), memory.to_string()]);
     match huge_dir {
         Some(directory) => {
             arguments.extend(["--huge-dir".into(), directory.display().to_string(), "--huge-unlink".into()]);
