@@ -156,6 +156,30 @@ fn every_burst_size() {
     }
 }
 
+/// A few long packets among many short ones of one suite: the short ones wait for the lanes beside the long ones.
+#[test]
+fn few_long_among_many_short() {
+    let Some(mut cbc) = kernels() else { return };
+    let mut octets = Octets::new(9);
+    for (round, short) in [3, 7, 8, 9, 13, 16, 17, 24, 29, 40, 60].into_iter().enumerate() {
+        for long in 1..=4 {
+            let (cipher_key_len, hash) = (CIPHER_KEY_LENS[round % 3], HASHES[(round + long) % 3]);
+            let cases: Vec<Case> = (0..long + short)
+                .map(|i| {
+                    let text_len = if i % (short / long + 1) == 0 {
+                        16 * (60 + octets.below(30))
+                    } else {
+                        16 * (1 + octets.below(12))
+                    };
+                    let sa = octets.sa(cipher_key_len, hash);
+                    Case::new(&mut octets, sa, text_len)
+                })
+                .collect();
+            check(&mut cbc, &cases, 10);
+        }
+    }
+}
+
 /// The longest packets: the largest an IP datagram can hold, and among them short ones.
 #[test]
 fn longest_packets() {

@@ -45,13 +45,14 @@ impl Encrypt {
         let mut left = [u64::MAX; LANES];
         let (mut live, mut next, mut group) = (0, 0, 0);
         let mut quads = 0;
+        let width = width(chains);
         loop {
             if live == 0 {
                 // Sixteen at a time, with the schedule that was expanded for them, where lanes end together.
                 let Some(sixteen) = chains.get(next..).filter(|rest| !rest.is_empty()) else { return };
                 group = next / LANES;
-                live = sixteen.len().min(LANES);
-                for (lane, chain) in sixteen.iter().enumerate().take(LANES) {
+                live = sixteen.len().min(width);
+                for (lane, chain) in sixteen.iter().enumerate().take(width) {
                     (at[lane], left[lane]) = (chain.first, chain.blocks as u64);
                 }
                 next += live;
@@ -95,10 +96,16 @@ impl Encrypt {
                 };
                 (at[lane], left[lane]) = (chain.first, chain.blocks as u64);
                 self.chain[lane] = [0; 16];
-                if let Some((active, spare)) = schedules.get_mut(group..).and_then(<[_]>::split_first_mut)
-                    && let Some(spare) = spare.get((next / LANES).wrapping_sub(group + 1))
-                {
-                    active.take_lane(lane, spare, next % LANES);
+                if let Some((active, spare)) = schedules.get_mut(group..).and_then(<[_]>::split_first_mut) {
+                    match (next / LANES).checked_sub(group + 1) {
+                        // Its own lane of the schedule lies beyond the width.
+                        None => active.copy_lane(lane, next % LANES),
+                        Some(spare_group) => {
+                            if let Some(spare) = spare.get(spare_group) {
+                                active.take_lane(lane, spare, next % LANES);
+                            }
+                        }
+                    }
                 }
                 next += 1;
             }
@@ -118,6 +125,15 @@ impl Encrypt {
             }
         }
     }
+}
+
+/// Lanes that are worth filling. No width ends before the longest chain
+/// does, and steps of fewer lanes are faster: so only as many chains go beside it as end with it, and the others follow.
+fn width(chains: &[Chain]) -> usize {
+    let longest = chains.iter().map(|chain| chain.blocks).max().unwrap_or(0);
+    let all: usize = chains.iter().map(|chain| chain.blocks).sum();
+    let quads = (all + 2 * longest).checked_div(4 * longest).unwrap_or(0);
+    (4 * quads).clamp(LANES / 2, LANES)
 }
 
 /// `blocks` blocks of `4 * QUADS` lanes.
