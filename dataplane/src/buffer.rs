@@ -29,6 +29,17 @@ pub trait Buffer {
     /// `None`, and no change, without that much tailroom.
     fn append(&mut self, count: usize) -> Option<&mut [u8]>;
 
+    /// Grows the packet by `front` octets at its front and `back` at its end and returns the whole of it (what is new is
+    /// undefined); `None`, and no change, without that much room.
+    fn grow(&mut self, front: usize, back: usize) -> Option<&mut [u8]> {
+        if front > self.headroom() || back > self.tailroom() {
+            return None;
+        }
+        self.prepend(front)?;
+        self.append(back)?;
+        Some(self.data_mut())
+    }
+
     /// Removes `count` octets from the front; `false`, and no change, if the packet is shorter.
     #[must_use]
     fn trim_front(&mut self, count: usize) -> bool;
@@ -155,6 +166,9 @@ mod tests {
         assert_eq!((buffer.data(), buffer.headroom()), (&b"a middle z"[..], HEADROOM - 2));
         assert!(buffer.prepend(HEADROOM).is_none() && buffer.append(buffer.tailroom() + 1).is_none());
         assert!(!buffer.trim_front(11) && !buffer.truncate(11));
+        assert!(buffer.grow(HEADROOM - 1, 0).is_none() && buffer.grow(0, usize::MAX).is_none());
+        assert_eq!(buffer.grow(2, 1).map(|whole| whole.len()), Some(13));
+        assert!(buffer.narrow(2, 10) && buffer.data() == b"a middle z");
         assert!(buffer.trim_front(2) && buffer.truncate(6));
         assert_eq!(buffer.data(), b"middle");
         assert!(!buffer.narrow(3, 4) && !buffer.narrow(usize::MAX, 1));

@@ -72,6 +72,11 @@ impl Buffer for Mbuf {
     }
 
     #[inline(always)]
+    fn grow(&mut self, front: usize, back: usize) -> Option<&mut [u8]> {
+        Mbuf::grow(self, front, back)
+    }
+
+    #[inline(always)]
     fn trim_front(&mut self, count: usize) -> bool {
         Mbuf::trim_front(self, count)
     }

@@ -49,7 +49,8 @@ impl Mbuf {
         let offset = self.headroom().checked_sub(count)?;
         let len = self.len() + count;
         self.set_extent(offset, len);
-        self.get_mut(..count)
+        // SAFETY: the packet now begins at `offset` and has at least `count` octets; the buffer is ours alone.
+        Some(unsafe { self.room_mut(offset, count) })
     }
 
     /// Grows the packet by `count` octets at its end and answers them, with whatever they held before.
@@ -58,9 +59,24 @@ impl Mbuf {
         if count > self.tailroom() {
             return None;
         }
-        let old_len = self.len();
-        self.set_extent(self.headroom(), old_len + count);
-        self.get_mut(old_len..)
+        let (offset, old_len) = (self.headroom(), self.len());
+        self.set_extent(offset, old_len + count);
+        // SAFETY: the packet has just grown by these octets; the buffer is ours alone.
+        Some(unsafe { self.room_mut(offset + old_len, count) })
+    }
+
+    /// Grows the packet by `front` octets at its front and `back` at its end and answers the whole of it; what is new holds
+    /// whatever it held before. `None`, and no change, without that much room.
+    #[inline(always)]
+    pub fn grow(&mut self, front: usize, back: usize) -> Option<&mut [u8]> {
+        let offset = self.headroom().checked_sub(front)?;
+        if back > self.tailroom() {
+            return None;
+        }
+        let len = self.len() + front + back;
+        self.set_extent(offset, len);
+        // SAFETY: that is the packet; the buffer is ours alone.
+        Some(unsafe { self.room_mut(offset, len) })
     }
 
     /// Removes `count` octets from the front; `false`, and no change, if the packet is shorter.
@@ -104,6 +120,16 @@ impl Mbuf {
     fn header(&self) -> &sys::rte_mbuf {
         // SAFETY: the buffer is ours and its header is initialised.
         unsafe { self.raw.as_ref() }
+    }
+
+    /// `len` octets from `offset` on, counted from the buffer's start.
+    ///
+    /// # Safety
+    /// `offset + len <= buf_len`.
+    #[inline(always)]
+    unsafe fn room_mut(&mut self, offset: usize, len: usize) -> &mut [u8] {
+        // SAFETY: the caller says that these octets lie in the buffer, which is initialised as `deref` says and ours alone.
+        unsafe { std::slice::from_raw_parts_mut(self.header().buf_addr.cast::<u8>().add(offset), len) }
     }
 
     /// Callers keep `offset + len <= buf_len`, so both fit 16 bits.

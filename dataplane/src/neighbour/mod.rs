@@ -81,20 +81,22 @@ pub struct Neighbours<B> {
 pub(crate) struct Adjacent {
     hop: NextHop,
     generation: u32,
+    /// The port's MTU.
+    pub mtu: u16,
     /// The header.
     pub header: [u8; ethernet::HEADER_LEN],
 }
 
 impl Adjacent {
     /// Of a neighbour that was just resolved.
-    pub fn new(hop: NextHop, generation: u32, header: [u8; ethernet::HEADER_LEN]) -> Adjacent {
-        Adjacent { hop, generation, header }
+    pub fn new(hop: NextHop, generation: u32, mtu: u16, header: [u8; ethernet::HEADER_LEN]) -> Adjacent {
+        Adjacent { hop, generation, mtu, header }
     }
 
     /// Of no hop.
     pub fn none() -> Adjacent {
         let hop = NextHop { port: PortId(u16::MAX), address: Ipv4Addr::UNSPECIFIED };
-        Adjacent { hop, generation: 0, header: [0; ethernet::HEADER_LEN] }
+        Adjacent { hop, generation: 0, mtu: 0, header: [0; ethernet::HEADER_LEN] }
     }
 
     /// Whether it holds for this hop now.

@@ -53,12 +53,16 @@ pub struct Outbound {
     /// Inner octets of them.
     pub bytes: u64,
     selector: FastSelector,
-    local: Ipv4Addr,
+    /// The peer's outer address.
     peer: Ipv4Addr,
-    local_port: u16,
-    peer_port: u16,
-    /// Sum of what never changes in the outer IPv4 header.
+    /// TTL, protocol, no checksum, our outer address: the middle of the outer IPv4 header as it is sent.
+    middle: [u8; 8],
+    /// Our and the peer's UDP port as they are sent.
+    ports: [u8; 4],
+    /// Sum of what never changes in the outer IPv4 header, of words in the order of this machine.
     header_sum: u16,
+    /// Octets that the outer packet has more than the inner one at most.
+    overhead: u16,
     /// The key; `None` in an empty slot.
     pub(super) key: Option<OutboundKey>,
 }
@@ -102,11 +106,11 @@ impl Outbound {
             packets: 0,
             bytes: 0,
             selector: FastSelector::none(),
-            local: Ipv4Addr::UNSPECIFIED,
             peer: Ipv4Addr::UNSPECIFIED,
-            local_port: 0,
-            peer_port: 0,
+            middle: [0; _],
+            ports: [0; _],
             header_sum: 0,
+            overhead: 0,
             key: None,
         }
     }
@@ -221,28 +225,31 @@ impl Outbound {
     /// `esp_len`. `None` when the packet would be longer than 65535 octets.
     #[inline(always)]
     pub fn write_outer(&self, to: &mut [u8], esp_len: usize, tos: u8, identification: u16) -> Option<()> {
-        let total = u16::try_from(self.outer_len() + esp_len).ok()?;
-        let (head, rest) = to.split_first_chunk_mut::<{ ipv4::HEADER_LEN }>()?;
-        let sum = u32::from(self.header_sum) + u32::from(tos) + u32::from(total) + u32::from(identification);
+        let total = u16::try_from(to.len() + esp_len).ok()?;
+        // All words as they are sent, read with their first octet lowest: a ones'-complement sum does not mind.
+        let (total_word, id_word) = (total.swap_bytes(), identification.swap_bytes());
+        let sum =
+            u32::from(self.header_sum) + (u32::from(tos) << 8) + u32::from(total_word) + u32::from(id_word);
         let sum = (sum & 0xffff) + (sum >> 16);
         let sum = !((sum & 0xffff) + (sum >> 16)) as u16;
-        let protocol = if self.flags & OVER_UDP != 0 { ipv4::PROTOCOL_UDP } else { ipv4::PROTOCOL_ESP };
-        let first = 0x4500_0000_0000_0000
-            | u64::from(tos) << 48
-            | u64::from(total) << 32
-            | u64::from(identification) << 16;
-        let second = u64::from(OUTER_TTL) << 56
-            | u64::from(protocol) << 48
-            | u64::from(sum) << 32
-            | u64::from(u32::from(self.local));
+        let first = 0x45 | u64::from(tos) << 8 | u64::from(total_word) << 16 | u64::from(id_word) << 32;
+        let middle = u64::from_le_bytes(self.middle) | u64::from(sum) << 16;
+        let (head, rest) = to.split_first_chunk_mut::<{ ipv4::HEADER_LEN }>()?;
         let (words, peer) = head.split_first_chunk_mut::<16>()?;
-        *words = (u128::from(first) << 64 | u128::from(second)).to_be_bytes();
+        *words = (u128::from(middle) << 64 | u128::from(first)).to_le_bytes();
         *peer.first_chunk_mut()? = self.peer.octets();
         if let Some(udp) = rest.first_chunk_mut::<{ udp::HEADER_LEN }>() {
+            let len = (total - ipv4::HEADER_LEN as u16).swap_bytes();
             // RFC 3948 §2.1: the UDP checksum should be zero.
-            *udp = udp::header(self.local_port, self.peer_port, total - ipv4::HEADER_LEN as u16, 0);
+            *udp = (u64::from(u32::from_le_bytes(self.ports)) | u64::from(len) << 32).to_le_bytes();
         }
         Some(())
+    }
+
+    /// Whether an inner packet's outer packet surely fits `mtu`; [`Outbound::max_inner_len`] knows exactly.
+    #[inline(always)]
+    pub fn surely_fits(&self, inner_len: u16, mtu: u16) -> bool {
+        u32::from(inner_len) + u32::from(self.overhead) <= u32::from(mtu)
     }
 
     /// Largest inner packet whose outer packet fits `mtu`.
@@ -259,15 +266,21 @@ impl Outbound {
     /// Builds what the outer header is made from. DF stays clear: a router on the way may fragment rather than swallow
     /// what we sized by our own MTU.
     pub(super) fn set_peer(&mut self, local: Ipv4Addr, peer: Ipv4Addr, encapsulation: Encapsulation) {
-        (self.local, self.peer) = (local, peer);
+        self.peer = peer;
         self.flags &= !OVER_UDP;
         if let Encapsulation::Udp { local_port, peer_port } = encapsulation {
-            (self.local_port, self.peer_port) = (local_port, peer_port);
+            let ([l0, l1], [p0, p1]) = (local_port.to_be_bytes(), peer_port.to_be_bytes());
+            self.ports = [l0, l1, p0, p1];
             self.flags |= OVER_UDP;
         }
         let protocol = if self.flags & OVER_UDP != 0 { ipv4::PROTOCOL_UDP } else { ipv4::PROTOCOL_ESP };
         let sum = checksum::Sum::default().word(0x4500).octets(&[OUTER_TTL, protocol]).word(0);
-        self.header_sum = !sum.octets(&local.octets()).octets(&peer.octets()).finish();
+        self.header_sum = (!sum.octets(&local.octets()).octets(&peer.octets()).finish()).swap_bytes();
+        let [a, b, c, d] = local.octets();
+        self.middle = [OUTER_TTL, protocol, 0, 0, a, b, c, d];
+        let fixed = self.outer_len() + ESP_HEADER_LEN + self.iv_len() + usize::from(self.icv_len);
+        // A few dozen.
+        self.overhead = (fixed + TRAILER_LEN + usize::from(self.align) - 1) as u16;
     }
 
     fn last_sequence(&self) -> u64 {
@@ -319,8 +332,21 @@ mod tests {
             sa.write_outer(&mut packet[..outer_len], esp_len, tos, identification).unwrap();
             let parsed = ipv4::Packet::parse(&packet).unwrap();
             prop_assert_eq!((parsed.total_len(), parsed.tos(), parsed.identification()), (packet.len(), tos, identification));
-            prop_assert_eq!((parsed.source(), parsed.destination()), (sa.local, sa.peer));
+            prop_assert_eq!((parsed.source(), parsed.destination()), ([192, 0, 2, 1].into(), sa.peer));
             prop_assert_eq!((parsed.ttl(), parsed.is_fragment(), parsed.dont_fragment()), (64, false, false));
+        }
+
+        #[test]
+        fn what_surely_fits_fits(len in 0u16..2000, mtu in 576u16..2000, gcm: bool, udp: bool) {
+            let suite = if gcm { EspSuite::Aes128Gcm16 } else { EspSuite::Aes256CbcSha384 };
+            let encapsulation = match udp {
+                true => Encapsulation::Udp { local_port: 4500, peer_port: 65_000 },
+                false => Encapsulation::Esp,
+            };
+            let sa = sa(suite, encapsulation);
+            let room = sa.max_inner_len(mtu);
+            prop_assert!(!sa.surely_fits(len, mtu) || usize::from(len) <= room);
+            prop_assert!(sa.surely_fits(len, mtu) || usize::from(len) + suite.pad_align() > room);
         }
 
         #[test]

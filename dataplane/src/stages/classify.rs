@@ -23,21 +23,14 @@ pub(crate) fn one<A: Allocator, S: Sink<A::Buffer>, P: Probe>(
     state: &mut State<A>,
     out: &mut Out<'_, A::Buffer, S, P>,
 ) -> Result<(), Drop> {
-    let Frame { port, mut buffer } = frame;
+    let Frame { port, buffer } = frame;
     let ours = state.port(port).ok_or(Drop::PolicyDenied)?;
-    let header = ethernet::Header::parse(buffer.data()).ok_or(Drop::Truncated)?;
-    let group = ethernet::is_group(header.destination);
-    if header.destination != ours.mac && !group {
-        return Err(Drop::NotOurMac);
+    let (header, octets) =
+        buffer.data().split_first_chunk::<{ ethernet::HEADER_LEN }>().ok_or(Drop::Truncated)?;
+    let [to @ .., _, _, _, _, _, _, t0, t1] = header;
+    if *to != ours.mac || u16::from_be_bytes([*t0, *t1]) != ethernet::TYPE_IPV4 {
+        return no_ipv4(Frame { port, buffer }, state, out);
     }
-    match header.ether_type {
-        ethernet::TYPE_ARP => return out.neighbour(Frame { port, buffer }, state),
-        ethernet::TYPE_IPV4 if group => return Err(Drop::NotForUs),
-        ethernet::TYPE_IPV4 => {}
-        _ => return Err(Drop::UnknownEtherType),
-    }
-
-    let octets = buffer.data().get(ethernet::HEADER_LEN..).ok_or(Drop::Truncated)?;
     let packet = ipv4::Packet::parse(octets).map_err(|error| match error {
         ipv4::Ipv4Error::Truncated => Drop::Truncated,
         _ => Drop::BadIpv4Header,
@@ -48,74 +41,79 @@ pub(crate) fn one<A: Allocator, S: Sink<A::Buffer>, P: Probe>(
     if state.is_ours(packet.source()) {
         return Err(Drop::PolicyDenied);
     }
-    let (facts, total_len, header_len) = (Facts::of(&packet), packet.total_len(), packet.header_len());
-    let place = match ours.role {
-        PortRole::Outside => from_outside(&packet, ours.address)?,
-        PortRole::Inside => from_inside(&packet, state)?,
-    };
-    // The IPv4 header stays on a packet that is forwarded.
-    let skipped = if place.is_clear() { 0 } else { header_len };
-    if !buffer.narrow(ethernet::HEADER_LEN + skipped, total_len - skipped) {
-        return Err(Drop::Truncated);
-    }
-    match place {
-        Place::Local => out.local(Clear { buffer, ingress: Ingress::Port(port), facts }, state),
-        Place::Forward => out.forward(Clear { buffer, ingress: Ingress::Port(port), facts }, state),
-        Place::Ike(outer) => out.punt(FromPeer { buffer, outer }, state),
-        Place::Natt(outer) => out.natt(FromPeer { buffer, outer }, state),
-        Place::Esp(outer) => esp_in_lookup::send(FromPeer { buffer, outer }, state, out),
-    }
-}
-
-enum Place {
-    Local,
-    Forward,
-    Ike(Outer),
-    Natt(Outer),
-    Esp(Outer),
-}
-
-impl Place {
-    /// Whether the IPv4 header stays on the packet.
-    fn is_clear(&self) -> bool {
-        matches!(self, Place::Local | Place::Forward)
-    }
-}
-
-#[inline(always)]
-fn from_outside(packet: &ipv4::Packet<'_>, our_address: std::net::Ipv4Addr) -> Result<Place, Drop> {
-    if packet.destination() != our_address {
-        return Err(Drop::PolicyDenied);
-    }
-    if packet.is_fragment() {
-        return Err(Drop::Ipv4Fragment);
-    }
-    let (source, destination, tos) = (packet.source(), packet.destination(), packet.tos());
-    match packet.protocol() {
-        ipv4::PROTOCOL_ESP => Ok(Place::Esp(Outer { source, destination, udp: None, tos })),
-        ipv4::PROTOCOL_ICMP => Ok(Place::Local),
-        ipv4::PROTOCOL_UDP => {
-            let datagram = udp::Datagram::parse(packet.payload()).ok_or(Drop::BadUdp)?;
-            let ports = (datagram.source_port(), datagram.destination_port());
-            let outer = Outer { source, destination, udp: Some(ports), tos };
-            match ports.1 {
-                PORT_IKE => Ok(Place::Ike(outer)),
-                PORT_NATT => Ok(Place::Natt(outer)),
+    let facts = Facts::of(&packet);
+    match ours.role {
+        PortRole::Outside => {
+            if facts.destination != ours.address {
+                return Err(Drop::PolicyDenied);
+            }
+            if packet.is_fragment() {
+                return Err(Drop::Ipv4Fragment);
+            }
+            let Facts { source, destination, tos, .. } = facts;
+            let (start, len) = (ethernet::HEADER_LEN + packet.header_len(), packet.payload().len());
+            match packet.protocol() {
+                ipv4::PROTOCOL_UDP => {
+                    let datagram = udp::Datagram::parse(packet.payload()).ok_or(Drop::BadUdp)?;
+                    let ports = (datagram.source_port(), datagram.destination_port());
+                    let outer = Outer { source, destination, udp: Some(ports), tos };
+                    let packet = FromPeer { buffer: narrowed(buffer, start, len)?, outer };
+                    match ports.1 {
+                        PORT_NATT => out.natt(packet, state),
+                        PORT_IKE => out.punt(packet, state),
+                        _ => Err(Drop::NotForUs),
+                    }
+                }
+                ipv4::PROTOCOL_ESP => {
+                    let outer = Outer { source, destination, udp: None, tos };
+                    esp_in_lookup::send(FromPeer { buffer: narrowed(buffer, start, len)?, outer }, state, out)
+                }
+                ipv4::PROTOCOL_ICMP => {
+                    let buffer = narrowed(buffer, ethernet::HEADER_LEN, usize::from(facts.len))?;
+                    out.local(Clear { buffer, ingress: Ingress::Port(port), facts }, state)
+                }
                 _ => Err(Drop::NotForUs),
             }
         }
-        _ => Err(Drop::NotForUs),
+        PortRole::Inside => {
+            let to_us = state.is_ours(facts.destination);
+            if to_us {
+                match packet.protocol() {
+                    ipv4::PROTOCOL_ICMP if packet.is_fragment() => return Err(Drop::Ipv4Fragment),
+                    ipv4::PROTOCOL_ICMP => {}
+                    _ => return Err(Drop::NotForUs),
+                }
+            }
+            let buffer = narrowed(buffer, ethernet::HEADER_LEN, usize::from(facts.len))?;
+            let clear = Clear { buffer, ingress: Ingress::Port(port), facts };
+            if to_us { out.local(clear, state) } else { out.forward(clear, state) }
+        }
     }
 }
 
+/// Frames that are not IPv4 to this port.
+#[cold]
+fn no_ipv4<A: Allocator, S: Sink<A::Buffer>, P: Probe>(
+    frame: Frame<A::Buffer>,
+    state: &mut State<A>,
+    out: &mut Out<'_, A::Buffer, S, P>,
+) -> Result<(), Drop> {
+    let header = ethernet::Header::parse(frame.buffer.data()).ok_or(Drop::Truncated)?;
+    let ours = state.port(frame.port).ok_or(Drop::PolicyDenied)?;
+    let group = ethernet::is_group(header.destination);
+    if header.destination != ours.mac && !group {
+        return Err(Drop::NotOurMac);
+    }
+    match header.ether_type {
+        ethernet::TYPE_ARP => out.neighbour(frame, state),
+        // It is not to us alone, or it would not be here.
+        ethernet::TYPE_IPV4 => Err(Drop::NotForUs),
+        _ => Err(Drop::UnknownEtherType),
+    }
+}
+
+/// Without the headers in front of `start`, and what lies behind `len` octets.
 #[inline(always)]
-fn from_inside<A: Allocator>(packet: &ipv4::Packet<'_>, state: &State<A>) -> Result<Place, Drop> {
-    if !state.is_ours(packet.destination()) {
-        return Ok(Place::Forward);
-    }
-    match packet.protocol() {
-        ipv4::PROTOCOL_ICMP if packet.is_fragment() => Err(Drop::Ipv4Fragment),
-        ipv4::PROTOCOL_ICMP => Ok(Place::Local),
-        _ => Err(Drop::NotForUs),
-    }
+fn narrowed<B: Buffer>(mut buffer: B, start: usize, len: usize) -> Result<B, Drop> {
+    if buffer.narrow(start, len) { Ok(buffer) } else { Err(Drop::Truncated) }
 }

@@ -11,9 +11,11 @@ use causeway_shared::wire::Event;
 
 use super::{EspIn, Facts, InSa, Out, State};
 use crate::buffer::{Allocator, Buffer};
+use crate::counters::Counters;
 use crate::crypto::ESP_HEADER_LEN;
-use crate::path::{Ingress, Outer, SaDirection, Sink};
+use crate::path::{Ingress, Outer, SaDirection, Sink, Tables};
 use crate::probe::Probe;
+use crate::sa::Inbound;
 
 const ECN_MASK: u8 = 3;
 const ECN_CE: u8 = 3;
@@ -39,37 +41,66 @@ fn accept<A: Allocator>(
     state: &mut State<A>,
     sink: &mut impl Sink<A::Buffer>,
 ) -> Result<Option<InSa<A::Buffer>>, Drop> {
-    let EspIn { mut buffer, outer, place, sequence } = packet;
-    let tables = &mut *state.tables;
-    let sa = tables.sas.inbound_mut(place).ok_or(Drop::UnknownSpi)?;
+    let EspIn { buffer, outer, place, sequence } = packet;
+    let State { tables, counters, .. } = &mut *state;
+    let Tables { sas, touched, .. } = &mut **tables;
+    let sa = sas.inbound_mut(place).ok_or(Drop::UnknownSpi)?;
     // Again, because an earlier packet of this burst may have been its twin.
     if !sa.window.is_new(sequence) {
         return Err(Drop::Replay);
     }
     let newest = sequence > sa.window.top();
     sa.window.take(sequence);
-    tables.touched.inbound(place, sa);
-    let (iv_len, icv_len) = (usize::from(sa.iv_len), usize::from(sa.icv_len));
-    let to_be_looked_at = sa.quiet == 0;
+    touched.inbound(place, sa);
+    let moved = newest && sa.has_moved(&outer);
+    if sa.quiet == 0 || moved {
+        return accept_and_tell(buffer, &outer, place, moved, state, sink);
+    }
+    strip(buffer, &outer, place, sa, counters)
+}
+
+/// Of a packet after which the control plane has something to hear: the SA's first, one that comes from elsewhere, or one
+/// that may pass a limit.
+#[cold]
+fn accept_and_tell<A: Allocator>(
+    buffer: A::Buffer,
+    outer: &Outer,
+    place: u32,
+    moved: bool,
+    state: &mut State<A>,
+    sink: &mut impl Sink<A::Buffer>,
+) -> Result<Option<InSa<A::Buffer>>, Drop> {
+    let to_be_looked_at = state.tables.sas.inbound(place).is_some_and(|sa| sa.quiet == 0);
     if to_be_looked_at {
         state.announce_first(place, sink);
     }
-    if newest && state.tables.sas.inbound(place).is_some_and(|sa| sa.has_moved(&outer)) {
-        follow(place, &outer, state, sink);
+    if moved {
+        follow(place, outer, state, sink);
     }
+    let State { tables, counters, .. } = &mut *state;
+    let sa = tables.sas.inbound_mut(place).ok_or(Drop::UnknownSpi)?;
+    let stripped = strip(buffer, outer, place, sa, counters);
+    if to_be_looked_at && matches!(stripped, Ok(Some(_))) {
+        state.look_at_inbound_limits(place, sink);
+    }
+    stripped
+}
 
-    let (start, end) = (ESP_HEADER_LEN + iv_len, buffer.len().saturating_sub(icv_len));
+/// Takes ESP off an authentic packet, which then counts.
+#[inline(always)]
+fn strip<B: Buffer>(
+    mut buffer: B,
+    outer: &Outer,
+    place: u32,
+    sa: &mut Inbound,
+    counters: &mut Counters,
+) -> Result<Option<InSa<B>>, Drop> {
+    let start = ESP_HEADER_LEN + usize::from(sa.iv_len);
+    let end = buffer.len().saturating_sub(usize::from(sa.icv_len));
     let plaintext = buffer.data().get(start..end).ok_or(Drop::BadEspFormat)?;
     let (payload_len, next_header) = trailer(plaintext).ok_or(Drop::BadEspFormat)?;
-    match next_header {
-        ipv4::PROTOCOL_IPV4 => {}
-        ipv4::PROTOCOL_NONE => {
-            state.counters.flow(Flow::EspDummies, 1);
-            return Ok(None);
-        }
-        // No selector of ours names an IPv6 address.
-        ipv4::PROTOCOL_IPV6 => return Err(Drop::SelectorMismatch),
-        _ => return Err(Drop::BadEspFormat),
+    if next_header != ipv4::PROTOCOL_IPV4 {
+        return no_ipv4(next_header, counters).map(|()| None);
     }
     let payload = plaintext.get(..payload_len).ok_or(Drop::BadEspFormat)?;
     let inner = ipv4::Packet::parse(payload).map_err(|_| Drop::BadIpv4Header)?;
@@ -82,18 +113,26 @@ fn accept<A: Allocator>(
         facts.tos |= ECN_CE;
         ipv4::set_tos(buffer.data_mut(), facts.tos);
     }
-
-    let sa = state.tables.sas.inbound_mut(place).ok_or(Drop::UnknownSpi)?;
     sa.packets += 1;
     sa.bytes += u64::from(facts.len);
     sa.quiet = sa.quiet.saturating_sub(1);
-    let ingress = Ingress::Tunnel(sa.spi());
-    state.counters.flow(Flow::EspInPackets, 1);
-    state.counters.flow(Flow::EspInBytes, u64::from(facts.len));
-    if to_be_looked_at {
-        state.look_at_inbound_limits(place, sink);
+    counters.flow(Flow::EspInPackets, 1);
+    counters.flow(Flow::EspInBytes, u64::from(facts.len));
+    Ok(Some(InSa { buffer, place, ingress: Ingress::Tunnel(sa.spi()), facts }))
+}
+
+/// Another next header: a dummy packet (RFC 4303 §2.6), or what is not for us.
+#[cold]
+fn no_ipv4(next_header: u8, counters: &mut Counters) -> Result<(), Drop> {
+    match next_header {
+        ipv4::PROTOCOL_NONE => {
+            counters.flow(Flow::EspDummies, 1);
+            Ok(())
+        }
+        // No selector of ours names an IPv6 address.
+        ipv4::PROTOCOL_IPV6 => Err(Drop::SelectorMismatch),
+        _ => Err(Drop::BadEspFormat),
     }
-    Ok(Some(InSa { buffer, place, ingress, facts }))
 }
 
 /// Follows a peer whose NAT gave it another address or port. Only for an SA that runs over UDP, as RFC 7296 §2.23 has it,
@@ -118,8 +157,26 @@ fn follow<A: Allocator>(place: u32, outer: &Outer, state: &mut State<A>, sink: &
 fn trailer(plaintext: &[u8]) -> Option<(usize, u8)> {
     let (rest, [pad_len, next_header]) = plaintext.split_last_chunk::<2>()?;
     let payload_len = rest.len().checked_sub(usize::from(*pad_len))?;
-    let right = rest.get(payload_len..)?.iter().zip(1..=u8::MAX).all(|(octet, expected)| *octet == expected);
+    let right = match *pad_len {
+        // The padding that GCM needs, and the one that CBC needs, at one stroke: what lies in front of it is shifted out.
+        0..8 if let Some(last) = rest.last_chunk() => {
+            let surplus = 63 - 8 * u32::from(*pad_len);
+            let counting = u64::from_le_bytes([1, 2, 3, 4, 5, 6, 7, 8]);
+            (u64::from_le_bytes(*last) ^ counting << 1 << surplus) >> 1 >> surplus == 0
+        }
+        0..16 if let Some(last) = rest.last_chunk() => {
+            let surplus = 127 - 8 * u32::from(*pad_len);
+            let counting = u128::from_le_bytes([1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16]);
+            (u128::from_le_bytes(*last) ^ counting << 1 << surplus) >> 1 >> surplus == 0
+        }
+        _ => is_counting(rest.get(payload_len..)?),
+    };
     right.then_some((payload_len, *next_header))
+}
+
+#[inline(never)]
+fn is_counting(padding: &[u8]) -> bool {
+    padding.iter().zip(1..=u8::MAX).all(|(octet, expected)| *octet == expected)
 }
 
 #[cfg(test)]
@@ -141,6 +198,18 @@ mod tests {
         ];
         for (name, octets, expected) in table {
             assert_eq!(trailer(octets), expected, "{name}");
+        }
+        for pad_len in 0..=20u8 {
+            for front in 0..20 {
+                let right: Vec<u8> =
+                    vec![7; front].into_iter().chain(1..=pad_len).chain([pad_len, 4]).collect();
+                assert_eq!(trailer(&right), Some((front, 4)), "{front} + {pad_len}");
+                for place in front..front + usize::from(pad_len) {
+                    let mut wrong = right.clone();
+                    wrong[place] ^= 0x10;
+                    assert_eq!(trailer(&wrong), None, "{front} + {pad_len}, wrong at {place}");
+                }
+            }
         }
         let mut longest: Vec<u8> = (1..=255).collect();
         longest.extend([255, 4]);

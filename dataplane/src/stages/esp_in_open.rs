@@ -41,21 +41,28 @@ fn open<A: Allocator>(
     state: &mut State<A>,
     probe: &mut impl Probe,
 ) -> Places {
-    let mut places: ArrayVec<u8, BURST> = ArrayVec::new();
+    // Packets whose SA is gone: there should be none.
+    let mut gone: Places = 0;
     let mut jobs: ArrayVec<OpenJob<'_, InboundKey>, BURST> = ArrayVec::new();
-    for (place, packet) in (0u8..).zip(burst.iter_mut().take(BURST)) {
-        if let Some(key) = state.tables.sas.inbound(packet.place).and_then(|sa| sa.key()) {
-            jobs.push(OpenJob {
-                key,
-                packet: packet.buffer.data_mut(),
-                sequence: packet.sequence,
-                opened: false,
-            });
-            places.push(place);
-        }
+    for (place, packet) in (0..).zip(burst.iter_mut().take(BURST)) {
+        let Some(key) = state.tables.sas.inbound(packet.place).and_then(|sa| sa.key()) else {
+            gone |= 1 << place;
+            continue;
+        };
+        jobs.push(OpenJob {
+            key,
+            packet: packet.buffer.data_mut(),
+            sequence: packet.sequence,
+            opened: false,
+        });
     }
     let began = probe.engine_now();
     state.engine.open_burst(&mut jobs);
     probe.engine(jobs.len(), began);
-    jobs.iter().zip(&places).fold(0, |all, (job, place)| all | Places::from(job.opened) << place)
+    let mut results = jobs.iter().map(|job| job.opened);
+    if gone == 0 {
+        return results.rev().fold(0, |all, opened| all << 1 | Places::from(opened));
+    }
+    let places = (0..BURST).filter(|place| gone >> place & 1 == 0);
+    places.fold(0, |all, place| all | Places::from(results.next().unwrap_or(false)) << place)
 }

@@ -41,21 +41,28 @@ fn seal<A: Allocator>(
     state: &mut State<A>,
     probe: &mut impl Probe,
 ) -> Places {
-    let mut places: ArrayVec<u8, BURST> = ArrayVec::new();
+    // Packets whose SA is gone: there should be none.
+    let mut gone: Places = 0;
     let mut jobs: ArrayVec<SealJob<'_, OutboundKey>, BURST> = ArrayVec::new();
-    for (place, packet) in (0u8..).zip(burst.iter_mut().take(BURST)) {
-        if let Some(key) = state.tables.sas.outbound(packet.place).and_then(|sa| sa.key()) {
-            jobs.push(SealJob {
-                key,
-                packet: packet.buffer.data_mut(),
-                sequence: packet.sequence,
-                sealed: false,
-            });
-            places.push(place);
-        }
+    for (place, packet) in (0..).zip(burst.iter_mut().take(BURST)) {
+        let Some(key) = state.tables.sas.outbound(packet.place).and_then(|sa| sa.key()) else {
+            gone |= 1 << place;
+            continue;
+        };
+        jobs.push(SealJob {
+            key,
+            packet: packet.buffer.data_mut(),
+            sequence: packet.sequence,
+            sealed: false,
+        });
     }
     let began = probe.engine_now();
     state.engine.seal_burst(&mut jobs);
     probe.engine(jobs.len(), began);
-    jobs.iter().zip(&places).fold(0, |all, (job, place)| all | Places::from(job.sealed) << place)
+    let mut results = jobs.iter().map(|job| job.sealed);
+    if gone == 0 {
+        return results.rev().fold(0, |all, sealed| all << 1 | Places::from(sealed));
+    }
+    let places = (0..BURST).filter(|place| gone >> place & 1 == 0);
+    places.fold(0, |all, place| all | Places::from(results.next().unwrap_or(false)) << place)
 }

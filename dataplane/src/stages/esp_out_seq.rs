@@ -41,9 +41,8 @@ pub(crate) fn one<A: Allocator, S: Sink<A::Buffer>, P: Probe>(
 /// Makes room at both ends and writes everything that is not the engine's: SPI, sequence number, padding, trailer.
 #[inline(always)]
 fn frame<B: Buffer>(buffer: &mut B, sa: &Outbound, sequence: u64, inner_len: usize) -> Option<()> {
-    let trailer = buffer.append(sa.trailer_len(inner_len))?;
-    sa.write_trailer(trailer, inner_len, ipv4::PROTOCOL_IPV4)?;
-    let header = buffer.prepend(ESP_HEADER_LEN + sa.iv_len())?;
-    *header.first_chunk_mut()? = sa.esp_header(sequence);
-    Some(())
+    let header_len = ESP_HEADER_LEN + sa.iv_len();
+    let packet = buffer.grow(header_len, sa.trailer_len(inner_len))?;
+    *packet.first_chunk_mut()? = sa.esp_header(sequence);
+    sa.write_trailer(packet.get_mut(header_len + inner_len..)?, inner_len, ipv4::PROTOCOL_IPV4)
 }

@@ -119,7 +119,7 @@ fn release<A: Allocator>(
 ) {
     while let Some(buffer) = state.neighbours.next_waiting(port, address) {
         let header = state.frame_header(port, mac).ok_or(Drop::NoRoute);
-        if let Err(reason) = header.and_then(|header| transmit(buffer, port, header, sink)) {
+        if let Err(reason) = header.and_then(|header| transmit(buffer, port, &header, sink)) {
             state.counters.drop(reason);
         }
     }

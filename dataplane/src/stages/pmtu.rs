@@ -20,6 +20,20 @@ pub(crate) fn one<A: Allocator, S: Sink<A::Buffer>, P: Probe>(
     out: &mut Out<'_, A::Buffer, S, P>,
 ) -> Result<(), Drop> {
     let sa = state.tables.sas.outbound(packet.place).ok_or(Drop::NoSession)?;
+    if sa.surely_fits(packet.facts.len, state.outside_mtu) {
+        return out.esp_out_seq(packet, state);
+    }
+    nearly(packet, state, out)
+}
+
+/// A packet about as long as the outer MTU allows, or longer.
+#[inline(never)]
+fn nearly<A: Allocator, S: Sink<A::Buffer>, P: Probe>(
+    packet: InSa<A::Buffer>,
+    state: &mut State<A>,
+    out: &mut Out<'_, A::Buffer, S, P>,
+) -> Result<(), Drop> {
+    let sa = state.tables.sas.outbound(packet.place).ok_or(Drop::NoSession)?;
     let room = sa.max_inner_len(state.outside_mtu);
     if usize::from(packet.facts.len) <= room {
         return out.esp_out_seq(packet, state);

@@ -25,14 +25,26 @@ pub(crate) fn one<A: Allocator, S: Sink<A::Buffer>, P: Probe>(
         RouteAnswer::Via(next) => next,
         answer => return unroutable(packet, answer, state, out),
     };
+    let adjacent = state.adjacent_of(packet.role);
+    if adjacent.is_for(next, state.neighbours.generation())
+        && packet.buffer.len() <= usize::from(adjacent.mtu)
+    {
+        return transmit(packet.buffer, next.port, &adjacent.header, out.sink);
+    }
+    unusual(packet, next, state, out)
+}
+
+/// To another next hop than the last packet of its side, or too big for its port.
+#[inline(never)]
+fn unusual<A: Allocator, S: Sink<A::Buffer>, P: Probe>(
+    packet: Leaving<A::Buffer>,
+    next: NextHop,
+    state: &mut State<A>,
+    out: &mut Out<'_, A::Buffer, S, P>,
+) -> Result<(), Drop> {
     let mtu = state.port(next.port).ok_or(Drop::NoRoute)?.mtu;
     if packet.buffer.len() > usize::from(mtu) {
         return cut(packet, next, mtu, state, out);
-    }
-    let adjacent = state.adjacent_of(packet.role);
-    if adjacent.is_for(next, state.neighbours.generation()) {
-        let header = adjacent.header;
-        return transmit(packet.buffer, next.port, header, out.sink);
     }
     deliver(packet.buffer, next, packet.role, state, out.sink)
 }
@@ -94,9 +106,10 @@ fn deliver<A: Allocator>(
     match state.neighbours.resolve(next.port, next.address, state.now) {
         Resolution::Known(mac) => {
             let header = state.frame_header(next.port, mac).ok_or(Drop::NoRoute)?;
+            let mtu = state.port(next.port).ok_or(Drop::NoRoute)?.mtu;
             let generation = state.neighbours.generation();
-            *state.adjacent_of_mut(role) = Adjacent::new(next, generation, header);
-            return transmit(buffer, next.port, header, sink);
+            *state.adjacent_of_mut(role) = Adjacent::new(next, generation, mtu, header);
+            return transmit(buffer, next.port, &header, sink);
         }
         Resolution::Full => return Err(Drop::NoNeighbour),
         Resolution::Asked => {}
@@ -110,11 +123,11 @@ fn deliver<A: Allocator>(
 pub(super) fn transmit<B: Buffer>(
     mut buffer: B,
     port: PortId,
-    header: [u8; ethernet::HEADER_LEN],
+    header: &[u8; ethernet::HEADER_LEN],
     sink: &mut impl Sink<B>,
 ) -> Result<(), Drop> {
     let place = buffer.prepend(ethernet::HEADER_LEN).ok_or(Drop::NoBuffer)?;
-    *place.first_chunk_mut().ok_or(Drop::NoBuffer)? = header;
+    *place.first_chunk_mut().ok_or(Drop::NoBuffer)? = *header;
     sink.tx(port, buffer);
     Ok(())
 }

@@ -57,7 +57,7 @@ impl<A: Allocator> State<A> {
             routes,
             neighbours: Neighbours::new(),
             adjacent: [Adjacent::none(); 2],
-            ours: OurAddresses::new(config.ports.iter().map(|port| port.address).collect()),
+            ours: OurAddresses::new(config.ports.iter().map(|port| port.address)),
             engine: Engine::default(),
             events: Backlog { waiting: Vec::with_capacity(EVENT_BACKLOG) },
             icmp_errors: RateLimit::new(ICMP_ERRORS_PER_SEC),
@@ -76,7 +76,7 @@ impl<A: Allocator> State<A> {
     /// Whether an address is one of ours, on any port.
     #[inline(always)]
     pub fn is_ours(&self, address: Ipv4Addr) -> bool {
-        self.ours.contains(&address)
+        self.ours.contains(address)
     }
 
     /// Our address on the LAN, from which clients hear of errors.
@@ -231,22 +231,30 @@ impl<A: Allocator> State<A> {
     }
 }
 
+/// Addresses that are compared all at once.
+const FEW: usize = 4;
+
 /// Our addresses: a few, asked for several times with every packet, and nearly always in vain.
 struct OurAddresses {
-    /// A bit for each value of an address's last six bits that one of ours has.
-    last_bits: u64,
-    all: Vec<Ipv4Addr>,
+    /// The first of them, compared all at once; places that are left over repeat one.
+    few: [u32; FEW],
+    /// The rest.
+    more: Vec<u32>,
 }
 
 impl OurAddresses {
-    fn new(all: Vec<Ipv4Addr>) -> OurAddresses {
-        let bit = |address: &Ipv4Addr| 1 << (u32::from(*address) & 63);
-        OurAddresses { last_bits: all.iter().map(bit).fold(0, |all, bit: u64| all | bit), all }
+    fn new(all: impl Iterator<Item = Ipv4Addr>) -> OurAddresses {
+        let mut all = all.map(u32::from).peekable();
+        let repeated = all.peek().copied().unwrap_or(u32::MAX);
+        let few = std::array::from_fn(|_| all.next().unwrap_or(repeated));
+        OurAddresses { few, more: all.collect() }
     }
 
     #[inline(always)]
-    fn contains(&self, address: &Ipv4Addr) -> bool {
-        self.last_bits >> (u32::from(*address) & 63) & 1 != 0 && self.all.contains(address)
+    fn contains(&self, address: Ipv4Addr) -> bool {
+        let number = u32::from(address);
+        self.few.iter().fold(false, |found, ours| found | (*ours == number))
+            || (!self.more.is_empty() && self.more.contains(&number))
     }
 }
 
@@ -305,6 +313,18 @@ impl RateLimit {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn ours_are_ours_however_many() {
+        let address = |number: usize| Ipv4Addr::from_bits(0x0a00_0001 + number as u32);
+        for count in 0..2 * FEW + 1 {
+            let ours = OurAddresses::new((0..count).map(address));
+            for number in 0..3 * FEW {
+                assert_eq!(ours.contains(address(number)), number < count, "{number} of {count}");
+            }
+            assert!(!ours.contains(Ipv4Addr::UNSPECIFIED));
+        }
+    }
 
     #[test]
     fn the_rate_is_kept_and_credit_is_bounded() {

@@ -59,6 +59,21 @@ impl<'a> Packet<'a> {
     /// What is wrong with it.
     #[inline(always)]
     pub fn parse(octets: &'a [u8]) -> Result<Packet<'a>, Ipv4Error> {
+        Packet::parse_common(octets).map_or_else(|| Packet::parse_any(octets), Ok)
+    }
+
+    /// A right packet without options, which nearly all are.
+    #[inline(always)]
+    fn parse_common(octets: &'a [u8]) -> Option<Packet<'a>> {
+        let (fixed, rest) = octets.split_first_chunk::<HEADER_LEN>()?;
+        let total_len = usize::from(u16::from_be_bytes([fixed[2], fixed[3]]));
+        let payload = rest.get(..total_len.checked_sub(HEADER_LEN)?)?;
+        let common = fixed[0] == 0x45 && checksum::header_is_right(fixed);
+        common.then_some(Packet { fixed, header_len: HEADER_LEN, payload })
+    }
+
+    #[cold]
+    fn parse_any(octets: &'a [u8]) -> Result<Packet<'a>, Ipv4Error> {
         let packet = Packet::parse_quoted(octets)?;
         if packet.total_len() != packet.header_len + packet.payload.len() {
             return Err(Ipv4Error::Truncated);
@@ -152,13 +167,15 @@ impl<'a> Packet<'a> {
     /// Source address.
     #[inline]
     pub fn source(&self) -> Ipv4Addr {
-        Ipv4Addr::new(self.fixed[12], self.fixed[13], self.fixed[14], self.fixed[15])
+        let [.., s0, s1, s2, s3, _, _, _, _] = *self.fixed;
+        Ipv4Addr::from_bits(u32::from_be_bytes([s0, s1, s2, s3]))
     }
 
     /// Destination address.
     #[inline]
     pub fn destination(&self) -> Ipv4Addr {
-        Ipv4Addr::new(self.fixed[16], self.fixed[17], self.fixed[18], self.fixed[19])
+        let [.., d0, d1, d2, d3] = *self.fixed;
+        Ipv4Addr::from_bits(u32::from_be_bytes([d0, d1, d2, d3]))
     }
 
     /// The octets behind the header.
@@ -247,9 +264,10 @@ pub fn decrement_ttl(packet: &mut [u8]) -> bool {
         return false;
     }
     fixed[8] -= 1;
-    // RFC 1624, equation 3, for a word that became 0x0100 smaller: !m + m' is always 0xfeff.
-    let sum = u32::from(!u16::from_be_bytes([fixed[10], fixed[11]])) + 0xfeff;
-    [fixed[10], fixed[11]] = (!((sum >> 16) + (sum & 0xffff)) as u16).to_be_bytes();
+    // RFC 1624, equation 3, in the order that makes the TTL the word's low octet: the word became one smaller, so the
+    // checksum becomes one larger, with the carry back at the low end, and never all ones.
+    let checksum = u16::from_le_bytes([fixed[10], fixed[11]]);
+    [fixed[10], fixed[11]] = checksum.wrapping_add(1 + u16::from(checksum >= 0xfffe)).to_le_bytes();
     true
 }
 
@@ -271,8 +289,8 @@ fn correct(fixed: &mut [u8; HEADER_LEN], old: u16, new: u16) {
 /// Whether an address can be a packet's source: not multicast, not 0/8, 127/8 or 240/4 (RFC 1812 §5.3.7).
 #[inline]
 pub fn may_be_source(address: Ipv4Addr) -> bool {
-    let first = address.octets()[0];
-    first != 0 && first != 127 && first < 224
+    let first = address.to_bits() >> 24;
+    (first.wrapping_sub(1) < 223) & (first != 127)
 }
 
 #[cfg(test)]
