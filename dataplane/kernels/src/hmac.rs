@@ -107,12 +107,30 @@ pub(crate) trait Kernel {
     /// Octets of a block: 64 or 128.
     const BLOCK_LEN: usize;
 
-    /// Takes lanes `0..live` through their next `blocks` blocks; other lanes' states become undefined.
+    /// Whether so many living lanes can go on to the outer hash without leaving the registers.
+    fn turns(live: usize) -> bool;
+
+    /// Takes lanes `0..live` through their next `blocks` blocks, and with `outer` through the outer hash after them; other
+    /// lanes' states become undefined. `outer` is given only where [`Kernel::turns`] says so.
     ///
     /// # Safety
     /// The features that [`crate::Wide`] proves are there; the next `blocks` blocks of all `LANES` lanes, as
-    /// [`Heads::advance`] finds them, are readable.
-    unsafe fn compress(states: &mut [State; 16], heads: &mut Heads, live: usize, blocks: usize);
+    /// [`Heads::advance`] finds them, are readable, and so are the states of `outer`.
+    unsafe fn compress(
+        states: &mut [State; 16],
+        heads: &mut Heads,
+        live: usize,
+        blocks: usize,
+        outer: Option<&Outer>,
+    );
+}
+
+/// What lanes that end together need for the outer hash.
+pub(crate) struct Outer {
+    /// Each lane's outer state.
+    pub(crate) states: [*const [u64; 8]; 16],
+    /// The lanes whose digest is the whole state, a bit each: SHA-384's is three quarters of it.
+    pub(crate) whole: u16,
 }
 
 /// Where each lane's next block stands, where its packet's whole blocks end, and where it goes on from there.
@@ -198,6 +216,23 @@ struct Work<'j, 'k> {
     live: usize,
 }
 
+impl Work<'_, '_> {
+    /// If all packets end their inner hash in `blocks` blocks: what they need for the outer.
+    fn turn_together(&self, blocks: u64) -> Option<Outer> {
+        let living = self.left.get(..self.live)?;
+        if self.outer & ((1 << self.live) - 1) != 0 || living.iter().any(|left| *left != blocks) {
+            return None;
+        }
+        let mut outer = Outer { states: [&raw const IDLE[0].0; 16], whole: 0 };
+        for (lane, job) in self.jobs.iter().enumerate().take(self.live) {
+            let job = job.as_ref()?;
+            outer.states[lane] = &raw const job.key.outer;
+            outer.whole |= u16::from(job.key.hash != Hash::Sha384) << lane;
+        }
+        Some(outer)
+    }
+}
+
 impl<K: Kernel> Lanes<K> {
     pub(crate) fn new() -> Lanes<K> {
         let zero = State([0; 8]);
@@ -235,25 +270,36 @@ impl<K: Kernel> Lanes<K> {
         }
         while work.live > 0 {
             let blocks = work.left.iter().copied().min().unwrap_or(0);
+            let outer = work.turn_together(blocks).filter(|_| K::turns(work.live));
             // SAFETY: every living lane has so many blocks left, the others read `IDLE`.
-            unsafe { K::compress(states, &mut work.heads, work.live, blocks as usize) };
+            unsafe { K::compress(states, &mut work.heads, work.live, blocks as usize, outer.as_ref()) };
+            if outer.is_some() {
+                work.outer = u32::MAX;
+            }
             let mut ended = 0;
             for (lane, left) in work.left.iter_mut().enumerate() {
                 *left = if *left == u64::MAX { u64::MAX } else { *left - blocks };
                 ended |= u32::from(*left == 0) << lane;
             }
-            // From the last lane down, because a lane that stays empty is filled with the last one.
-            while ended != 0 {
-                let lane = ended.ilog2() as usize;
-                ended ^= 1 << lane;
+            // In two passes, because a branch on each lane's own state would be guessed wrong half of the time.
+            let outer = work.outer;
+            let mut turning = ended & !outer;
+            while turning != 0 {
+                let lane = turning.trailing_zeros() as usize;
+                turning &= turning - 1;
                 let Some(job) = work.jobs[lane] else { continue };
                 // SAFETY: the caller's promise.
+                unsafe { Self::turn(states, &mut work, lane, job) };
+            }
+            // From the last lane down, because a lane that stays empty is filled with the last one.
+            let mut done = ended & outer;
+            while done != 0 {
+                let lane = done.ilog2() as usize;
+                done ^= 1 << lane;
+                let Some(job) = work.jobs[lane] else { continue };
+                let mask = (1_u32 << (job.key.hash.icv_len() / 4)) - 1;
+                // SAFETY: the caller's promise.
                 unsafe {
-                    if work.outer >> lane & 1 == 0 {
-                        Self::turn(states, &mut work, lane, job);
-                        continue;
-                    }
-                    let mask = (1_u32 << (job.key.hash.icv_len() / 4)) - 1;
                     let icv = job.packet.add(job.covered_len);
                     ending.end(job.index, icv, mask as u16, digest::<K>(&states[lane]));
                     match queue.next() {
@@ -295,7 +341,8 @@ impl<K: Kernel> Lanes<K> {
         // SAFETY: the masks hold the reads to `covered_len`; a tail is four rows of 64 octets.
         unsafe {
             let tail = (&raw mut (*work.scratch[lane]).tail).cast::<u8>();
-            for row in 0..tail_blocks * K::BLOCK_LEN / 64 {
+            // All rows, though the last may not be needed: a loop of one length is not guessed wrong.
+            for row in 0..2 * K::BLOCK_LEN / 64 {
                 let mask = (rest >> (16 * row)) as u16;
                 let words = _mm512_maskz_loadu_epi32(mask, from.wrapping_add(64 * row).cast());
                 let words = _mm512_mask_mov_epi32(words, (esn >> (16 * row)) as u16, esn_word);

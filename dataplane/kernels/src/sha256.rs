@@ -9,7 +9,7 @@ use core::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::Wide;
 use crate::clock::tsc_ordered;
-use crate::hmac::{Heads, Kernel, State};
+use crate::hmac::{Heads, Kernel, Outer, State};
 
 /// Octets of a block.
 pub(crate) const BLOCK_LEN: usize = 64;
@@ -94,6 +94,9 @@ static K_ROWS: [[u32; 16]; 4] = [
     ],
 ];
 
+/// The length that ends the outer hash's block (RFC 2104 §2): key pad and digest, in bits.
+const OUTER_BITS: i32 = 8 * (BLOCK_LEN + 32) as i32;
+
 /// SHA-256 as the lanes' kernel.
 pub(crate) struct Sha256;
 
@@ -101,13 +104,23 @@ impl Kernel for Sha256 {
     const LANES: usize = 16;
     const BLOCK_LEN: usize = BLOCK_LEN;
 
+    fn turns(live: usize) -> bool {
+        live >= WIDE_FROM.load(Ordering::Relaxed)
+    }
+
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2")]
-    unsafe fn compress(states: &mut [State; 16], heads: &mut Heads, live: usize, blocks: usize) {
+    unsafe fn compress(
+        states: &mut [State; 16],
+        heads: &mut Heads,
+        live: usize,
+        blocks: usize,
+        outer: Option<&Outer>,
+    ) {
         // SAFETY: the caller's promise: every lane's blocks are readable; the features are this function's own, and the
         // SHA instructions were asked for before `WIDE_FROM` was raised.
         unsafe {
-            if live >= WIDE_FROM.load(Ordering::Relaxed) {
-                compress16(states, heads, blocks);
+            if outer.is_some() || Self::turns(live) {
+                compress16(states, heads, blocks, outer);
             } else {
                 compress_pairs(states, heads, live, blocks);
             }
@@ -135,7 +148,7 @@ pub(crate) fn choose(_: Wide) {
         // SAFETY: idle heads are readable for ever; `Wide` proves the features, `sha` was asked for.
         unsafe {
             let start = tsc_ordered();
-            compress16(&mut states, &mut Heads::idle(BLOCK_LEN), MEASURED_BLOCKS);
+            compress16(&mut states, &mut Heads::idle(BLOCK_LEN), MEASURED_BLOCKS, None);
             let between = tsc_ordered();
             compress_streams::<2>(&mut states, &mut Heads::idle(BLOCK_LEN), 0, MEASURED_BLOCKS);
             pair = pair.min(tsc_ordered().saturating_sub(between));
@@ -189,21 +202,34 @@ macro_rules! schedule {
 /// Sixteen lanes.
 ///
 /// # Safety
-/// Every lane's next `blocks` blocks are readable.
+/// Every lane's next `blocks` blocks are readable, and the states of `outer`.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2")]
-unsafe fn compress16(states: &mut [State; 16], heads: &mut Heads, blocks: usize) {
-    let mut s = load_states(states);
+unsafe fn compress16(states: &mut [State; 16], heads: &mut Heads, blocks: usize, outer: Option<&Outer>) {
+    let mut rows = [core::ptr::null(); 16];
+    for (row, state) in rows.iter_mut().zip(&*states) {
+        *row = &raw const state.0;
+    }
+    // SAFETY: those are the states.
+    let mut s = unsafe { load_states(&rows) };
     let swap = _mm512_broadcast_i32x4(swap_words());
-    for _ in 0..blocks {
-        // SAFETY: the caller's promise.
+    for step in 0..blocks + usize::from(outer.is_some()) {
         // Loops instead of `map` and `from_fn`: those know nothing of these instructions and would not be inlined.
         let mut w = [_mm512_setzero_si512(); 16];
-        for (row, at) in w.iter_mut().zip(&heads.at) {
+        if let (true, Some(outer)) = (step == blocks, outer) {
+            // The digests are words already: the outer hash's block is made of them where they are.
+            w[..8].copy_from_slice(&s);
+            w[8] = _mm512_set1_epi32(i32::MIN);
+            w[15] = _mm512_set1_epi32(OUTER_BITS);
             // SAFETY: the caller's promise.
-            *row = _mm512_shuffle_epi8(unsafe { _mm512_loadu_si512(at.cast()) }, swap);
+            s = unsafe { load_states(&outer.states) };
+        } else {
+            for (row, at) in w.iter_mut().zip(&heads.at) {
+                // SAFETY: the caller's promise.
+                *row = _mm512_shuffle_epi8(unsafe { _mm512_loadu_si512(at.cast()) }, swap);
+            }
+            heads.advance::<16>(BLOCK_LEN);
+            w = transpose16(w);
         }
-        heads.advance::<16>(BLOCK_LEN);
-        w = transpose16(w);
         let before = s;
         let [mut a, mut b, mut c, mut d, mut e, mut f, mut g, mut h] = s;
         let mut sixteen = 0;
@@ -255,15 +281,17 @@ unsafe fn compress16(states: &mut [State; 16], heads: &mut Heads, blocks: usize)
 }
 
 /// Eight registers, each a word of all sixteen states.
+///
+/// # Safety
+/// The states are readable.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2")]
-fn load_states(states: &[State; 16]) -> [__m512i; 8] {
+#[inline]
+unsafe fn load_states(states: &[*const [u64; 8]; 16]) -> [__m512i; 8] {
     let mut rows = [_mm512_setzero_si512(); 8];
     for (lane, row) in rows.iter_mut().enumerate() {
-        // SAFETY: a `State` is at least 32 octets.
-        let (low, high) = unsafe {
-            let (low, high) = (&states[lane].0, &states[lane + 8].0);
-            (_mm256_load_si256(low.as_ptr().cast()), _mm256_load_si256(high.as_ptr().cast()))
-        };
+        // SAFETY: the caller's promise; a state is at least 32 octets.
+        let (low, high) =
+            unsafe { (_mm256_loadu_si256(states[lane].cast()), _mm256_loadu_si256(states[lane + 8].cast())) };
         *row = _mm512_inserti64x4::<1>(_mm512_castsi256_si512(low), high);
     }
     transpose8_halves(rows)

@@ -6,7 +6,7 @@
 
 use core::arch::x86_64::*;
 
-use crate::hmac::{Heads, Kernel, State};
+use crate::hmac::{Heads, Kernel, Outer, State};
 
 /// Octets of a block.
 pub(crate) const BLOCK_LEN: usize = 128;
@@ -129,6 +129,10 @@ static K_ROWS: [[u64; 16]; 5] = [
     ],
 ];
 
+/// The length that ends the outer hash's block (RFC 2104 §2): key pad and digest, in bits.
+const OUTER_BITS_384: i64 = 8 * (BLOCK_LEN + 48) as i64;
+const OUTER_BITS_512: i64 = 8 * (BLOCK_LEN + 64) as i64;
+
 /// SHA-384 and SHA-512 as the lanes' kernel.
 pub(crate) struct Sha512;
 
@@ -136,14 +140,24 @@ impl Kernel for Sha512 {
     const LANES: usize = 8;
     const BLOCK_LEN: usize = BLOCK_LEN;
 
+    fn turns(live: usize) -> bool {
+        live > 1
+    }
+
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2")]
-    unsafe fn compress(states: &mut [State; 16], heads: &mut Heads, live: usize, blocks: usize) {
+    unsafe fn compress(
+        states: &mut [State; 16],
+        heads: &mut Heads,
+        live: usize,
+        blocks: usize,
+        outer: Option<&Outer>,
+    ) {
         // SAFETY: the caller's promise: every lane's blocks are readable; the features are this function's own.
         unsafe {
             match live {
                 0 | 1 => serial(states, heads, blocks),
-                2..=4 => compress4(states, heads, blocks),
-                _ => compress8(states, heads, blocks),
+                2..=4 => compress4(states, heads, blocks, outer),
+                _ => compress8(states, heads, blocks, outer),
             }
         }
     }
@@ -340,9 +354,9 @@ macro_rules! rounds {
 /// Eight lanes.
 ///
 /// # Safety
-/// Every lane's next `blocks` blocks are readable.
+/// Every lane's next `blocks` blocks are readable, and the states of `outer`.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2")]
-unsafe fn compress8(states: &mut [State; 16], heads: &mut Heads, blocks: usize) {
+unsafe fn compress8(states: &mut [State; 16], heads: &mut Heads, blocks: usize, outer: Option<&Outer>) {
     // Loops instead of `map` and `from_fn`: those know nothing of these instructions and would not be inlined.
     let mut s = [_mm512_setzero_si512(); 8];
     for (row, state) in s.iter_mut().zip(&*states) {
@@ -351,19 +365,38 @@ unsafe fn compress8(states: &mut [State; 16], heads: &mut Heads, blocks: usize) 
     }
     s = transpose8(s);
     let swap = _mm512_broadcast_i32x4(swap_words());
-    for _ in 0..blocks {
-        let (mut low, mut high) = ([_mm512_setzero_si512(); 8], [_mm512_setzero_si512(); 8]);
-        for ((low, high), at) in low.iter_mut().zip(&mut high).zip(&heads.at) {
-            // SAFETY: the caller's promise.
-            unsafe {
-                *low = _mm512_shuffle_epi8(_mm512_loadu_si512(at.cast()), swap);
-                *high = _mm512_shuffle_epi8(_mm512_loadu_si512(at.add(64).cast()), swap);
+    for step in 0..blocks + usize::from(outer.is_some()) {
+        let mut w = [_mm512_setzero_si512(); 16];
+        if let (true, Some(outer)) = (step == blocks, outer) {
+            // The digests are words already: the outer hash's block is made of them where they are.
+            let (one, whole) = (_mm512_set1_epi64(i64::MIN), outer.whole as u8);
+            w[..6].copy_from_slice(&s[..6]);
+            w[6] = _mm512_mask_mov_epi64(one, whole, s[6]);
+            w[7] = _mm512_maskz_mov_epi64(whole, s[7]);
+            w[8] = _mm512_maskz_mov_epi64(whole, one);
+            w[15] = _mm512_mask_mov_epi64(
+                _mm512_set1_epi64(OUTER_BITS_384),
+                whole,
+                _mm512_set1_epi64(OUTER_BITS_512),
+            );
+            for (row, state) in s.iter_mut().zip(&outer.states) {
+                // SAFETY: the caller's promise.
+                *row = unsafe { _mm512_loadu_si512(state.cast()) };
             }
+            s = transpose8(s);
+        } else {
+            let (mut low, mut high) = ([_mm512_setzero_si512(); 8], [_mm512_setzero_si512(); 8]);
+            for ((low, high), at) in low.iter_mut().zip(&mut high).zip(&heads.at) {
+                // SAFETY: the caller's promise.
+                unsafe {
+                    *low = _mm512_shuffle_epi8(_mm512_loadu_si512(at.cast()), swap);
+                    *high = _mm512_shuffle_epi8(_mm512_loadu_si512(at.add(64).cast()), swap);
+                }
+            }
+            heads.advance::<8>(BLOCK_LEN);
+            w[..8].copy_from_slice(&transpose8(low));
+            w[8..].copy_from_slice(&transpose8(high));
         }
-        heads.advance::<8>(BLOCK_LEN);
-        let [w0, w1, w2, w3, w4, w5, w6, w7] = transpose8(low);
-        let [w8, w9, wa, wb, wc, wd, we, wf] = transpose8(high);
-        let mut w = [w0, w1, w2, w3, w4, w5, w6, w7, w8, w9, wa, wb, wc, wd, we, wf];
         rounds!(
             s,
             w,
@@ -383,9 +416,9 @@ unsafe fn compress8(states: &mut [State; 16], heads: &mut Heads, blocks: usize) 
 /// Four lanes, in half the width but on more of the processor's ports.
 ///
 /// # Safety
-/// The next `blocks` blocks of lanes 0 to 3 are readable.
+/// The next `blocks` blocks of lanes 0 to 3 are readable, and the states of `outer`.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2")]
-unsafe fn compress4(states: &mut [State; 16], heads: &mut Heads, blocks: usize) {
+unsafe fn compress4(states: &mut [State; 16], heads: &mut Heads, blocks: usize, outer: Option<&Outer>) {
     let (mut low, mut high) = ([_mm256_setzero_si256(); 4], [_mm256_setzero_si256(); 4]);
     for ((low, high), state) in low.iter_mut().zip(&mut high).zip(&*states) {
         let from = state.0.as_ptr().cast::<__m256i>();
@@ -395,18 +428,38 @@ unsafe fn compress4(states: &mut [State; 16], heads: &mut Heads, blocks: usize) 
     let ([s0, s1, s2, s3], [s4, s5, s6, s7]) = (transpose4(low), transpose4(high));
     let mut s = [s0, s1, s2, s3, s4, s5, s6, s7];
     let swap = _mm256_broadcastsi128_si256(swap_words());
-    for _ in 0..blocks {
+    for step in 0..blocks + usize::from(outer.is_some()) {
         let mut w = [_mm256_setzero_si256(); 16];
-        for (quarter, w) in w.chunks_exact_mut(4).enumerate() {
-            let mut rows = [_mm256_setzero_si256(); 4];
-            for (row, at) in rows.iter_mut().zip(&heads.at) {
-                // SAFETY: the caller's promise.
-                let words = unsafe { _mm256_loadu_si256(at.cast::<__m256i>().add(quarter)) };
-                *row = _mm256_shuffle_epi8(words, swap);
+        if let (true, Some(outer)) = (step == blocks, outer) {
+            let (one, whole) = (_mm256_set1_epi64x(i64::MIN), outer.whole as u8);
+            w[..6].copy_from_slice(&s[..6]);
+            w[6] = _mm256_mask_mov_epi64(one, whole, s[6]);
+            w[7] = _mm256_maskz_mov_epi64(whole, s[7]);
+            w[8] = _mm256_maskz_mov_epi64(whole, one);
+            w[15] = _mm256_mask_mov_epi64(
+                _mm256_set1_epi64x(OUTER_BITS_384),
+                whole,
+                _mm256_set1_epi64x(OUTER_BITS_512),
+            );
+            for ((low, high), state) in low.iter_mut().zip(&mut high).zip(&outer.states) {
+                let from = state.cast::<__m256i>();
+                // SAFETY: the caller's promise; a state is two rows of 32 octets.
+                (*low, *high) = unsafe { (_mm256_loadu_si256(from), _mm256_loadu_si256(from.add(1))) };
             }
-            w.copy_from_slice(&transpose4(rows));
+            s[..4].copy_from_slice(&transpose4(low));
+            s[4..].copy_from_slice(&transpose4(high));
+        } else {
+            for (quarter, w) in w.chunks_exact_mut(4).enumerate() {
+                let mut rows = [_mm256_setzero_si256(); 4];
+                for (row, at) in rows.iter_mut().zip(&heads.at) {
+                    // SAFETY: the caller's promise.
+                    let words = unsafe { _mm256_loadu_si256(at.cast::<__m256i>().add(quarter)) };
+                    *row = _mm256_shuffle_epi8(words, swap);
+                }
+                w.copy_from_slice(&transpose4(rows));
+            }
+            heads.advance::<4>(BLOCK_LEN);
         }
-        heads.advance::<4>(BLOCK_LEN);
         rounds!(
             s,
             w,
