@@ -34,7 +34,7 @@ pub(super) struct Batch {
     aads: MaybeUninit<[Words; CHUNK]>,
     lengths: MaybeUninit<[Words; CHUNK]>,
     keys: MaybeUninit<[*const GcmKey; CHUNK]>,
-    jobs: MaybeUninit<[u8; CHUNK]>,
+    answers: MaybeUninit<[*mut bool; CHUNK]>,
 }
 
 /// What a packet's octets say, before it has a place in a batch.
@@ -87,7 +87,7 @@ impl Batch {
             aads: MaybeUninit::uninit(),
             lengths: MaybeUninit::uninit(),
             keys: MaybeUninit::uninit(),
-            jobs: MaybeUninit::uninit(),
+            answers: MaybeUninit::uninit(),
         }
     }
 
@@ -99,7 +99,7 @@ impl Batch {
 
     /// Adds a packet; a full batch stays as it is, which no chunk of [`CHUNK`] jobs meets.
     #[inline]
-    pub fn push(&mut self, frame: Frame, key: &GcmKey, sequence: u64, job: usize) {
+    pub fn push(&mut self, frame: Frame, key: &GcmKey, sequence: u64, answer: *mut bool) {
         debug_assert!(self.len < CHUNK);
         let at = self.len.min(CHUNK - 1);
         let salt = u64::from(u32::from_le_bytes(key.salt));
@@ -115,7 +115,7 @@ impl Batch {
             *self.aads.as_mut_ptr().cast::<Words>().add(at) = aad;
             *self.lengths.as_mut_ptr().cast::<Words>().add(at) = [frame.text_len as u64 * 8, 64 + (esn & 32)];
             *self.keys.as_mut_ptr().cast::<*const GcmKey>().add(at) = key;
-            *self.jobs.as_mut_ptr().cast::<u8>().add(at) = job as u8;
+            *self.answers.as_mut_ptr().cast::<*mut bool>().add(at) = answer;
         }
         self.len = at + 1;
     }
@@ -133,6 +133,7 @@ impl Batch {
                 copy(&mut self.aads, from, at);
                 copy(&mut self.lengths, from, at);
                 copy(&mut self.keys, from, at);
+                copy(&mut self.answers, from, at);
             }
         }
     }
@@ -140,7 +141,7 @@ impl Batch {
     /// The packet at `at`.
     ///
     /// # Safety
-    /// `at` must be below the length.
+    /// `at` must be below the length, or filled.
     #[inline]
     pub unsafe fn packet(&self, at: usize) -> Packet {
         // SAFETY: the caller's promise: it was written.
@@ -164,14 +165,14 @@ impl Batch {
         unsafe { &**get(&self.keys, at) }
     }
 
-    /// The place in the chunk of the packet at `at`.
+    /// Answers the job of the packet at `at`.
     ///
     /// # Safety
-    /// `at` must be below the length.
+    /// `at` must be below the length, or filled; the jobs must still be borrowed and nobody else look at their answers.
     #[inline]
-    pub unsafe fn job(&self, at: usize) -> usize {
+    pub unsafe fn answer(&self, at: usize, done: bool) {
         // SAFETY: the caller's promise.
-        usize::from(unsafe { *get(&self.jobs, at) })
+        unsafe { **get(&self.answers, at) = done };
     }
 
     /// Four packets from `at` on.
@@ -253,7 +254,7 @@ mod tests {
         let key = GcmKey::new(&[7; 16], [1, 2, 3, 4], esn).unwrap();
         let frame = Frame::to_seal(octets, sequence).unwrap();
         let mut batch = Batch::new();
-        batch.push(frame, &key, sequence, 0);
+        batch.push(frame, &key, sequence, core::ptr::null_mut());
         // SAFETY: one was pushed.
         unsafe { batch.packet(0) }
     }

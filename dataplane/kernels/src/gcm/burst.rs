@@ -9,6 +9,7 @@ use arrayvec::ArrayVec;
 
 use super::batch::{Batch, CHUNK, Frame, Packet};
 use super::cache::Cache;
+use super::column::Pending;
 use super::expand::{LANES, Quad};
 use super::{GcmKey, MaybeGcm, column, row};
 use crate::{OpenJob, SealJob};
@@ -22,7 +23,8 @@ pub(super) trait Job<'a> {
     fn key(&self) -> Option<&'a GcmKey>;
     fn sequence(&self) -> u64;
     fn frame(&mut self) -> Option<Frame>;
-    fn answer(&mut self, done: bool);
+    /// Where its answer stands, which is set to no until there is one.
+    fn answer(&mut self) -> *mut bool;
 }
 
 impl<'a, K: MaybeGcm> Job<'a> for SealJob<'a, K> {
@@ -42,8 +44,9 @@ impl<'a, K: MaybeGcm> Job<'a> for SealJob<'a, K> {
     }
 
     #[inline]
-    fn answer(&mut self, done: bool) {
-        self.sealed = done;
+    fn answer(&mut self) -> *mut bool {
+        self.sealed = false;
+        &raw mut self.sealed
     }
 }
 
@@ -64,8 +67,9 @@ impl<'a, K: MaybeGcm> Job<'a> for OpenJob<'a, K> {
     }
 
     #[inline]
-    fn answer(&mut self, done: bool) {
-        self.opened = done;
+    fn answer(&mut self) -> *mut bool {
+        self.opened = false;
+        &raw mut self.opened
     }
 }
 
@@ -105,7 +109,7 @@ fn take<'a, J: Job<'a>, const ROUNDS: usize, const OPEN: bool>(cache: &mut Cache
     let key_len = if ROUNDS == 10 { 16 } else { 32 };
     let mut left = Left { others: 0, other_length: false };
     let mut batches = [Batch::new(), Batch::new(), Batch::new()];
-    for (place, job) in jobs.iter_mut().enumerate() {
+    for job in jobs.iter_mut() {
         let Some(key) = job.key() else {
             left.others += 1;
             continue;
@@ -115,32 +119,61 @@ fn take<'a, J: Job<'a>, const ROUNDS: usize, const OPEN: bool>(cache: &mut Cache
             continue;
         }
         let Some(frame) = job.frame() else {
-            job.answer(false);
+            job.answer();
             continue;
         };
         // Without a branch: in a mixture of sizes it would be guessed wrong half of the time.
         let class = usize::from(frame.text_len > 64) + usize::from(frame.text_len > 128);
-        batches[class].push(frame, key, job.sequence(), place);
+        batches[class].push(frame, key, job.sequence(), job.answer());
     }
     let [one_row, two_rows, long] = &mut batches;
     if one_row.len() + two_rows.len() + long.len() > 0 {
         cache.last_key_len = key_len;
     }
-    short::<J, ROUNDS, OPEN, 1>(cache, one_row, jobs);
-    short::<J, ROUNDS, OPEN, 2>(cache, two_rows, jobs);
-    rows::<J, ROUNDS, OPEN>(cache, long, jobs);
+    short::<ROUNDS, OPEN, 1>(cache, one_row);
+    short::<ROUNDS, OPEN, 2>(cache, two_rows);
+    rows::<ROUNDS, OPEN>(cache, long);
     left
+}
+
+/// Whose hash is pending: four packets from a place of the batch on.
+enum Before {
+    None,
+    /// With raw keys.
+    Raw(usize),
+    /// With one expanded key: the one that lies there.
+    Shared(*const GcmKey, usize),
+}
+
+impl Before {
+    /// # Safety
+    /// `pending` must be what those four left, and their packets still be borrowed.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,vaes,vpclmulqdq,bmi2")]
+    unsafe fn finish<const OPEN: bool, const ROWS: usize>(&self, batch: &Batch, pending: &Pending) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            match *self {
+                Before::None => {}
+                Before::Raw(at) => {
+                    answer::<OPEN>(batch, at, column::finish::<OPEN, ROWS, false>(pending));
+                }
+                Before::Shared(_, at) => {
+                    answer::<OPEN>(batch, at, column::finish::<OPEN, ROWS, true>(pending));
+                }
+            }
+        }
+    }
 }
 
 /// Packets of at most `ROWS` × 64 octets of text, four at a time.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,vaes,vpclmulqdq,bmi2")]
-fn short<'a, J: Job<'a>, const ROUNDS: usize, const OPEN: bool, const ROWS: usize>(
-    cache: &mut Cache,
-    batch: &mut Batch,
-    jobs: &mut [J],
-) {
+fn short<const ROUNDS: usize, const OPEN: bool, const ROWS: usize>(cache: &mut Cache, batch: &mut Batch) {
     batch.fill_lanes();
+    let mut pending = Pending::new();
+    let mut before = Before::None;
+    let mut shared = None;
     for at in (0..batch.len()).step_by(LANES) {
         // SAFETY: `at` is below the length, and the lanes behind it are filled.
         let four = unsafe { batch.four(at) };
@@ -148,24 +181,46 @@ fn short<'a, J: Job<'a>, const ROUNDS: usize, const OPEN: bool, const ROWS: usiz
         let keys = unsafe { [batch.key(at), batch.key(at + 1), batch.key(at + 2), batch.key(at + 3)] };
         let [a, b, c, d] = keys.map(core::ptr::from_ref);
         let one_key = (a == b) & (b == c) & (c == d);
-        let shared = if one_key { context::<ROUNDS>(cache, keys[0], batch.len()) } else { None };
-        // SAFETY: the packets are those of `jobs`, borrowed by them; this batch has only texts of at most `ROWS` rows; a
-        // context's lane is below 4.
-        let right = unsafe {
-            match shared {
-                Some(context) => {
-                    let (quad, lane) = cache.context(context);
-                    column::crypt_shared::<ROUNDS, OPEN, ROWS>(&four, quad, lane)
-                }
-                None => column::crypt::<ROUNDS, OPEN, ROWS>(&four, keys),
+        let same = matches!(before, Before::Shared(key, _) if key == a);
+        if !(one_key & same) {
+            if matches!(before, Before::Shared(..)) {
+                // Only now may another key take the context's place.
+                // SAFETY: this is what the four before left.
+                unsafe { before.finish::<OPEN, ROWS>(batch, &pending) };
+                before = Before::None;
             }
-        };
-        for place in at..(at + LANES).min(batch.len()) {
-            let done = !OPEN || right >> (place - at) & 1 == 1;
-            // SAFETY: `place` is below the length; the packets are borrowed by `jobs`.
-            unsafe { finish(batch, place, done, jobs) };
+            shared = if one_key { context::<ROUNDS>(cache, keys[0], batch.len()) } else { None };
         }
+        // SAFETY: the packets are those of `jobs`, borrowed by them; this batch has only texts of at most `ROWS` rows; a
+        // context's lane is below 4, and while one is in use nothing is put into the cache. What is pending is
+        // finished by the function that left it.
+        unsafe {
+            match (shared, &before) {
+                (Some(context), Before::Shared(_, done)) => {
+                    let (quad, lane) = cache.context(context);
+                    let right =
+                        column::crypt_shared::<ROUNDS, OPEN, ROWS, true>(&four, quad, lane, &mut pending);
+                    answer::<OPEN>(batch, *done, right);
+                }
+                (None, Before::Raw(done)) => {
+                    let right = column::crypt::<ROUNDS, OPEN, ROWS, true>(&four, keys, &mut pending);
+                    answer::<OPEN>(batch, *done, right);
+                }
+                (Some(context), _) => {
+                    before.finish::<OPEN, ROWS>(batch, &pending);
+                    let (quad, lane) = cache.context(context);
+                    column::crypt_shared::<ROUNDS, OPEN, ROWS, false>(&four, quad, lane, &mut pending);
+                }
+                (None, _) => {
+                    before.finish::<OPEN, ROWS>(batch, &pending);
+                    column::crypt::<ROUNDS, OPEN, ROWS, false>(&four, keys, &mut pending);
+                }
+            }
+        }
+        before = if shared.is_some() { Before::Shared(a, at) } else { Before::Raw(at) };
     }
+    // SAFETY: this is what the last four left.
+    unsafe { before.finish::<OPEN, ROWS>(batch, &pending) };
 }
 
 /// The context of a key that `packets` short packets of the burst may share, if it has or deserves one.
@@ -185,11 +240,7 @@ fn context<const ROUNDS: usize>(cache: &mut Cache, key: &GcmKey, packets: usize)
 /// Longer packets, one by one. Keys without a context wait until there are four.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,vaes,vpclmulqdq,bmi2")]
-fn rows<'a, J: Job<'a>, const ROUNDS: usize, const OPEN: bool>(
-    cache: &mut Cache,
-    batch: &Batch,
-    jobs: &mut [J],
-) {
+fn rows<const ROUNDS: usize, const OPEN: bool>(cache: &mut Cache, batch: &Batch) {
     let mut start = 0;
     while start < batch.len() {
         // Contexts of the packets from `start` on; those without one await the quad that is being filled.
@@ -224,7 +275,7 @@ fn rows<'a, J: Job<'a>, const ROUNDS: usize, const OPEN: bool>(
             // SAFETY: the packet is borrowed by its job; a context's lane is below 4.
             let done = unsafe { one::<ROUNDS, OPEN>(quad, lane, &packet) };
             // SAFETY: as above.
-            unsafe { finish(batch, at, done, jobs) };
+            unsafe { finish(batch, at, done) };
         }
         start += contexts.len();
     }
@@ -256,20 +307,30 @@ unsafe fn one<const ROUNDS: usize, const OPEN: bool>(quad: &Quad, lane: usize, p
     true
 }
 
+/// Answers the jobs of the four packets from `at` on. Lanes without one answer for the packet they are a copy of.
+///
+/// # Safety
+/// They must be in the batch or [filled](Batch::fill_lanes), and borrowed by their jobs.
+#[inline]
+unsafe fn answer<const OPEN: bool>(batch: &Batch, at: usize, right: u8) {
+    for lane in 0..LANES {
+        // SAFETY: the caller's promise.
+        unsafe { finish(batch, at + lane, !OPEN || right >> lane & 1 == 1) };
+    }
+}
+
 /// Answers a job; the text of a packet whose ICV was wrong goes no further.
 ///
 /// # Safety
-/// `at` must be below the batch's length, and its packet be borrowed by its job.
+/// `at` must be below the batch's length, or filled, and its packet be borrowed by its job.
 #[inline]
-unsafe fn finish<'a, J: Job<'a>>(batch: &Batch, at: usize, done: bool, jobs: &mut [J]) {
+unsafe fn finish(batch: &Batch, at: usize, done: bool) {
     // SAFETY: the caller's promise.
     unsafe {
         if !done {
             let packet = batch.packet(at);
             core::ptr::write_bytes(packet.text, 0, packet.text_len());
         }
-        if let Some(job) = jobs.get_mut(batch.job(at)) {
-            job.answer(done);
-        }
+        batch.answer(at, done);
     }
 }

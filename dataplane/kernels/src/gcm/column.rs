@@ -22,44 +22,169 @@ pub(super) const MAX_ROWS: usize = 2;
 /// Most columns: of text, one for the ICV, one for H.
 const MAX_CHAINS: usize = MAX_ROWS * 4 + 2;
 
-/// Encrypts four packets of at most `ROWS` × 64 octets of text, each under its own raw key, and writes their ICVs; or
-/// decrypts them and answers with a bit for every packet whose ICV is right. A packet may stand in several lanes.
-///
-/// # Safety
-/// Every packet must be borrowed mutably by the caller and hold at most `ROWS` × 64 octets of text.
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,vaes,vpclmulqdq,bmi2")]
-pub(super) unsafe fn crypt<const ROUNDS: usize, const OPEN: bool, const ROWS: usize>(
-    four: &Four,
-    keys: [&GcmKey; LANES],
-) -> u8 {
-    // SAFETY: the caller's promise.
-    unsafe {
-        four_of::<ROUNDS, OPEN, ROWS, false>(four, round_keys::<ROUNDS>(load_keys(keys)), core::ptr::null())
+/// Four packets whose texts are done and whose ICVs are not: these are made beside the cipher of the next four, or in
+/// [`finish`]. A chain of products and reductions alone would leave the processor idle.
+pub(super) struct Pending {
+    /// Blocks of GHASH by position.
+    hashed: [__m512i; MAX_CHAINS],
+    /// Key stream of the ICVs.
+    stream: __m512i,
+    /// H, octets reversed, if the keys came raw.
+    hash_key: __m512i,
+    /// The key's table if it was expanded.
+    powers: *const Block,
+    /// Where the ICVs stand.
+    icvs: [*mut u8; LANES],
+}
+
+impl Pending {
+    /// Nothing yet.
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    pub fn new() -> Pending {
+        Pending {
+            hashed: [zero(); MAX_CHAINS],
+            stream: zero(),
+            hash_key: zero(),
+            powers: core::ptr::null(),
+            icvs: [core::ptr::null_mut(); LANES],
+        }
     }
 }
 
-/// The same under one expanded key.
+/// Encrypts or decrypts four packets of at most `ROWS` × 64 octets of text, each under its own raw key, and leaves their
+/// hash `pending`. If four are pending already (`BEFORE`), which were given to this function too, it writes their ICVs, or
+/// compares them and answers with a bit for every packet whose ICV is right. A packet may stand in several lanes.
 ///
 /// # Safety
-/// As for [`crypt`]; `lane` must be below 4.
+/// Every packet must be borrowed mutably by the caller until its ICV is done, and hold at most `ROWS` × 64 octets of text.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,vaes,vpclmulqdq,bmi2")]
-pub(super) unsafe fn crypt_shared<const ROUNDS: usize, const OPEN: bool, const ROWS: usize>(
+pub(super) unsafe fn crypt<const ROUNDS: usize, const OPEN: bool, const ROWS: usize, const BEFORE: bool>(
+    four: &Four,
+    keys: [&GcmKey; LANES],
+    pending: &mut Pending,
+) -> u8 {
+    let rounds = round_keys::<ROUNDS>(load_keys(keys));
+    // SAFETY: the caller's promise.
+    unsafe { four_of::<ROUNDS, OPEN, ROWS, false, BEFORE>(four, rounds, core::ptr::null(), pending) }
+}
+
+/// The same under one expanded key, with what this function left pending.
+///
+/// # Safety
+/// As for [`crypt`]; `lane` must be below 4; the quad must stay as it is until the ICVs are done.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,vaes,vpclmulqdq,bmi2")]
+pub(super) unsafe fn crypt_shared<
+    const ROUNDS: usize,
+    const OPEN: bool,
+    const ROWS: usize,
+    const BEFORE: bool,
+>(
     four: &Four,
     quad: &Quad,
     lane: usize,
+    pending: &mut Pending,
 ) -> u8 {
     // SAFETY: the caller's promise.
-    unsafe { four_of::<ROUNDS, OPEN, ROWS, true>(four, quad.rounds_of::<ROUNDS>(lane), quad.powers_of(lane)) }
+    unsafe {
+        let rounds = quad.rounds_of::<ROUNDS>(lane);
+        four_of::<ROUNDS, OPEN, ROWS, true, BEFORE>(four, rounds, quad.powers_of(lane), pending)
+    }
+}
+
+/// Writes or compares the ICVs that are pending.
+///
+/// # Safety
+/// They must have been left by [`crypt_shared`] if `EXPANDED`, else by [`crypt`], with the same constants.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,vaes,vpclmulqdq,bmi2")]
+pub(super) unsafe fn finish<const OPEN: bool, const ROWS: usize, const EXPANDED: bool>(
+    pending: &Pending,
+) -> u8 {
+    let mut hash = Hash::new::<EXPANDED>(pending);
+    let mut pair = 0;
+    while pair < ROWS * 2 + 1 {
+        // SAFETY: the caller's promise.
+        unsafe { hash.add::<ROWS, EXPANDED>(pending, pair) };
+        pair += 1;
+    }
+    // SAFETY: as above.
+    unsafe { hash.end::<OPEN, EXPANDED>(pending) }
+}
+
+/// GHASH of what is pending, two blocks of each packet at a time.
+struct Hash {
+    /// Expanded keys: one sum, reduced at the end.
+    sum: Sum,
+    /// Raw keys: the hash so far, H and its square.
+    hash: __m512i,
+    h1: __m512i,
+    h2: __m512i,
+}
+
+impl Hash {
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,vpclmulqdq")]
+    fn new<const EXPANDED: bool>(pending: &Pending) -> Hash {
+        let mut new = Hash { sum: Sum::zero(), hash: zero(), h1: zero(), h2: zero() };
+        if !EXPANDED {
+            new.h1 = hash_key(pending.hash_key);
+            new.h2 = multiply(new.h1, new.h1);
+        }
+        new
+    }
+
+    /// Takes the blocks 2 × `pair` and the next.
+    ///
+    /// # Safety
+    /// If `EXPANDED`, the pending powers must be a key's table; `pair` is at most 2 × `ROWS`.
+    #[inline]
+    #[target_feature(enable = "avx512f,vpclmulqdq")]
+    unsafe fn add<const ROWS: usize, const EXPANDED: bool>(&mut self, pending: &Pending, pair: usize) {
+        let blocks = [pending.hashed[pair * 2], pending.hashed[pair * 2 + 1]];
+        if EXPANDED {
+            let exponent = ROWS * 4 + 2 - pair * 2;
+            // SAFETY: the caller's promise; at most the tenth power is asked for.
+            let powers = unsafe { [power(pending.powers, exponent), power(pending.powers, exponent - 1)] };
+            self.sum.add_pair(blocks, powers);
+            self.sum.pin();
+        } else {
+            let mut sum = Sum::of(_mm512_xor_si512(blocks[0], self.hash), self.h2);
+            sum.add(blocks[1], self.h1);
+            let mut hash = [sum.reduce()];
+            pin(&mut hash);
+            self.hash = hash[0];
+        }
+    }
+
+    /// Writes or compares the ICVs.
+    ///
+    /// # Safety
+    /// The places of the ICVs must be borrowed by the caller.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,vpclmulqdq")]
+    unsafe fn end<const OPEN: bool, const EXPANDED: bool>(self, pending: &Pending) -> u8 {
+        let hash = if EXPANDED { self.sum.reduce() } else { self.hash };
+        let icvs = _mm512_xor_si512(reverse(hash), pending.stream);
+        // SAFETY: the caller's promise.
+        unsafe { if OPEN { compare(pending.icvs, icvs) } else { write(pending.icvs, icvs) } }
+    }
 }
 
 /// # Safety
 /// As for [`crypt`]; `powers` is the table of the key's powers if it is `EXPANDED`.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,vaes,vpclmulqdq,bmi2")]
-unsafe fn four_of<const ROUNDS: usize, const OPEN: bool, const ROWS: usize, const EXPANDED: bool>(
+unsafe fn four_of<
+    const ROUNDS: usize,
+    const OPEN: bool,
+    const ROWS: usize,
+    const EXPANDED: bool,
+    const BEFORE: bool,
+>(
     four: &Four,
     rounds: [__m512i; MAX_ROUND_KEYS],
     powers: *const Block,
+    pending: &mut Pending,
 ) -> u8 {
     let blocks = ROWS * 4;
     let Four { nonces, lengths, aads, text_lens, texts } = *four;
@@ -105,6 +230,7 @@ unsafe fn four_of<const ROUNDS: usize, const OPEN: bool, const ROWS: usize, cons
         state[chain] = _mm512_xor_si512(state[chain], rounds[0]);
         chain += 1;
     }
+    let mut before = Hash::new::<EXPANDED>(pending);
     macro_rules! round {
         ($round:literal) => {
             if $round < ROUNDS {
@@ -114,10 +240,17 @@ unsafe fn four_of<const ROUNDS: usize, const OPEN: bool, const ROWS: usize, cons
                     chain += 1;
                 }
                 pin(&mut state);
+                // Every second round takes two blocks of those before.
+                if BEFORE && $round % 2 == 1 && $round / 2 < ROWS * 2 + 1 {
+                    // SAFETY: the caller's promise.
+                    unsafe { before.add::<ROWS, EXPANDED>(pending, $round / 2) };
+                }
             }
         };
     }
     for_each_round!(round);
+    // SAFETY: as above.
+    let right = if BEFORE { unsafe { before.end::<OPEN, EXPANDED>(pending) } } else { 0 };
     let mut chain = 0;
     while chain < chains {
         state[chain] = _mm512_aesenclast_epi128(state[chain], rounds[ROUNDS]);
@@ -154,37 +287,19 @@ unsafe fn four_of<const ROUNDS: usize, const OPEN: bool, const ROWS: usize, cons
         position += 1;
     }
     hashed[blocks + 1] = lengths;
-    let mut hash = zero();
-    if EXPANDED {
-        // SAFETY: expanded keys come with their powers, and at most ten are asked for.
-        let mut sum = Sum::of(hashed[0], unsafe { power(powers, blocks + 2) });
-        let mut position = 1;
-        while position < blocks + 2 {
-            // SAFETY: as above.
-            sum.add(hashed[position], unsafe { power(powers, blocks + 2 - position) });
-            position += 1;
-        }
-        hash = sum.reduce();
-    } else {
-        let h1 = hash_key(reverse(state[blocks + 1]));
-        let h2 = multiply(h1, h1);
-        let mut pair = 0;
-        while pair < ROWS * 2 + 1 {
-            let mut sum = Sum::of(_mm512_xor_si512(hashed[pair * 2], hash), h2);
-            sum.add(hashed[pair * 2 + 1], h1);
-            hash = sum.reduce();
-            pair += 1;
-        }
-    }
-    let icvs = _mm512_xor_si512(reverse(hash), state[blocks]);
-    let places = [
-        texts[0].wrapping_add(text_lens[0]),
-        texts[1].wrapping_add(text_lens[1]),
-        texts[2].wrapping_add(text_lens[2]),
-        texts[3].wrapping_add(text_lens[3]),
-    ];
-    // SAFETY: the ICV's octets follow the text in the packet, which the caller has borrowed.
-    unsafe { if OPEN { compare(places, icvs) } else { write(places, icvs) } }
+    *pending = Pending {
+        hashed,
+        stream: state[blocks],
+        hash_key: if EXPANDED { zero() } else { reverse(state[blocks + 1]) },
+        powers,
+        icvs: [
+            texts[0].wrapping_add(text_lens[0]),
+            texts[1].wrapping_add(text_lens[1]),
+            texts[2].wrapping_add(text_lens[2]),
+            texts[3].wrapping_add(text_lens[3]),
+        ],
+    };
+    right
 }
 
 /// A power of H in every lane.
