@@ -2,6 +2,8 @@
 //!
 //! Frames are made in chunks, off the clock: inbound ones are sealed with fresh sequence numbers by an independent library, so
 //! the replay check is on as in earnest. Replays are copies of frames a little earlier; reordering swaps near neighbours.
+//! At first every client is visited once in each direction, whatever the order: an SA's first packet touches memory for the
+//! first time, and what that costs is no packet's usual cost.
 
 use causeway_dataplane::path::PortId;
 use causeway_dpdk::{Mbuf, Mempool};
@@ -69,6 +71,8 @@ pub struct Source {
     /// Cumulated frequencies for [`Order::Zipf`].
     zipf: Vec<f64>,
     next_client: u32,
+    /// First visits made, and how many there are to make.
+    first_visits: std::ops::Range<u32>,
     /// Last sequence number of each client.
     sequences: Vec<u32>,
     templates: Vec<Vec<u8>>,
@@ -97,8 +101,10 @@ impl Source {
         };
         let zipf = if plan.order == Order::Zipf { (0..clients).map(weigh).collect() } else { Vec::new() };
         let template = |index| traffic::frame(macs[0], &traffic::inner(Direction::Out, 0, index, plan.size));
+        let directions = if plan.ways == Ways::Both { 2 } else { 1 };
         Source {
             macs,
+            first_visits: 0..clients * directions,
             random: Random(0x853c_49e6_748f_ea9b),
             zipf,
             next_client: 0,
@@ -121,12 +127,14 @@ impl Source {
         self.octets.clear();
         self.at = 0;
         for index in 0..CHUNK {
-            let client = self.pick();
-            let inbound = match self.plan.ways {
-                Ways::Out => false,
-                Ways::In => true,
-                Ways::Both => index / 32 % 2 == 1,
-            };
+            let (client, inbound) = self.first_visit().unwrap_or_else(|| {
+                let inbound = match self.plan.ways {
+                    Ways::Out => false,
+                    Ways::In => true,
+                    Ways::Both => index / 32 % 2 == 1,
+                };
+                (self.pick(), inbound)
+            });
             if inbound {
                 self.sealed(client, index)?;
             } else {
@@ -161,6 +169,18 @@ impl Source {
             self.at += 1;
         }
         Some(port)
+    }
+
+    /// Whether a client has not been visited yet.
+    pub fn has_strangers(&self) -> bool {
+        !self.first_visits.is_empty()
+    }
+
+    /// A client that has not been visited yet, and whether its visit is inbound.
+    fn first_visit(&mut self) -> Option<(u32, bool)> {
+        let visit = self.first_visits.next()?;
+        let clients = self.plan.world.sas;
+        Some((visit % clients, self.plan.ways == Ways::In || visit >= clients))
     }
 
     fn pick(&mut self) -> u32 {
@@ -264,6 +284,21 @@ mod tests {
         let zipf = visits(Order::Zipf);
         // The harmonic number of 1000 is 7.485.
         assert!((12_000..15_000).contains(&zipf[999]) && zipf[0] < 50, "{} {}", zipf[0], zipf[999]);
+    }
+
+    #[test]
+    fn every_client_is_visited_in_each_direction_before_the_order_begins() {
+        for (ways, directions) in [(Ways::Out, 1), (Ways::In, 1), (Ways::Both, 2)] {
+            let mut source = source(Order::Zipf, 5000);
+            source.plan.ways = ways;
+            source.first_visits = 0..5000 * directions;
+            let mut seen = std::collections::HashSet::new();
+            while let Some(visit) = source.first_visit() {
+                assert!(seen.insert(visit), "{visit:?} twice");
+            }
+            assert_eq!(seen.len(), 5000 * directions as usize, "{ways:?}");
+            assert!(!source.has_strangers());
+        }
     }
 
     #[test]
