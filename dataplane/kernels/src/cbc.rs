@@ -242,7 +242,7 @@ impl Scratch {
         // SAFETY: the caller's promise.
         unsafe {
             for (sixteen, schedule) in run.chunks(LANES).zip(&mut self.schedules) {
-                schedule.expand::<ROUNDS, false>(&packets.keys(sixteen));
+                schedule.expand::<ROUNDS, false>(&packets.keys(sixteen), sixteen.len());
             }
             self.encrypt.run::<ROUNDS>(chains, &mut self.schedules);
         }
@@ -255,7 +255,7 @@ impl Scratch {
         for (sixteen, schedule) in run.chunks(LANES).zip(&mut self.schedules) {
             // SAFETY: the caller's promise.
             unsafe {
-                schedule.expand::<ROUNDS, true>(&packets.keys(sixteen));
+                schedule.expand::<ROUNDS, true>(&packets.keys(sixteen), sixteen.len());
                 for (lane, packet) in packets.of(sixteen).enumerate() {
                     let text = packet.start.add(ESP_HEADER_LEN + BLOCK_LEN);
                     decrypt::decrypt::<ROUNDS>(schedule.as_ptr().add(lane), text, packet.blocks);
@@ -293,8 +293,8 @@ impl Scratch {
     /// Forgets the expanded keys of a chunk of `packets`.
     #[target_feature(enable = "avx512f")]
     fn wipe(&mut self, packets: usize) {
-        for schedule in self.schedules.iter_mut().take(packets.div_ceil(LANES)) {
-            schedule.wipe();
+        for (group, schedule) in self.schedules.iter_mut().enumerate() {
+            schedule.wipe(packets.saturating_sub(LANES * group));
         }
     }
 }

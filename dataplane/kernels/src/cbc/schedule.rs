@@ -43,7 +43,8 @@ impl Schedule {
         }
     }
 
-    /// Expands `keys`, each 32 octets of which the first 16, 24 or 32 count, for `ROUNDS` of 10, 12 or 14.
+    /// Expands `keys`, each 32 octets of which the first 16, 24 or 32 count, for `ROUNDS` of 10, 12 or 14. At least the first
+    /// `lanes` are expanded; the others may stay as they were.
     ///
     /// # Safety
     /// The processor has what [`crate::Wide`] proves.
@@ -51,8 +52,28 @@ impl Schedule {
     pub(crate) unsafe fn expand<const ROUNDS: usize, const DECRYPT: bool>(
         &mut self,
         keys: &[&[u8; 32]; LANES],
+        lanes: usize,
     ) {
-        let mut key = [[_mm512_setzero_si512(); QUADS]; 2];
+        // SAFETY: the caller's promise.
+        unsafe {
+            match expanded_quads(lanes) {
+                1 => self.expand_quads::<ROUNDS, DECRYPT, 1>(keys),
+                2 => self.expand_quads::<ROUNDS, DECRYPT, 2>(keys),
+                _ => self.expand_quads::<ROUNDS, DECRYPT, QUADS>(keys),
+            }
+        }
+    }
+
+    /// Expands the keys of the first `4 * Q` lanes.
+    ///
+    /// # Safety
+    /// As [`Schedule::expand`].
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,vaes,bmi2")]
+    unsafe fn expand_quads<const ROUNDS: usize, const DECRYPT: bool, const Q: usize>(
+        &mut self,
+        keys: &[&[u8; 32]; LANES],
+    ) {
+        let mut key = [[_mm512_setzero_si512(); Q]; 2];
         for (half, key) in key.iter_mut().enumerate() {
             for (key, keys) in key.iter_mut().zip(keys.chunks_exact(4)) {
                 let row = |lane: usize| {
@@ -67,7 +88,7 @@ impl Schedule {
             }
         }
         let rounds = &mut self.rounds;
-        let put = |round: usize, keys: [__m512i; QUADS]| {
+        let put = |round: usize, keys: [__m512i; Q]| {
             let to = if DECRYPT { ROUNDS - round } else { round };
             for (quad, mut key) in keys.into_iter().enumerate() {
                 if DECRYPT && round != 0 && round != ROUNDS {
@@ -84,14 +105,27 @@ impl Schedule {
         }
     }
 
-    /// Forgets the keys.
+    /// Forgets what was expanded for so many lanes or fewer.
     #[target_feature(enable = "avx512f")]
-    pub(crate) fn wipe(&mut self) {
+    pub(crate) fn wipe(&mut self, lanes: usize) {
+        let quads = expanded_quads(lanes);
         let rows = self.rounds.as_mut_ptr().cast::<__m512i>();
-        for row in 0..ROUND_KEYS * LANES / 4 {
-            // SAFETY: within the array; volatile, so that it is not left out because nobody reads it.
-            unsafe { rows.add(row).write_volatile(_mm512_setzero_si512()) };
+        for round in 0..ROUND_KEYS {
+            for quad in 0..quads {
+                // SAFETY: within the array; volatile, so that it is not left out because nobody reads it.
+                unsafe { rows.add(QUADS * round + quad).write_volatile(_mm512_setzero_si512()) };
+            }
         }
+    }
+}
+
+/// Registers that hold the keys of the first `lanes`: as many as are expanded together.
+fn expanded_quads(lanes: usize) -> usize {
+    match lanes {
+        0 => 0,
+        1..=4 => 1,
+        5..=8 => 2,
+        _ => QUADS,
     }
 }
 
@@ -99,7 +133,7 @@ const RCON: [i32; 10] = [0x01, 0x02, 0x04, 0x08, 0x10, 0x20, 0x40, 0x80, 0x1b, 0
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,vaes,bmi2")]
 #[inline]
-fn expand128([mut key, _]: [[__m512i; QUADS]; 2], mut put: impl FnMut(usize, [__m512i; QUADS])) {
+fn expand128<const Q: usize>([mut key, _]: [[__m512i; Q]; 2], mut put: impl FnMut(usize, [__m512i; Q])) {
     put(0, key);
     for (round, &rcon) in RCON.iter().enumerate() {
         for key in &mut key {
@@ -111,12 +145,12 @@ fn expand128([mut key, _]: [[__m512i; QUADS]; 2], mut put: impl FnMut(usize, [__
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,vaes,bmi2")]
 #[inline]
-fn expand192([mut a, mut b]: [[__m512i; QUADS]; 2], mut put: impl FnMut(usize, [__m512i; QUADS])) {
+fn expand192<const Q: usize>([mut a, mut b]: [[__m512i; Q]; 2], mut put: impl FnMut(usize, [__m512i; Q])) {
     // Six words a step, four in `a` and two in the low half of `b`: two steps are three round keys.
     put(0, a);
     for pair in 0..4 {
         let (mut first, mut second) = (a, a);
-        for quad in 0..QUADS {
+        for quad in 0..Q {
             let (before, rcon) = (b[quad], RCON[2 * pair]);
             a[quad] = next_four(a[quad], sub_word(rotated_word(b[quad], 1), rcon));
             b[quad] = next_two(b[quad], a[quad]);
@@ -134,7 +168,10 @@ fn expand192([mut a, mut b]: [[__m512i; QUADS]; 2], mut put: impl FnMut(usize, [
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,vaes,bmi2")]
 #[inline]
-fn expand256([mut even, mut odd]: [[__m512i; QUADS]; 2], mut put: impl FnMut(usize, [__m512i; QUADS])) {
+fn expand256<const Q: usize>(
+    [mut even, mut odd]: [[__m512i; Q]; 2],
+    mut put: impl FnMut(usize, [__m512i; Q]),
+) {
     put(0, even);
     put(1, odd);
     for (pair, &rcon) in RCON.iter().enumerate().take(7) {

@@ -40,7 +40,7 @@ fn check<const ROUNDS: usize>(vectors: &[Vector]) {
         let mut schedules = [Schedule::new()];
         // SAFETY: the processor was asked; the packets outlive the calls.
         unsafe {
-            schedules[0].expand::<ROUNDS, false>(&keys);
+            schedules[0].expand::<ROUNDS, false>(&keys, rows.len());
             Encrypt::new().run::<ROUNDS>(&chains, &mut schedules);
         }
         for (packet, vector) in packets.iter_mut().zip(sixteen) {
@@ -51,7 +51,7 @@ fn check<const ROUNDS: usize>(vectors: &[Vector]) {
         for (lane, (packet, vector)) in packets.iter_mut().zip(sixteen).enumerate() {
             // SAFETY: as above.
             unsafe {
-                schedule.expand::<ROUNDS, true>(&keys);
+                schedule.expand::<ROUNDS, true>(&keys, rows.len());
                 let text = packet.as_mut_ptr().add(16);
                 decrypt::decrypt::<ROUNDS>(schedule.as_ptr().add(lane), text, vector.plain.len() / 16);
             }
@@ -186,4 +186,38 @@ fn wycheproof_vectors() {
     }
     assert!(vectors.len() >= 60, "{}", vectors.len());
     check_any(vectors);
+}
+
+/// Whatever a burst expanded, of one key length or of several, in lanes that moved or not: nothing of it is left.
+#[test]
+fn no_expanded_key_outlives_its_burst() {
+    let Some(wide) = Wide::detect() else { return };
+    let mut cbc = Cbc::new(wide);
+    for count in 1..=CHUNK {
+        for kinds in 1..=3 {
+            let key =
+                |i: usize| CbcKey::new(&[0x5A; 32][..16 + 8 * (i % kinds)], Hash::Sha256, &[1; 32], false);
+            let keys: Vec<CbcKey> = (0..count).map(|i| key(i).unwrap()).collect();
+            let text_len = |i: usize| 16 * (1 + i * i % 37);
+            let mut packets: Vec<Vec<u8>> = (0..count).map(|i| vec![0; 24 + text_len(i) + 16]).collect();
+            let mut jobs: Vec<SealJob<'_, CbcKey>> = (keys.iter().zip(&mut packets))
+                .map(|(key, packet)| SealJob { key, packet, sequence: 1, sealed: false })
+                .collect();
+            cbc.seal_burst(&mut jobs);
+            assert!(jobs.iter().all(|job| job.sealed));
+            assert!(cbc.scratch.schedules.iter().all(is_zero), "sealed {count}");
+            let mut jobs: Vec<OpenJob<'_, CbcKey>> = (keys.iter().zip(&mut packets))
+                .map(|(key, packet)| OpenJob { key, packet, sequence: 1, opened: false })
+                .collect();
+            cbc.open_burst(&mut jobs);
+            assert!(jobs.iter().all(|job| job.opened));
+            assert!(cbc.scratch.schedules.iter().all(is_zero), "opened {count}");
+        }
+    }
+}
+
+fn is_zero(schedule: &Schedule) -> bool {
+    // SAFETY: a schedule is so many octets, all of them written.
+    let octets = unsafe { std::slice::from_raw_parts(schedule.as_ptr().cast::<u8>(), size_of::<Schedule>()) };
+    octets.iter().all(|octet| *octet == 0)
 }
