@@ -26,67 +26,67 @@ pub(crate) fn one<A: Allocator, S: Sink<A::Buffer>, P: Probe>(
     state: &mut State<A>,
     out: &mut Out<'_, A::Buffer, S, P>,
 ) -> Result<(), Drop> {
-    let place = packet.place;
-    match accept(packet, state, out.sink) {
-        Ok(Some(inner)) => out.policy_in(inner, state),
-        Ok(None) => Ok(()),
-        Err(reason) => Err(state.refused(place, SaDirection::Inbound, reason, out.sink)),
-    }
-}
-
-/// The inner packet; `None` for a dummy.
-#[inline(always)]
-fn accept<A: Allocator>(
-    packet: EspIn<A::Buffer>,
-    state: &mut State<A>,
-    sink: &mut impl Sink<A::Buffer>,
-) -> Result<Option<InSa<A::Buffer>>, Drop> {
     let EspIn { buffer, outer, place, sequence } = packet;
     let State { tables, counters, .. } = &mut *state;
     let Tables { sas, touched, .. } = &mut **tables;
     let sa = sas.inbound_mut(place).ok_or(Drop::UnknownSpi)?;
     // Again, because an earlier packet of this burst may have been its twin.
     if !sa.window.is_new(sequence) {
-        return Err(Drop::Replay);
+        return Err(state.refused(place, SaDirection::Inbound, Drop::Replay, out.sink));
     }
     let newest = sequence > sa.window.top();
     sa.window.take(sequence);
     touched.inbound(place, sa);
     let moved = newest && sa.has_moved(&outer);
     if sa.quiet == 0 || moved {
-        return accept_and_tell(buffer, &outer, place, moved, state, sink);
+        return accept_and_tell(buffer, &outer, place, moved, state, out);
     }
-    strip(buffer, &outer, place, sa, counters)
+    let stripped = strip(buffer, &outer, place, sa, counters);
+    pass_on(stripped, place, state, out)
 }
 
 /// Of a packet after which the control plane has something to hear: the SA's first, one that comes from elsewhere, or one
 /// that may pass a limit.
 #[cold]
-fn accept_and_tell<A: Allocator>(
+fn accept_and_tell<A: Allocator, S: Sink<A::Buffer>, P: Probe>(
     buffer: A::Buffer,
     outer: &Outer,
     place: u32,
     moved: bool,
     state: &mut State<A>,
-    sink: &mut impl Sink<A::Buffer>,
-) -> Result<Option<InSa<A::Buffer>>, Drop> {
+    out: &mut Out<'_, A::Buffer, S, P>,
+) -> Result<(), Drop> {
     let to_be_looked_at = state.tables.sas.inbound(place).is_some_and(|sa| sa.quiet == 0);
     if to_be_looked_at {
-        state.announce_first(place, sink);
+        state.announce_first(place, out.sink);
     }
     if moved {
-        follow(place, outer, state, sink);
+        follow(place, outer, state, out.sink);
     }
     let State { tables, counters, .. } = &mut *state;
     let sa = tables.sas.inbound_mut(place).ok_or(Drop::UnknownSpi)?;
     let stripped = strip(buffer, outer, place, sa, counters);
     if to_be_looked_at && matches!(stripped, Ok(Some(_))) {
-        state.look_at_inbound_limits(place, sink);
+        state.look_at_inbound_limits(place, out.sink);
     }
-    stripped
+    pass_on(stripped, place, state, out)
 }
 
-/// Takes ESP off an authentic packet, which then counts.
+#[inline(always)]
+fn pass_on<A: Allocator, S: Sink<A::Buffer>, P: Probe>(
+    stripped: Result<Option<InSa<A::Buffer>>, Drop>,
+    place: u32,
+    state: &mut State<A>,
+    out: &mut Out<'_, A::Buffer, S, P>,
+) -> Result<(), Drop> {
+    match stripped {
+        Ok(Some(inner)) => out.policy_in(inner, state),
+        Ok(None) => Ok(()),
+        Err(reason) => Err(state.refused(place, SaDirection::Inbound, reason, out.sink)),
+    }
+}
+
+/// Takes ESP off an authentic packet, which then counts; `None` for a dummy.
 #[inline(always)]
 fn strip<B: Buffer>(
     mut buffer: B,

@@ -231,30 +231,37 @@ impl<A: Allocator> State<A> {
     }
 }
 
-/// Addresses that are compared all at once.
-const FEW: usize = 4;
-
 /// Our addresses: a few, asked for several times with every packet, and nearly always in vain.
 struct OurAddresses {
-    /// The first of them, compared all at once; places that are left over repeat one.
-    few: [u32; FEW],
-    /// The rest.
-    more: Vec<u32>,
+    /// A bit for each [mark](OurAddresses::mark) that one of ours has.
+    marks: u64,
+    all: Vec<u32>,
 }
 
 impl OurAddresses {
     fn new(all: impl Iterator<Item = Ipv4Addr>) -> OurAddresses {
-        let mut all = all.map(u32::from).peekable();
-        let repeated = all.peek().copied().unwrap_or(u32::MAX);
-        let few = std::array::from_fn(|_| all.next().unwrap_or(repeated));
-        OurAddresses { few, more: all.collect() }
+        let all: Vec<u32> = all.map(u32::from).collect();
+        let marks = all.iter().fold(0, |marks, number| marks | 1 << Self::mark(*number));
+        OurAddresses { marks, all }
+    }
+
+    /// Six bits that every bit of an address has a part in: addresses that end alike, as those of hosts in several subnets
+    /// do, have different ones.
+    #[inline(always)]
+    fn mark(number: u32) -> u32 {
+        // 2^32 divided by the golden ratio (Knuth, Fibonacci hashing).
+        number.wrapping_mul(0x9e37_79b9) >> 26
     }
 
     #[inline(always)]
     fn contains(&self, address: Ipv4Addr) -> bool {
         let number = u32::from(address);
-        self.few.iter().fold(false, |found, ours| found | (*ours == number))
-            || (!self.more.is_empty() && self.more.contains(&number))
+        self.marks >> Self::mark(number) & 1 != 0 && self.is_listed(number)
+    }
+
+    #[inline(never)]
+    fn is_listed(&self, number: u32) -> bool {
+        self.all.contains(&number)
     }
 }
 
@@ -317,9 +324,9 @@ mod tests {
     #[test]
     fn ours_are_ours_however_many() {
         let address = |number: usize| Ipv4Addr::from_bits(0x0a00_0001 + number as u32);
-        for count in 0..2 * FEW + 1 {
+        for count in 0..9 {
             let ours = OurAddresses::new((0..count).map(address));
-            for number in 0..3 * FEW {
+            for number in 0..200 {
                 assert_eq!(ours.contains(address(number)), number < count, "{number} of {count}");
             }
             assert!(!ours.contains(Ipv4Addr::UNSPECIFIED));

@@ -167,15 +167,20 @@ impl<'a> Packet<'a> {
     /// Source address.
     #[inline]
     pub fn source(&self) -> Ipv4Addr {
-        let [.., s0, s1, s2, s3, _, _, _, _] = *self.fixed;
-        Ipv4Addr::from_bits(u32::from_be_bytes([s0, s1, s2, s3]))
+        self.address(3)
     }
 
     /// Destination address.
     #[inline]
     pub fn destination(&self) -> Ipv4Addr {
-        let [.., d0, d1, d2, d3] = *self.fixed;
-        Ipv4Addr::from_bits(u32::from_be_bytes([d0, d1, d2, d3]))
+        self.address(4)
+    }
+
+    /// The address in a word of the header, read as one word.
+    #[inline(always)]
+    fn address(&self, word: usize) -> Ipv4Addr {
+        let (words, _) = self.fixed.as_chunks();
+        Ipv4Addr::from_bits(words.get(word).map_or(0, |word| u32::from_be_bytes(*word)))
     }
 
     /// The octets behind the header.
