@@ -1,5 +1,6 @@
 //! What the data plane is held to: ratios against the peer on one core, and the share of the instruction floor.
 
+use causeway_kernels::cbc::{self, Hash};
 use causeway_kernels::floor;
 use causeway_shared::net::ethernet;
 
@@ -26,18 +27,24 @@ pub fn floor_share(cell: Cell) -> Option<f64> {
     (cell.suite.esp().is_aead() && cell.size == Size::Fixed(1420)).then_some(0.65)
 }
 
-/// Core cycles that the cipher's instructions alone take this processor for a packet of the cell, of which nothing else can
-/// take away; none where the processor or the suite has no known floor.
+/// Core cycles that the instructions of cipher and hash alone take this processor for a packet of the cell, of which nothing
+/// else can take away; none where the processor has no known floor.
 pub fn floor_cycles(cell: Cell) -> Option<f64> {
     floor::throughput()?;
     let esp = cell.suite.esp();
-    if !esp.is_aead() {
-        return None;
-    }
+    let hash = match cell.suite {
+        Suite::Aes128Gcm | Suite::Aes256Gcm => None,
+        Suite::Aes256CbcSha256 => Some(Hash::Sha256),
+        Suite::Aes256CbcSha384 => Some(Hash::Sha384),
+    };
     let period = cell.size.period();
     let cycles = |index| {
         let inner = cell.size.of(index) - ethernet::HEADER_LEN;
-        floor::gcm_cycles(esp.cipher_key_len(), (inner + 2).next_multiple_of(esp.pad_align()))
+        let text_len = (inner + 2).next_multiple_of(esp.pad_align());
+        match hash {
+            None => floor::gcm_cycles(esp.cipher_key_len(), text_len),
+            Some(hash) => cbc::floor_cycles(esp.cipher_key_len(), hash, text_len),
+        }
     };
     Some((0..period).map(cycles).sum::<f64>() / period as f64)
 }
