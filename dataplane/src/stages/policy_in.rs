@@ -18,18 +18,38 @@ pub(crate) fn one<A: Allocator, S: Sink<A::Buffer>, P: Probe>(
     state: &mut State<A>,
     out: &mut Out<'_, A::Buffer, S, P>,
 ) -> Result<(), Drop> {
-    let InSa { buffer, place, ingress, facts } = packet;
-    let sa = state.tables.sas.inbound(place).ok_or(Drop::UnknownSpi)?;
-    let selected = sa.takes(facts.source, facts.destination) || in_full_list(buffer.data(), place, state);
-    if selected && ipv4::may_be_source(facts.source) && !state.is_ours(facts.source) {
-        out.forward(Clear { buffer, ingress, facts }, state)
-    } else {
-        Err(state.refused(place, SaDirection::Inbound, Drop::SelectorMismatch, out.sink))
+    let sa = state.tables.sas.inbound(packet.place).ok_or(Drop::UnknownSpi)?;
+    if !sa.takes(packet.facts.source, packet.facts.destination) {
+        return by_full_list(packet, state, out);
     }
+    selected(packet, state, out)
 }
 
+/// A packet that is not of the selectors' common case.
 #[cold]
-fn in_full_list<A: Allocator>(octets: &[u8], place: u32, state: &State<A>) -> bool {
-    ipv4::Packet::parse(octets)
-        .is_ok_and(|packet| state.tables.sas.selectors_take_inbound(place, &Flow::of(&packet)))
+fn by_full_list<A: Allocator, S: Sink<A::Buffer>, P: Probe>(
+    packet: InSa<A::Buffer>,
+    state: &mut State<A>,
+    out: &mut Out<'_, A::Buffer, S, P>,
+) -> Result<(), Drop> {
+    let takes = ipv4::Packet::parse(packet.buffer.data())
+        .is_ok_and(|inner| state.tables.sas.selectors_take_inbound(packet.place, &Flow::of(&inner)));
+    if !takes {
+        return Err(state.refused(packet.place, SaDirection::Inbound, Drop::SelectorMismatch, out.sink));
+    }
+    selected(packet, state, out)
+}
+
+/// Whatever the selectors say, nobody speaks in our name or in that of no host.
+#[inline(always)]
+fn selected<A: Allocator, S: Sink<A::Buffer>, P: Probe>(
+    packet: InSa<A::Buffer>,
+    state: &mut State<A>,
+    out: &mut Out<'_, A::Buffer, S, P>,
+) -> Result<(), Drop> {
+    let InSa { buffer, place, ingress, facts } = packet;
+    if !ipv4::may_be_source(facts.source) || state.is_ours(facts.source) {
+        return Err(state.refused(place, SaDirection::Inbound, Drop::SelectorMismatch, out.sink));
+    }
+    out.forward(Clear { buffer, ingress, facts }, state)
 }

@@ -44,14 +44,25 @@ pub(crate) fn one<A: Allocator, S: Sink<A::Buffer>, P: Probe>(
     if sa.is_over() {
         return Err(state.refused(place, SaDirection::Outbound, Drop::SaExpired, out.sink));
     }
-    if !sa.takes(facts.source, facts.destination) && !in_full_list(buffer.data(), place, state) {
-        return Err(state.refused(place, SaDirection::Outbound, Drop::SelectorMismatch, out.sink));
+    let packet = InSa { buffer, place, ingress, facts };
+    if !sa.takes(facts.source, facts.destination) {
+        return by_full_list(packet, state, out);
     }
-    out.pmtu(InSa { buffer, place, ingress, facts }, state)
+    out.pmtu(packet, state)
 }
 
+/// A packet that is not of the selectors' common case.
 #[cold]
-fn in_full_list<A: Allocator>(octets: &[u8], place: u32, state: &State<A>) -> bool {
-    ipv4::Packet::parse(octets)
-        .is_ok_and(|packet| state.tables.sas.selectors_take_outbound(place, &Flow::of(&packet)))
+fn by_full_list<A: Allocator, S: Sink<A::Buffer>, P: Probe>(
+    packet: InSa<A::Buffer>,
+    state: &mut State<A>,
+    out: &mut Out<'_, A::Buffer, S, P>,
+) -> Result<(), Drop> {
+    let place = packet.place;
+    let selected = ipv4::Packet::parse(packet.buffer.data())
+        .is_ok_and(|inner| state.tables.sas.selectors_take_outbound(place, &Flow::of(&inner)));
+    if !selected {
+        return Err(state.refused(place, SaDirection::Outbound, Drop::SelectorMismatch, out.sink));
+    }
+    out.pmtu(packet, state)
 }

@@ -63,7 +63,7 @@ impl<A: Allocator> State<A> {
             icmp_errors: RateLimit::new(ICMP_ERRORS_PER_SEC),
             invalid_spi_events: RateLimit::new(INVALID_SPI_EVENTS_PER_SEC),
             outside_mtu,
-            identification: 0,
+            identification: config.worker,
             config,
         })
     }
@@ -87,8 +87,10 @@ impl<A: Allocator> State<A> {
     /// An identification for a packet of ours that may be fragmented. Workers count in separate residues.
     #[inline(always)]
     pub fn next_identification(&mut self) -> u16 {
-        self.identification = self.identification.wrapping_add(self.config.workers.max(1));
-        self.identification.wrapping_add(self.config.worker)
+        // From the worker's number on, in steps of all workers.
+        let identification = self.identification;
+        self.identification = identification.wrapping_add(self.config.workers);
+        identification
     }
 
     /// The last next hop on a side.
