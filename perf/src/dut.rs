@@ -42,6 +42,16 @@ pub struct Arguments {
     /// Whether the capture holds clear frames (out) or ESP (in).
     #[arg(long, default_value = "out")]
     direction: Direction,
+    /// A DPDK port, given twice: frames come in by the first and leave by the second, for a generator such as
+    /// `causeway-perf pktgen --port`. Without it a capture is repeated and a sink swallows.
+    #[arg(long = "port", value_name = "DEVICE", conflicts_with = "capture")]
+    ports: Vec<String>,
+    /// Clients, each with one SA pair.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=i64::from(world::MAX_SAS)))]
+    sas: u32,
+    /// ESP in UDP (RFC 3948).
+    #[arg(long)]
+    natt: bool,
     /// Frames that port 0 receives for ever; without it they are made.
     #[arg(long)]
     capture: Option<PathBuf>,
@@ -73,18 +83,20 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let machine = machine::Machine::probe();
     let core = arguments.core.unwrap_or_else(|| machine.measured_core());
     let cell = Cell { suite: arguments.suite, size: arguments.size, direction: arguments.direction };
-    let capture = match &arguments.capture {
-        Some(path) => path.clone(),
-        None => {
+    let devices = match (&arguments.ports[..], &arguments.capture) {
+        ([first, second], _) => [first.clone(), second.clone()],
+        ([_, ..], _) => return Err(Failure::Usage("--port is given twice or not at all".to_owned())),
+        ([], Some(path)) => programs::devices(path),
+        ([], None) => {
             let path = std::env::temp_dir().join(format!("{}.pcap", arguments.file_prefix));
             crate::compare::write_capture(&path, cell)?;
-            path
+            programs::devices(&path)
         }
     };
     let _directory = RuntimeDirectory::of(&arguments.file_prefix);
     let eal = start_eal(arguments, &machine.cores)?;
     let pool = Mempool::create(eal, "packets", BUFFERS, data_room(world::MTU))?;
-    let ports = open_ports(eal, pool, arguments.direction, &capture)?;
+    let ports = open_ports(eal, pool, arguments.direction, devices)?;
     let stop = Arc::new(AtomicBool::new(false));
     let sending = ports.handles.get(1).map(|(_, handle)| handle.clone()).ok_or(Failure::NoPort)?;
     let subject = start(arguments, core, eal, pool, ports, &stop)?;
@@ -100,7 +112,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
             "{packets} packets, {ns} ns on core {core}, {:.2} ns a packet",
             ns as f64 / packets.max(1) as f64
         );
-        subject.check(packets)?;
+        subject.check(packets, arguments.ports.is_empty())?;
     }
     stop.store(true, Ordering::Relaxed);
     Ok(())
@@ -136,12 +148,12 @@ impl Running {
         }
     }
 
-    /// A path that drops measures nothing.
-    fn check(&self, packets: u64) -> Result<(), Failure> {
+    /// A path that drops measures nothing. A generator may be silent, a capture is not.
+    fn check(&self, packets: u64, busy: bool) -> Result<(), Failure> {
         if self.thread.is_finished() {
             return Err(Failure::WorkerEnded);
         }
-        if packets == 0 {
+        if busy && packets == 0 {
             return Err(Failure::NothingForwarded);
         }
         Ok(())
@@ -151,17 +163,14 @@ impl Running {
 fn start_eal(arguments: &Arguments, cores: &[usize]) -> Result<Eal, Failure> {
     let cores = cores.iter().map(usize::to_string).collect::<Vec<_>>().join(",");
     let mut eal = vec![format!("--lcores=0@({cores})")];
+    eal.extend(programs::device_arguments(&arguments.ports));
     eal.extend(programs::memory_arguments(arguments.huge_dir.as_deref(), &arguments.file_prefix));
     Ok(Eal::init(&eal)?)
 }
 
-fn open_ports(
-    eal: Eal,
-    pool: Mempool,
-    direction: Direction,
-    capture: &std::path::Path,
-) -> Result<Ports, Failure> {
-    let ports: Vec<Port> = programs::devices(capture)
+fn open_ports(eal: Eal, pool: Mempool, direction: Direction, devices: [String; 2]) -> Result<Ports, Failure> {
+    let made_for = devices[0].starts_with("net_pcap").then_some(programs::SOURCE_MAC);
+    let ports: Vec<Port> = devices
         .into_iter()
         .zip(world::roles(direction))
         .map(|(device, role)| Port {
@@ -175,7 +184,7 @@ fn open_ports(
         .collect();
     let ports = start_ports(eal, &ports, 1, pool)?;
     match ports.configs.first() {
-        Some(PortConfig { mac, .. }) if *mac == programs::SOURCE_MAC => Ok(ports),
+        Some(PortConfig { mac, .. }) if made_for.is_none_or(|source| source == *mac) => Ok(ports),
         _ => Err(Failure::SourceMac),
     }
 }
@@ -188,7 +197,7 @@ fn start(
     ports: Ports,
     stop: &Arc<AtomicBool>,
 ) -> Result<Running, Failure> {
-    let world = World { suite: arguments.suite, sas: 1, natt: false, replay_window: 0 };
+    let world = World { suite: arguments.suite, sas: arguments.sas, natt: arguments.natt, replay_window: 0 };
     let mut macs = ports.configs.iter().map(|port| port.mac);
     let macs = [macs.next().ok_or(Failure::NoPort)?, macs.next().ok_or(Failure::NoPort)?];
     let mut config = world.path_config(arguments.direction, macs);
@@ -262,15 +271,18 @@ fn forward_blindly(mut share: WorkerPorts, stop: &AtomicBool) {
 }
 
 impl Running {
-    /// Pool, SA, and the way to the client, as the manager would say it.
+    /// Pool, SAs, and the ways to the clients, as the manager would say it.
     fn install(&self, world: &World) -> Result<(), Failure> {
         let pool = PoolMap::new(world::POOL).map_err(Failure::Refused)?;
         self.order(Operation::AddPool(pool))?;
-        let pair = world.pair(0);
-        let sa = WorkerSa::new(&pair).map_err(Failure::Refused)?;
-        self.order(Operation::Install(sa))?;
-        let inner: Ipv4Addr = pair.peer_inner;
-        self.order(Operation::SetOutbound { inner, inbound_spi: Some(pair.inbound_spi) })
+        for n in 0..world.sas {
+            let pair = world.pair(n);
+            let sa = WorkerSa::new(&pair).map_err(Failure::Refused)?;
+            self.order(Operation::Install(sa))?;
+            let inner: Ipv4Addr = pair.peer_inner;
+            self.order(Operation::SetOutbound { inner, inbound_spi: Some(pair.inbound_spi) })?;
+        }
+        Ok(())
     }
 
     fn order(&self, operation: Operation) -> Result<(), Failure> {

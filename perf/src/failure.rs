@@ -63,6 +63,20 @@ pub enum Failure {
     /// No packet came through.
     #[error("the worker forwarded nothing in a second")]
     NothingForwarded,
+    /// A driven port.
+    #[error(
+        "a port has no link; is the device under test running, with the other end of the same socket or cable?"
+    )]
+    NoLink,
+    /// A device under test forwards nothing.
+    #[error(
+        "no packet came back ({foreign} other frames did); does the device under test have as many SAs, the same suite and \
+         direction, and `--to` as its Ethernet address?"
+    )]
+    NothingCameBack {
+        /// Frames without a stamp of ours.
+        foreign: u64,
+    },
     /// The pool ran dry.
     #[error("the buffer pool is empty; this is a bug of causeway-perf")]
     NoBuffer,

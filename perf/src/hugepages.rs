@@ -29,6 +29,11 @@ impl Hugepages {
         Hugepages { before: Some(total), enough }
     }
 
+    /// As [`Hugepages::reserve`], or none at all if none are wanted.
+    pub fn reserve_unless(unwanted: bool, mebibytes: u64) -> Hugepages {
+        if unwanted { Hugepages { before: None, enough: false } } else { Hugepages::reserve(mebibytes) }
+    }
+
     /// Whether there are as many as were asked for. Without them everything still runs, with more TLB misses on all sides.
     pub fn are_enough(&self) -> bool {
         self.enough

@@ -151,6 +151,7 @@ impl Setting {
     fn eal(&self, cores: &str, file_prefix: &str, capture: &Path) -> Vec<String> {
         let mut arguments = vec!["-l".to_owned(), cores.to_owned()];
         arguments.extend(memory_arguments(self.huge_dir().as_deref(), file_prefix));
+        arguments.extend(device_arguments(&[]));
         for device in devices(capture) {
             arguments.extend(["--vdev".to_owned(), device]);
         }
@@ -160,7 +161,7 @@ impl Setting {
 
 /// EAL arguments that every program gets. With a telemetry socket, by which packets are counted.
 pub fn memory_arguments(huge_dir: Option<&Path>, file_prefix: &str) -> Vec<String> {
-    let mut arguments = vec![format!("--file-prefix={file_prefix}"), "--no-pci".to_owned()];
+    let mut arguments = vec![format!("--file-prefix={file_prefix}")];
     let memory = if huge_dir.is_some() { MEMORY_MIB } else { NO_HUGE_MEMORY_MIB };
     arguments.extend(["-m".to_owned(), memory.to_string()]);
     match huge_dir {
@@ -170,6 +171,15 @@ pub fn memory_arguments(huge_dir: Option<&Path>, file_prefix: &str) -> Vec<Strin
         None => arguments.push("--no-huge".to_owned()),
     }
     arguments
+}
+
+/// EAL arguments that let it have the PCI devices among `devices`, and no others.
+pub fn device_arguments(devices: &[String]) -> Vec<String> {
+    let pci: Vec<&String> = devices.iter().filter(|device| !device.starts_with("net_")).collect();
+    if pci.is_empty() {
+        return vec!["--no-pci".to_owned()];
+    }
+    pci.into_iter().flat_map(|device| ["-a".to_owned(), device.clone()]).collect()
 }
 
 /// The folder that the EAL makes for a root process and leaves behind. Dropping this removes it.

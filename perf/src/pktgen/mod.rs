@@ -4,6 +4,7 @@
 //! everything that a worker does between a received burst and its transmit call is.
 
 mod check;
+mod drive;
 pub mod memory;
 mod nowhere;
 mod output;
@@ -12,6 +13,7 @@ mod record;
 mod rig;
 mod search;
 mod source;
+mod stamp;
 
 use std::io::{IsTerminal, stderr};
 use std::path::PathBuf;
@@ -28,7 +30,7 @@ use crate::Failure;
 use crate::cell::{Size, Suite};
 use crate::hugepages::Hugepages;
 use crate::machine::{self, Machine};
-use crate::programs::RuntimeDirectory;
+use crate::programs::{self, RuntimeDirectory};
 use crate::world::{self, MAX_SAS, World};
 pub use nowhere::Nowhere;
 use output::{Percentiles, Run, Stage};
@@ -40,10 +42,14 @@ use source::{CHUNK, Order, Plan, Source, Ways};
 const BUFFERS: u32 = 8192;
 /// Memory for the pool and the EAL, MiB.
 const MEMORY_MIB: u64 = 64;
+/// The same for a generator with ports, whose rings hold more.
+const DRIVEN_MEMORY_MIB: u64 = 128;
 /// Hugepages for the segment of the most SAs, MiB: the daemon's is in hugepages where there are enough.
 const SEGMENT_MIB: u64 = 64;
 /// Part of each chunk that warms caches up before the clock runs: making the chunk has gone over them.
 const WARM_UP: usize = CHUNK / 4;
+/// Rate at which a device under test is driven if none is given, Mpps.
+const DRIVEN_MPPS: f64 = 0.1;
 /// The part of the windows that nothing disturbed, even on a busy machine.
 const QUIET: f64 = 0.1;
 
@@ -94,6 +100,16 @@ pub struct Arguments {
     /// Every stage alone, though the daemon calls some of them straight one from the other.
     #[arg(long)]
     split: bool,
+    /// Drive a device under test through this DPDK port instead (a vdev with its arguments, or a PCI address). Given twice,
+    /// frames leave by the first and come back by the second.
+    #[arg(long = "port", value_name = "DEVICE")]
+    ports: Vec<String>,
+    /// With --port: the Ethernet address of the device under test's receiving port.
+    #[arg(long, value_name = "MAC", default_value = "02:00:00:00:01:00")]
+    to: String,
+    /// Take ordinary pages and leave the machine's hugepages as they are.
+    #[arg(long)]
+    no_huge: bool,
     /// Leave out latency and memory.
     #[arg(long)]
     cost_only: bool,
@@ -114,13 +130,16 @@ pub struct Arguments {
 /// What kept it from measuring: DPDK, an SA refused, a packet that came out wrong.
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     check_arguments(arguments)?;
+    if !arguments.ports.is_empty() {
+        return drive(arguments);
+    }
     machine::weigh_more();
     let machine = Machine::probe();
     let core = arguments.core.unwrap_or_else(|| machine.measured_core());
-    let hugepages = Hugepages::reserve(MEMORY_MIB + SEGMENT_MIB);
+    let hugepages = Hugepages::reserve_unless(arguments.no_huge, MEMORY_MIB + SEGMENT_MIB);
     let file_prefix = format!("causeway-perf-{}", std::process::id());
     let _directory = RuntimeDirectory::of(&file_prefix);
-    let eal = start_eal(&machine, hugepages.are_enough(), &file_prefix)?;
+    let eal = start_eal(&machine, hugepages.are_enough(), &file_prefix, MEMORY_MIB, &[])?;
     if !core_affinity::set_for_current(core_affinity::CoreId { id: core }) {
         return Err(Failure::Core(core));
     }
@@ -148,6 +167,39 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     Ok(())
 }
 
+/// As a program of its own, with a device under test between its ports.
+fn drive(arguments: &Arguments) -> Result<(), Failure> {
+    let destination = mac(&arguments.to)
+        .ok_or_else(|| Failure::Usage(format!("--to {}: it is written 02:00:00:00:01:00", arguments.to)))?;
+    let machine = Machine::probe();
+    // The last core is the device's.
+    let core = arguments.core.or(machine.cores.first().copied()).unwrap_or_default();
+    let hugepages = Hugepages::reserve_unless(arguments.no_huge, DRIVEN_MEMORY_MIB);
+    let file_prefix = format!("causeway-perf-{}", std::process::id());
+    let _directory = RuntimeDirectory::of(&file_prefix);
+    let eal = start_eal(&machine, hugepages.are_enough(), &file_prefix, DRIVEN_MEMORY_MIB, &arguments.ports)?;
+    if !core_affinity::set_for_current(core_affinity::CoreId { id: core }) {
+        return Err(Failure::Core(core));
+    }
+    let _registered = eal.register_thread()?;
+    let mut generator = drive::Generator::open(eal, &arguments.ports, destination)?;
+    let mut runs = Vec::new();
+    for (plan, _) in plans(arguments) {
+        let rate = arguments.rate.unwrap_or(DRIVEN_MPPS);
+        runs.push(generator.run(plan, rate, arguments.packets, arguments.search)?);
+    }
+    drive::print(&runs);
+    if let Some(path) = &arguments.json {
+        output::write_json(path, &runs)?;
+    }
+    Ok(())
+}
+
+fn mac(text: &str) -> Option<[u8; 6]> {
+    let octets: Option<Vec<u8>> = text.split(':').map(|octet| u8::from_str_radix(octet, 16).ok()).collect();
+    octets?.try_into().ok()
+}
+
 fn check_arguments(arguments: &Arguments) -> Result<(), Failure> {
     let usage = |text: String| Err(Failure::Usage(text));
     if let Some(sas) = arguments.sas.iter().find(|sas| !(1..=MAX_SAS).contains(*sas)) {
@@ -161,22 +213,35 @@ fn check_arguments(arguments: &Arguments) -> Result<(), Failure> {
             return usage(format!("--{name} {part}: a part is from 0 to 1"));
         }
     }
+    if arguments.ports.len() > 2 {
+        return usage("--port: one or two are possible".to_owned());
+    }
+    let smallest = |size: &&Size| (0..size.period()).any(|index| size.of(index) < drive::SMALLEST);
+    if let (false, Some(size)) = (arguments.ports.is_empty(), arguments.sizes.iter().find(smallest)) {
+        return usage(format!("--sizes {size}: with --port a frame has at least {} octets", drive::SMALLEST));
+    }
     if arguments.rate.is_some_and(|rate| rate.is_nan() || rate <= 0.0) {
         return usage("--rate must be above 0".to_owned());
     }
     Ok(())
 }
 
-fn start_eal(machine: &Machine, hugepages: bool, file_prefix: &str) -> Result<Eal, Failure> {
+fn start_eal(
+    machine: &Machine,
+    hugepages: bool,
+    file_prefix: &str,
+    memory_mib: u64,
+    devices: &[String],
+) -> Result<Eal, Failure> {
     let cores = machine.cores.iter().map(usize::to_string).collect::<Vec<_>>().join(",");
     let mut arguments = vec![
         format!("--lcores=0@({cores})"),
         format!("--file-prefix={file_prefix}"),
         "--no-telemetry".to_owned(),
-        "--no-pci".to_owned(),
         "-m".to_owned(),
-        MEMORY_MIB.to_string(),
+        memory_mib.to_string(),
     ];
+    arguments.extend(programs::device_arguments(devices));
     let memory: &[&str] = if hugepages { &["--in-memory"] } else { &["--no-huge", "--no-shconf"] };
     arguments.extend(memory.iter().map(|text| (*text).to_owned()));
     Ok(Eal::init(&arguments)?)

@@ -185,7 +185,7 @@ fn print_details(run: &Run) {
 ///
 /// # Errors
 /// When the file cannot be written.
-pub fn write_json(path: &Path, runs: &[Run]) -> Result<(), Failure> {
+pub fn write_json<R: Serialize>(path: &Path, runs: &[R]) -> Result<(), Failure> {
     let mut text = String::new();
     for run in runs {
         text += &serde_json::to_string(run).map_err(std::io::Error::from)?;

@@ -126,7 +126,8 @@ impl Source {
         self.chunk.clear();
         self.octets.clear();
         self.at = 0;
-        for index in 0..CHUNK {
+        let frames = if self.has_strangers() { self.first_visits.len().min(CHUNK) } else { CHUNK };
+        for index in 0..frames {
             let (client, inbound) = self.first_visit().unwrap_or_else(|| {
                 let inbound = match self.plan.ways {
                     Ways::Out => false,
@@ -304,6 +305,9 @@ mod tests {
     #[test]
     fn replays_are_counted_as_they_are_made() {
         let mut source = source(Order::Random, 10);
+        source.refill().unwrap();
+        assert_eq!(source.chunk.len() as u64, 10 + source.injected);
+        source.injected = 0;
         source.refill().unwrap();
         assert_eq!(source.chunk.len() as u64, CHUNK as u64 + source.injected);
         assert!((80..300).contains(&source.injected), "{}", source.injected);
