@@ -46,15 +46,15 @@ impl<T> FairRings<T> {
     /// whoever has more. Turns begin at another sender each, so that no place in the order is better.
     #[inline]
     pub fn take(&self, next: &mut NextSender, most: usize, into: &mut Vec<T>) {
+        // A look costs two loads; a pop from an empty ring would cost a fence.
+        if self.by_sender.iter().all(|ring| ring.is_empty()) {
+            return;
+        }
         let senders = self.by_sender.len();
         let first = next.0;
         next.0 = if first + 1 < senders { first + 1 } else { 0 };
         let in_turn = || self.by_sender.iter().cycle().skip(first).take(senders);
-        // A look costs two loads; a pop from an empty ring would cost a fence.
-        let waiting = in_turn().filter(|ring| !ring.is_empty()).count();
-        if waiting == 0 {
-            return;
-        }
+        let waiting = self.by_sender.iter().filter(|ring| !ring.is_empty()).count().max(1);
         let mut left = most;
         for share in [(most / waiting).max(1), most] {
             for ring in in_turn().filter(|ring| !ring.is_empty()) {

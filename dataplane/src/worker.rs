@@ -175,6 +175,10 @@ impl Worker {
 
     fn follow_instructions(&mut self, now: Now) -> bool {
         let Some(mailbox) = self.mailboxes.get(usize::from(self.index)) else { return false };
+        // A look costs two loads; a pop from an empty queue would cost a fence.
+        if mailbox.instructions.is_empty() {
+            return false;
+        }
         let mut followed = 0;
         while followed < INSTRUCTIONS
             && let Some(instruction) = mailbox.instructions.pop()

@@ -49,6 +49,8 @@ enum Outlet {
 struct OwnQueue {
     queue: TxQueue,
     pending: Vec<Mbuf>,
+    /// Octets of what is pending, counted as it comes: the path has just written each frame's length.
+    pending_octets: u64,
 }
 
 impl WorkerSink {
@@ -62,7 +64,9 @@ impl WorkerSink {
         stats: StatsTable,
     ) -> WorkerSink {
         let outlet = |transmit| match transmit {
-            Transmit::Own(queue) => Outlet::Own(OwnQueue { queue, pending: Vec::with_capacity(TX_PENDING) }),
+            Transmit::Own(queue) => {
+                Outlet::Own(OwnQueue { queue, pending: Vec::with_capacity(TX_PENDING), pending_octets: 0 })
+            }
             Transmit::Via(worker) => Outlet::Via(worker),
         };
         let ports = transmit.into_iter().map(outlet).collect();
@@ -100,6 +104,20 @@ impl WorkerSink {
     pub fn stats(&self) -> &StatsTable {
         &self.stats
     }
+
+    /// A port whose queue another worker owns.
+    #[inline(never)]
+    fn tx_elsewhere(&mut self, port: PortId, frame: Mbuf) {
+        let mailbox = match self.ports.get(usize::from(port.0)) {
+            Some(Outlet::Via(worker)) => self.mailboxes.get(usize::from(*worker)),
+            _ => None,
+        };
+        let refused = match mailbox {
+            Some(mailbox) => mailbox.frames.push(self.index, (port, frame)).is_err(),
+            None => true,
+        };
+        self.tally.full += u64::from(refused);
+    }
 }
 
 impl Sink<Mbuf> for WorkerSink {
@@ -107,14 +125,7 @@ impl Sink<Mbuf> for WorkerSink {
     fn tx(&mut self, port: PortId, frame: Mbuf) {
         match self.ports.get_mut(usize::from(port.0)) {
             Some(Outlet::Own(own)) => own.push(frame, &mut self.tally),
-            Some(Outlet::Via(worker)) => {
-                let refused = match self.mailboxes.get(usize::from(*worker)) {
-                    Some(mailbox) => mailbox.frames.push(self.index, (port, frame)).is_err(),
-                    None => true,
-                };
-                self.tally.full += u64::from(refused);
-            }
-            None => self.tally.full += 1,
+            _ => self.tx_elsewhere(port, frame),
         }
     }
 
@@ -158,26 +169,28 @@ impl Sink<Mbuf> for WorkerSink {
 }
 
 impl OwnQueue {
+    /// Short, so that the path takes it in; what happens once per burst is a call.
     #[inline]
     fn push(&mut self, frame: Mbuf, tally: &mut Tally) {
         if self.pending.len() >= BURST {
             self.flush(tally);
         }
         if self.pending.len() < TX_PENDING {
+            self.pending_octets += frame.len() as u64;
             self.pending.push(frame);
         } else {
             tally.full += 1;
         }
     }
 
-    #[inline]
+    #[inline(never)]
     fn flush(&mut self, tally: &mut Tally) {
         if self.pending.is_empty() {
             return;
         }
-        let octets = |frames: &[Mbuf]| frames.iter().map(|frame| frame.len() as u64).sum::<u64>();
-        let offered = octets(&self.pending);
         tally.packets += self.queue.burst(&mut self.pending) as u64;
-        tally.bytes += offered - octets(&self.pending);
+        let left = self.pending.iter().map(|frame| frame.len() as u64).sum::<u64>();
+        tally.bytes += self.pending_octets.saturating_sub(left);
+        self.pending_octets = left;
     }
 }
