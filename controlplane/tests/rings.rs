@@ -15,6 +15,8 @@ use causeway_controlplane::link::ledger::{Outcome, SEQUENCE_MARGIN};
 use causeway_controlplane::link::rings::{MAX_UNSENT, RingLink, RingOptions};
 use causeway_controlplane::link::{Link, LinkInput};
 use causeway_ike::api::{ChildCommand, DataPlaneEvent, Datagram};
+use causeway_shared::api::{Port, PortEsp, PortLink, Spread};
+use causeway_shared::config::PortRole;
 use causeway_shared::sa::{Encapsulation, EspKeys, EspSuite, SaLimits, SaPair};
 use causeway_shared::wire::{AckStatus, Action, Command, Event};
 use causeway_shm::{DataSide, Handover, ListenOptions, SaStats, SegmentConfig, monotonic_ns};
@@ -39,6 +41,8 @@ enum Order {
     },
     /// Beat with a time that is long past.
     LookStuck,
+    /// Port 0 has this link now.
+    Link(PortLink),
 }
 
 #[derive(Default)]
@@ -59,6 +63,7 @@ impl FakeDataPlane {
     fn start(path: &Path, epoch: u64) -> FakeDataPlane {
         let config = SegmentConfig { workers: 1, sa_capacity: CAPACITY, epoch, version: "test".into() };
         let data = DataSide::create(&config).unwrap();
+        data.manager.ports.describe(&[wan()]).unwrap();
         let options = ListenOptions { path: path.to_owned(), control_uid: None, socket_gid: None };
         let handover = Handover::bind(options, &data.segment).unwrap();
         let (orders, inbox) = mpsc::channel();
@@ -99,6 +104,7 @@ fn serve(data: DataSide, mut handover: Handover, orders: &Receiver<Order>, seen:
         match orders.try_recv() {
             Ok(Order::Pause) => paused = true,
             Ok(Order::Resume) => paused = false,
+            Ok(Order::Link(link)) => manager.ports.set_link(0, link),
             Ok(Order::Say(event)) => worker.events.push(&event).unwrap(),
             Ok(Order::Punt(payload)) => worker.punts.push(&wire(payload)).unwrap(),
             Ok(Order::Use { inbound_spi, outbound_end, highest_inbound }) => {
@@ -243,6 +249,23 @@ impl World {
     }
 }
 
+fn wan() -> Port {
+    Port {
+        name: "wan".into(),
+        device: "0000:3b:00.0".into(),
+        driver: "net_ixgbe".into(),
+        role: PortRole::Outside,
+        mac: "02:00:00:00:00:01".into(),
+        mtu: 1500,
+        link: PortLink { up: true, speed_mbps: Some(10_000) },
+        rx_queues: 1,
+        tx_queues: 1,
+        polled_by: vec![0],
+        spread: Spread::OneWorker,
+        esp: PortEsp { engine: "wide".into(), reason: "fastest".into(), inline_capable: true },
+    }
+}
+
 impl Drop for World {
     fn drop(&mut self) {
         let _ = std::fs::remove_file(&self.path);
@@ -260,6 +283,11 @@ async fn installs_are_acknowledged_and_datagrams_and_events_cross() {
     assert_eq!(plane.seen(|seen| (seen.sas.len(), seen.pools)), (1, 1));
     let status = world.link.status(clock::now());
     assert_eq!((status.attached, status.epoch, status.workers), (true, 3, 1));
+
+    assert_eq!(world.link.ports(), Some(vec![wan()]));
+    let link = PortLink { up: false, speed_mbps: None };
+    plane.order(Order::Link(link));
+    world.until("the port's link", |rings, _| rings.ports() == Some(vec![Port { link, ..wan() }])).await;
 
     world.link.transmit(datagram(b"out".to_vec()));
     plane.order(Order::Punt(b"in".to_vec()));
@@ -336,6 +364,7 @@ async fn a_data_plane_that_died_is_replaced_without_a_repeated_sequence_number()
     assert_eq!(world.outcomes(), [], "nothing is lost for good");
     let status = world.link.status(clock::now());
     assert!(!status.attached && !status.problems.is_empty());
+    assert_eq!(world.link.ports(), None);
     assert_eq!(world.link.traffic(0x1001).unwrap().traffic.out_bytes, 400);
     world.link.change(ChildCommand::Remove { inbound_spi: 0x1003 });
     world.link.install(clock::now(), pair(0x1004), 4).unwrap();

@@ -142,6 +142,9 @@ fn forward(config: &Config, eal: Eal, version: &str, stop: &Arc<AtomicBool>) -> 
         epoch: epoch(),
         version: version.to_owned(),
     })?;
+    if let Err(error) = side.manager.ports.describe(&ports.descriptions) {
+        tracing::warn!(%error, "`causeway show ports` will show nothing");
+    }
     let mailboxes: Arc<[Mailbox]> = Mailbox::for_workers(cores.len()).into();
     let mut threads = Threads { stop: stop.clone(), running: Vec::new() };
     for ((core, share), worker_side) in cores.iter().zip(ports.shares).zip(side.workers) {

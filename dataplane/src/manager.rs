@@ -82,7 +82,7 @@ impl Manager {
             }
             let now_ns = monotonic_ns();
             self.side.heartbeat.beat(now_ns);
-            self.watch.look(now_ns, &self.side.counters);
+            self.watch.look(now_ns, &self.side.counters, &self.side.ports);
             self.serve_link();
             self.collect_reports();
             self.begin_commands();

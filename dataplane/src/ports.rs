@@ -1,11 +1,14 @@
 //! Ports: opened as configured, their queues shared out among the workers, started.
 //!
 //! Enters: `[[port]]` sections. Leaves: for every worker the queues it polls and, for every port, the queue it sends by
-//! or the worker that sends for it.
+//! or the worker that sends for it; and what the operator is told of the port.
+
+use std::collections::BTreeSet;
 
 use causeway_dpdk::{
     Capabilities, Eal, Error, Mempool, PortHandle, ProbedPort, QueueConfig, RxQueue, TxQueue,
 };
+use causeway_shared::api::{Port as Description, PortEsp, PortLink, Spread};
 use causeway_shared::config::Port;
 
 use crate::crypto::Engine;
@@ -20,6 +23,8 @@ const FANOUT_DRIVER: &str = "net_af_packet";
 pub struct Ports {
     /// Name and handle for link and counters, in order of their [`PortId`].
     pub handles: Vec<(String, PortHandle)>,
+    /// For the operator, in order of their [`PortId`].
+    pub descriptions: Vec<Description>,
     /// For the path, in order of their [`PortId`].
     pub configs: Vec<PortConfig>,
     /// One for each worker.
@@ -50,6 +55,7 @@ pub enum Transmit {
 pub fn start_ports(eal: Eal, ports: &[Port], workers: u16, pool: Mempool) -> Result<Ports, PortError> {
     let mut started = Ports {
         handles: Vec::new(),
+        descriptions: Vec::new(),
         configs: Vec::new(),
         shares: std::iter::repeat_with(WorkerPorts::default).take(usize::from(workers)).collect(),
     };
@@ -75,7 +81,7 @@ impl Ports {
         let probed = ProbedPort::open(eal, &port.device)?;
         let plan = QueuePlan::new(id.0, workers, probed.capabilities());
         let capabilities = probed.capabilities().clone();
-        let spread = Spread::of(&plan, workers, &capabilities);
+        let spread = spread_of(&plan, workers, &capabilities);
         let started = probed.start(
             QueueConfig {
                 rx_queues: plan.receivers.len() as u16,
@@ -109,30 +115,65 @@ impl Ports {
                 share.receive.push((id, queue));
             }
         }
-        log_port(port, &capabilities, mac, &plan, spread, &started.handle);
+        let description = describe(port, &capabilities, mac, &plan, spread, &started.handle);
+        log_port(&description, &plan);
+        self.descriptions.push(description);
         self.handles.push((port.name.clone(), started.handle));
         Ok(())
     }
 }
 
-fn log_port(
+/// What the operator is told of a port, in the log and in `causeway show ports`.
+fn describe(
     port: &Port,
     capabilities: &Capabilities,
     mac: [u8; 6],
     plan: &QueuePlan,
     spread: Spread,
     handle: &PortHandle,
-) {
-    let Capabilities { driver, inline_esp, .. } = capabilities;
-    let mac = mac.map(|octet| format!("{octet:02x}")).join(":");
-    let up = handle.link().is_ok_and(|link| link.up);
+) -> Description {
+    Description {
+        name: port.name.clone(),
+        device: port.device.clone(),
+        driver: capabilities.driver.clone(),
+        role: port.role,
+        mac: mac.map(|octet| format!("{octet:02x}")).join(":"),
+        mtu: port.mtu,
+        link: link_of(handle).unwrap_or_default(),
+        rx_queues: plan.receivers.len() as u16,
+        tx_queues: plan.tx_queues,
+        polled_by: plan.receivers.iter().copied().collect::<BTreeSet<_>>().into_iter().collect(),
+        spread,
+        esp: PortEsp {
+            engine: Engine::kind().name().to_owned(),
+            reason: Engine::reason().to_owned(),
+            inline_capable: capabilities.inline_esp,
+        },
+    }
+}
+
+/// A port's link; `None` when the device does not answer now.
+pub fn link_of(handle: &PortHandle) -> Option<PortLink> {
+    handle.link().ok().map(|link| PortLink { up: link.up, speed_mbps: link.speed_mbps })
+}
+
+fn log_port(port: &Description, plan: &QueuePlan) {
+    let Description { name, device, driver, mac, polled_by, esp, .. } = port;
     tracing::info!(
-        port = port.name, device = port.device, driver, mac, up, polled_by = ?plan.receivers, spread = spread.name(),
-        crypto = Engine::kind().name(), inline_esp, "port started"
+        port = name,
+        device,
+        driver,
+        mac,
+        up = port.link.up,
+        ?polled_by,
+        spread = port.spread.name(),
+        crypto = esp.engine,
+        inline_esp = esp.inline_capable,
+        "port started"
     );
     if plan.shared_senders() {
         tracing::warn!(
-            port = port.name,
+            port = name,
             tx_queues = plan.tx_queues,
             workers = plan.senders.len(),
             "the device has fewer transmit queues than there are workers: some send through others"
@@ -140,36 +181,13 @@ fn log_port(
     }
 }
 
-/// Who spreads a port's packets over the workers. Whoever it is, a packet then goes to the owner of its SA.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Spread {
-    /// Nobody: there is one worker.
-    None,
-    /// The device, by a hash of the headers.
-    ReceiveHash,
-    /// What is behind the device: the kernel's fan-out, or a peer that fills several rings.
-    BehindTheDevice,
-    /// The workers that poll hand to the owners of the SAs.
-    Software,
-}
-
-impl Spread {
-    fn of(plan: &QueuePlan, workers: u16, capabilities: &Capabilities) -> Spread {
-        match plan.receivers.len() {
-            _ if workers <= 1 => Spread::None,
-            0 | 1 => Spread::Software,
-            _ if capabilities.receive_hash => Spread::ReceiveHash,
-            _ => Spread::BehindTheDevice,
-        }
-    }
-
-    fn name(self) -> &'static str {
-        match self {
-            Spread::None => "one worker",
-            Spread::ReceiveHash => "receive hash",
-            Spread::BehindTheDevice => "behind the device",
-            Spread::Software => "software",
-        }
+/// Who spreads a port's packets over the workers.
+fn spread_of(plan: &QueuePlan, workers: u16, capabilities: &Capabilities) -> Spread {
+    match plan.receivers.len() {
+        _ if workers <= 1 => Spread::OneWorker,
+        0 | 1 => Spread::Software,
+        _ if capabilities.receive_hash => Spread::ReceiveHash,
+        _ => Spread::BehindTheDevice,
     }
 }
 
@@ -257,7 +275,7 @@ mod tests {
     #[test]
     fn who_spreads_packets_is_told() {
         for (driver, queues, workers, spread) in [
-            ("net_ixgbe", 64, 1, Spread::None),
+            ("net_ixgbe", 64, 1, Spread::OneWorker),
             ("net_ixgbe", 64, 4, Spread::ReceiveHash),
             ("net_ixgbe", 1, 4, Spread::Software),
             ("net_af_packet", 1, 2, Spread::Software),
@@ -265,7 +283,7 @@ mod tests {
         ] {
             let capabilities = capabilities(driver, queues, queues);
             let plan = QueuePlan::new(0, workers, &capabilities);
-            assert_eq!(Spread::of(&plan, workers, &capabilities), spread, "{driver} {queues}/{workers}");
+            assert_eq!(spread_of(&plan, workers, &capabilities), spread, "{driver} {queues}/{workers}");
         }
     }
 

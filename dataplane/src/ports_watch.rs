@@ -1,11 +1,14 @@
 //! What the devices themselves know: their links, and the packets that they lost before a worker saw them.
 //!
 //! Enters: the ports' own counters, once a second on the manager's thread. Leaves: log lines when a link goes up or down, and
-//! the drop reasons that only a device can tell, in the manager's counters.
+//! the drop reasons that only a device can tell, in the manager's counters, and the links for `causeway show ports`.
 
 use causeway_dpdk::{PortHandle, PortStatistics};
+use causeway_shared::api::PortLink;
 use causeway_shared::counters::Drop;
-use causeway_shm::CounterBlock;
+use causeway_shm::{CounterBlock, PortBoard};
+
+use crate::ports::link_of;
 
 /// Time between two looks, nanoseconds.
 const PERIOD_NS: u64 = 1_000_000_000;
@@ -27,20 +30,23 @@ impl PortWatch {
     /// Watches these ports, by the names that the configuration gives them.
     pub fn new(ports: Vec<(String, PortHandle)>) -> PortWatch {
         let watched = |(name, handle): (String, PortHandle)| {
-            let up = handle.link().is_ok_and(|link| link.up);
+            let up = link_of(&handle).is_some_and(|link| link.up);
             Watched { name, handle, up, counted: PortStatistics::default() }
         };
         PortWatch { ports: ports.into_iter().map(watched).collect(), next_look_ns: 0 }
     }
 
-    /// Looks, if it is time; adds what was lost since the last look to `counters`.
-    pub fn look(&mut self, now_ns: u64, counters: &CounterBlock) {
+    /// Looks, if it is time; adds what was lost since the last look to `counters` and writes the links to `board`.
+    pub fn look(&mut self, now_ns: u64, counters: &CounterBlock, board: &PortBoard) {
         if now_ns < self.next_look_ns {
             return;
         }
         self.next_look_ns = now_ns + PERIOD_NS;
-        for port in &mut self.ports {
-            port.look_at_link();
+        for (index, port) in self.ports.iter_mut().enumerate() {
+            if let Some(link) = link_of(&port.handle) {
+                port.report(link);
+                board.set_link(index, link);
+            }
             // A device that does not answer now may answer next time; its counters go on.
             let Ok(statistics) = port.handle.statistics() else { continue };
             for (reason, lost) in lost_between(&port.counted, &statistics) {
@@ -62,8 +68,7 @@ impl std::ops::Drop for PortWatch {
 }
 
 impl Watched {
-    fn look_at_link(&mut self) {
-        let Ok(link) = self.handle.link() else { return };
+    fn report(&mut self, link: PortLink) {
         if link.up != self.up {
             self.up = link.up;
             let speed_mbps = link.speed_mbps.unwrap_or_default();

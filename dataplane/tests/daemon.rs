@@ -10,6 +10,8 @@ mod support;
 
 use std::net::{Ipv4Addr, UdpSocket};
 
+use causeway_shared::api::Spread;
+use causeway_shared::config::PortRole;
 use causeway_shared::counters::Flow;
 use causeway_shared::sa::{
     Encapsulation, EspKeys, EspSuite, MAX_CIPHER_KEY, MAX_INTEGRITY_KEY, SALT_LEN, SaLimits, SaPair, Selector,
@@ -27,6 +29,20 @@ fn a_control_plane_attaches_its_commands_take_effect_and_outlive_it() {
     let daemon = Daemon::start(&Site { name: "commands", cores: &[0, 1], ..Site::default() });
     let mut control = daemon.attach();
     assert_eq!((control.workers(), control.sa_capacity()), (2, 256));
+    let ports = control.ports();
+    let told: Vec<_> =
+        ports.iter().map(|port| (port.driver.as_str(), port.role, &port.polled_by[..])).collect();
+    assert_eq!(
+        told,
+        [("net_null", PortRole::Outside, &[0, 1][..]), ("net_null", PortRole::Inside, &[0, 1])],
+        "{ports:?}"
+    );
+    for port in &ports {
+        assert_eq!((port.rx_queues, port.tx_queues, port.link.up), (2, 2, true), "{port:?}");
+        assert_eq!(port.spread, Spread::ReceiveHash, "{port:?}");
+        assert!(port.esp.reason.contains("self-test") && !port.esp.inline_capable, "{port:?}");
+        assert!(NULL_PORTS.contains(&port.device.as_str()) && port.mac.split(':').count() == 6, "{port:?}");
+    }
 
     assert_eq!(execute(&mut control, Action::RemoveAll), AckStatus::Done);
     assert_eq!(execute(&mut control, Action::AddPool("10.9.0.0/24".parse().unwrap())), AckStatus::Done);

@@ -2,6 +2,7 @@
 
 mod crypto;
 mod debug;
+mod ports;
 mod reconnect;
 
 pub use crypto::{
@@ -12,6 +13,7 @@ pub use debug::{
     Condition, DEFAULT_CONDITION_SECS, DebugMatch, DebugState, DebugTopic, ExportedKeys, MAX_CONDITION_SECS,
     MAX_CONDITION_TEXT, MIN_CONDITION_SECS, NewCondition, SetTopics,
 };
+pub use ports::{Port, PortEsp, PortLink, PortList, Spread};
 pub use reconnect::{InactiveSession, InactiveSessionList, ReconnectStats};
 
 use std::collections::BTreeMap;

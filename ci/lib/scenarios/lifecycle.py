@@ -37,10 +37,27 @@ def delete_by_client(context):
     expect_ping(world, "c1")
 
 
-@scenario("delete-by-gateway", "the operator ends a session; the client is told")
+def check_ports(appliance):
+    """`show ports` and the API name both ports as configured, with link, driver, queues and the engine that the log names."""
+    answer = appliance.request("GET", "/v1/ports")
+    ports = answer["ports"]
+    expect(answer["dataplane_attached"], f"a data plane is attached: {answer}")
+    expect_equal([(port["name"], port["role"], port["driver"]) for port in ports],
+                 [("wan", "outside", "net_af_packet"), ("lan", "inside", "net_af_packet")], "the ports")
+    shown = appliance.show("ports")
+    rows = {line.split()[0]: line.split() for line in shown.splitlines()[1:3]}
+    for port in ports:
+        expect(port["link"]["up"] and port["rx_queues"] >= 1 and port["polled_by"], f"it is up and polled: {port}")
+        expect(rows[port["name"]][1] == port["role"] and rows[port["name"]][2].startswith("up"), f"the table has it:\n{shown}")
+        expect(port["esp"]["engine"] in ("wide", "aws-lc", "portable"), f"an engine is chosen: {port}")
+        expect(f"ESP engine  {port['esp']['engine']}: {port['esp']['reason']}" in shown, f"the engine and why:\n{shown}")
+
+
+@scenario("delete-by-gateway", "the operator sees the ports and ends a session; the client is told")
 def delete_by_gateway(context):
     world = context.world()
     appliance = context.appliance(world)
+    check_ports(appliance)
     client = context.client(world).connect()
     appliance.request("DELETE", f"/v1/sessions/{appliance.only_session()['id']}")
     appliance.expect_empty(10)

@@ -147,6 +147,8 @@ pub(crate) enum What {
         #[arg(long)]
         all: bool,
     },
+    /// The data plane's ports: driver, link, queues, who spreads packets over workers, ESP engine and why.
+    Ports,
     /// Whether all is well; exit code 1 if not.
     Health,
     /// Sessions and SAs as operators of IOS know them.

@@ -13,9 +13,10 @@ use std::process::Stdio;
 use std::sync::mpsc::{Receiver, channel};
 
 use causeway_shared::api::{
-    ChildSa, Counter, Counters, EspDetails, Health, IkeDetails, PoolUse, Problem, Session, SessionList,
-    SessionState, Traffic,
+    ChildSa, Counter, Counters, EspDetails, Health, IkeDetails, PoolUse, Port, PortEsp, PortLink, PortList,
+    Problem, Session, SessionList, SessionState, Spread, Traffic,
 };
+use causeway_shared::config::PortRole;
 use support::{Directory, causeway, run, stderr, stdout};
 
 /// A management API that gives prepared answers, one for each connection, and tells what it was asked.
@@ -228,6 +229,55 @@ fn health_decides_the_exit_code() {
     assert!(out.contains("problem: the data plane is away"), "{out}");
     let (code, out, _) = api.run(&["show", "health", "--json"]);
     assert_eq!((code, out), (Some(1), format!("{}\n", json(&health))));
+}
+
+#[test]
+fn ports_are_shown_with_what_was_chosen_for_them() {
+    let lan = Port {
+        name: "lan".into(),
+        device: "0000:3b:00.1".into(),
+        driver: "net_ixgbe".into(),
+        role: PortRole::Inside,
+        mac: "02:00:00:00:00:02".into(),
+        mtu: 9000,
+        link: PortLink { up: false, speed_mbps: None },
+        rx_queues: 1,
+        tx_queues: 2,
+        polled_by: vec![1],
+        spread: Spread::Software,
+        esp: PortEsp { engine: "wide".into(), reason: "fastest".into(), inline_capable: true },
+    };
+    let wan = Port {
+        name: "wan\u{1b}[2J".into(),
+        role: PortRole::Outside,
+        link: PortLink { up: true, speed_mbps: Some(10_000) },
+        polled_by: vec![0, 1],
+        spread: Spread::ReceiveHash,
+        esp: PortEsp { inline_capable: false, ..lan.esp.clone() },
+        ..lan.clone()
+    };
+    let list = json(&PortList { dataplane_attached: true, ports: vec![lan, wan] });
+    let api = Api::new(vec![(200, list.clone()), (200, list.clone()), (200, json(&PortList::default()))]);
+    let (code, out, _) = api.run(&["show", "ports"]);
+    assert_eq!((code, api.asked()), (Some(0), "GET /v1/ports".into()));
+    let words = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
+    let lines: Vec<String> = out.lines().map(words).collect();
+    for line in [
+        "lan inside down net_ixgbe 02:00:00:00:00:02 9000 1 in, 2 out software",
+        "lan: 0000:3b:00.1",
+        "polled by worker 1",
+        "polled by workers 0, 1",
+        "ESP engine wide: fastest",
+        "inline ESP offered by the device, not used",
+        "inline ESP not offered by the device",
+    ] {
+        assert!(lines.iter().any(|l| l == line), "`{line}` is not in\n{out}");
+    }
+    assert!(out.contains("up, 10000 Mbit/s") && out.contains("receive hash"), "{out}");
+    assert!(!out.contains('\u{1b}'), "what a data plane says does not reach the terminal as it is:\n{out}");
+    assert_eq!(api.run(&["show", "ports", "--json"]).1, format!("{list}\n"));
+    let (code, out, _) = api.run(&["show", "ports"]);
+    assert!(code == Some(0) && out.contains("not attached"), "{out}");
 }
 
 #[test]

@@ -15,7 +15,7 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
 use causeway_ike::api::IkeFacts;
-use causeway_shared::api::{Counters, Health, ReconnectStats, Session, SessionList};
+use causeway_shared::api::{Counters, Health, PortList, ReconnectStats, Session, SessionList};
 use serde::Deserialize;
 
 use super::peer::Peer;
@@ -46,6 +46,7 @@ pub fn router(context: ApiContext) -> Router {
         .route("/v1/debug/conditions/{id}", delete(debug::remove))
         .route("/v1/debug/topics", post(debug::set_topics))
         .route("/v1/counters", get(counters))
+        .route("/v1/ports", get(ports))
         .route("/v1/health", get(health))
         .method_not_allowed_fallback(async || ApiError::MethodNotAllowed)
         .fallback(async |uri: Uri| ApiError::NoSuchPath(uri.path().to_owned()))
@@ -188,6 +189,10 @@ async fn reset_reconnect_stats(
 
 async fn counters(State(driver): State<DriverHandle>) -> Result<Json<Counters>, ApiError> {
     Ok(Json(driver.ask(Ask::Counters).await?))
+}
+
+async fn ports(State(driver): State<DriverHandle>) -> Result<Json<PortList>, ApiError> {
+    Ok(Json(driver.ask(Ask::Ports).await?))
 }
 
 async fn health(State(driver): State<DriverHandle>) -> Result<Json<Health>, ApiError> {

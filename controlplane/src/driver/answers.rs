@@ -2,8 +2,8 @@
 
 use causeway_ike::api::SessionId;
 use causeway_shared::api::{
-    Counter, Counters, ExportedKeys, Health, InactiveSession, InactiveSessionList, PoolUse, ReconnectStats,
-    Traffic,
+    Counter, Counters, ExportedKeys, Health, InactiveSession, InactiveSessionList, PoolUse, PortList,
+    ReconnectStats, Traffic,
 };
 use causeway_shared::counters::{Drop, Flow};
 
@@ -33,6 +33,7 @@ impl<L: Link> Core<L> {
             }
             Request::Counters(sender) => drop(sender.send(self.counters())),
             Request::Health(sender) => drop(sender.send(self.health())),
+            Request::Ports(sender) => drop(sender.send(self.ports())),
             Request::Delete(session, sender) => drop(sender.send(self.delete(session))),
             Request::DeleteMany(sessions, sender) => {
                 let begun = sessions.into_iter().filter(|session| self.delete(*session)).count();
@@ -107,6 +108,11 @@ impl<L: Link> Core<L> {
         let ike = ike.iter().map(|(c, value)| counter(c.name(), value, c.meaning(), c.remedy()));
         let own = counters::render(&self.counts, &self.link.counts());
         Counters { flow: flow.collect(), drops: drops.collect(), ike: ike.chain(own).collect() }
+    }
+
+    fn ports(&self) -> PortList {
+        let ports = self.link.ports();
+        PortList { dataplane_attached: ports.is_some(), ports: ports.unwrap_or_default() }
     }
 
     fn health(&self) -> Health {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use causeway_ike::api::IkeFacts;
-use causeway_shared::api::{Counters, ExportedKeys, Health, InactiveSessionList, ReconnectStats};
+use causeway_shared::api::{Counters, ExportedKeys, Health, InactiveSessionList, PortList, ReconnectStats};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::reconnect::InactivePlace;
@@ -28,6 +28,8 @@ pub enum Request {
     Traffic(Vec<u64>, Vec<u32>, oneshot::Sender<TrafficAnswer>),
     /// Every counter.
     Counters(oneshot::Sender<Counters>),
+    /// The data plane's ports.
+    Ports(oneshot::Sender<PortList>),
     /// How things stand.
     Health(oneshot::Sender<Health>),
     /// Begin the deletion of a session. The answer says whether there is one.

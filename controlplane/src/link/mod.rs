@@ -11,6 +11,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use causeway_ike::api::{ChildCommand, DataPlaneEvent, Datagram};
+use causeway_shared::api::Port;
 use causeway_shared::sa::SaPair;
 use causeway_shm::CounterTable;
 
@@ -129,6 +130,11 @@ pub trait Link {
 
     /// How the link stands.
     fn status(&self, now: Duration) -> LinkStatus;
+
+    /// The data plane's ports; `None` where none is attached.
+    fn ports(&self) -> Option<Vec<Port>> {
+        None
+    }
 
     /// The data plane's counters, summed over its threads.
     fn data_plane_counters(&self) -> Option<CounterTable>;

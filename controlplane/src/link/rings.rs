@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use causeway_ike::api::{ChildCommand, DataPlaneEvent, Datagram, EspPath};
-use causeway_shared::api::Traffic;
+use causeway_shared::api::{Port, Traffic};
 use causeway_shared::sa::{Encapsulation, Ipv4Prefix, SaPair};
 use causeway_shared::wire::{self, Event};
 use causeway_shm::{
@@ -454,6 +454,13 @@ impl Link for RingLink {
 
     fn is_carrying(&self) -> bool {
         matches!(self.state, State::Attached(_))
+    }
+
+    fn ports(&self) -> Option<Vec<Port>> {
+        match &self.state {
+            State::Attached(attachment) => Some(attachment.side.ports()),
+            _ => None,
+        }
     }
 
     fn data_plane_counters(&self) -> Option<CounterTable> {

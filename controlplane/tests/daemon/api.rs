@@ -1,6 +1,6 @@
 //! What the API answers to requests that are wrong in some way: always an RFC 9457 problem.
 
-use causeway_shared::api::{Cleared, InactiveSessionList, Problem, ReconnectStats};
+use causeway_shared::api::{Cleared, InactiveSessionList, PortList, Problem, ReconnectStats};
 
 use crate::gateway::Gateway;
 use crate::http;
@@ -19,6 +19,7 @@ fn every_error_is_a_problem_with_its_kind_and_remedy() {
         ("POST", "/v1/sessions", None, 405, "method-not-allowed"),
         ("PUT", "/v1/sessions/7", Some("{}"), 405, "method-not-allowed"),
         ("DELETE", "/v1/health", None, 405, "method-not-allowed"),
+        ("POST", "/v1/ports", None, 405, "method-not-allowed"),
         ("GET", "/v1/sessions?limit=0", None, 400, "bad-query"),
         ("GET", "/v1/sessions?limit=1001", None, 400, "bad-query"),
         ("GET", "/v1/sessions?limit=many", None, 400, "bad-query"),
@@ -84,6 +85,8 @@ fn health_and_counters_say_what_runs() {
     assert_eq!(health.status, "degraded", "a control plane without data plane carries nothing");
     assert!(health.problems[0].contains("--udp"));
     assert_eq!((health.pools["staff"].used, health.pools["staff"].size), (0, 62));
+    let ports: PortList = http::get(&gateway.api, "/v1/ports");
+    assert_eq!(ports, PortList::default(), "no data plane, no ports");
     assert_eq!(gateway.counter("driver_panics_caught"), 0);
     assert_eq!(gateway.counter("ike_datagrams_in"), 0);
 }

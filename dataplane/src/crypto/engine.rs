@@ -41,43 +41,67 @@ pub enum EngineError {
     Broken(&'static str, SelfTestError),
 }
 
-static CHOSEN: OnceLock<EngineKind> = OnceLock::new();
+/// An engine and why it is this one.
+#[derive(Clone, PartialEq, Eq, Debug)]
+struct Choice {
+    kind: EngineKind,
+    reason: String,
+}
+
+static CHOSEN: OnceLock<Choice> = OnceLock::new();
 
 /// Chooses the process's engine; the first choice stands. Call it before the first key is made.
 ///
 /// # Errors
 /// When the engine that the operator asked for does not work here, or none does.
 pub fn choose(choice: CryptoEngine) -> Result<EngineKind, EngineError> {
-    let kind = match choice {
+    let choice = match choice {
         CryptoEngine::Auto => best()?,
-        CryptoEngine::Wide => EngineKind::Wide.tested()?,
-        CryptoEngine::AwsLc => EngineKind::AwsLc.tested()?,
-        CryptoEngine::Portable => EngineKind::Portable.tested()?,
+        CryptoEngine::Wide => EngineKind::Wide.configured()?,
+        CryptoEngine::AwsLc => EngineKind::AwsLc.configured()?,
+        CryptoEngine::Portable => EngineKind::Portable.configured()?,
     };
-    let kind = *CHOSEN.get_or_init(|| kind);
-    info!(engine = kind.name(), "crypto engine chosen and self-tested");
-    Ok(kind)
+    let Choice { kind, reason } = CHOSEN.get_or_init(|| choice);
+    info!(engine = kind.name(), reason, "crypto engine chosen and self-tested");
+    Ok(*kind)
 }
 
 /// The best engine that works.
-fn best() -> Result<EngineKind, EngineError> {
+fn best() -> Result<Choice, EngineError> {
+    let mut setbacks = Vec::new();
     for kind in [EngineKind::Wide, EngineKind::AwsLc] {
         match kind.tested() {
-            Ok(kind) => return Ok(kind),
-            Err(EngineError::Processor) => info!(engine = kind.name(), "not on this processor"),
-            Err(error) => warn!(engine = kind.name(), %error, "crypto engine put aside"),
+            Ok(kind) => return Ok(Choice { kind, reason: reason_of_best(&setbacks) }),
+            Err(error) => setbacks.push((kind, error)),
+        }
+        match setbacks.last() {
+            Some((_, EngineError::Processor)) => info!(engine = kind.name(), "not on this processor"),
+            Some((_, error)) => warn!(engine = kind.name(), %error, "crypto engine put aside"),
+            None => {}
         }
     }
-    EngineKind::Portable.tested()
+    let kind = EngineKind::Portable.tested()?;
+    Ok(Choice { kind, reason: reason_of_best(&setbacks) })
+}
+
+/// Why the first engine that works is this one.
+fn reason_of_best(put_aside: &[(EngineKind, EngineError)]) -> String {
+    if put_aside.is_empty() {
+        return "fastest, passed its self-test".to_owned();
+    }
+    let aside = put_aside.iter().map(|(kind, error)| match error {
+        EngineError::Processor => format!("; {} lacks instructions of the processor", kind.name()),
+        EngineError::Broken(..) => format!("; {} fails its self-test", kind.name()),
+    });
+    format!("passed its self-test{}", aside.collect::<String>())
 }
 
 /// The engine in use; where none was chosen, the best that the processor has.
-fn chosen() -> EngineKind {
-    *CHOSEN.get_or_init(|| {
-        if Wide::new().is_some() && forced_in_tests().is_none() {
-            return EngineKind::Wide;
-        }
-        forced_in_tests().unwrap_or(EngineKind::AwsLc)
+fn chosen() -> &'static Choice {
+    CHOSEN.get_or_init(|| {
+        let by_processor = if Wide::new().is_some() { EngineKind::Wide } else { EngineKind::AwsLc };
+        let kind = forced_in_tests().unwrap_or(by_processor);
+        Choice { kind, reason: "taken by processor, without a self-test".to_owned() }
     })
 }
 
@@ -114,6 +138,12 @@ impl EngineKind {
         };
         result.map(|()| self).map_err(|error| EngineError::Broken(self.name(), error))
     }
+
+    /// Itself as the operator's wish, if it works here.
+    fn configured(self) -> Result<Choice, EngineError> {
+        let kind = self.tested()?;
+        Ok(Choice { kind, reason: format!("crypto_engine = \"{}\" is configured", kind.name()) })
+    }
 }
 
 /// The engine of this process. A worker owns one.
@@ -145,14 +175,19 @@ const _: () = assert!(size_of::<InboundKey>() <= 192 && size_of::<OutboundKey>()
 
 impl Default for Engine {
     fn default() -> Engine {
-        Engine { wide: if chosen() == EngineKind::Wide { Wide::new() } else { None } }
+        Engine { wide: if chosen().kind == EngineKind::Wide { Wide::new() } else { None } }
     }
 }
 
 impl Engine {
     /// Which one it is.
     pub fn kind() -> EngineKind {
-        chosen()
+        chosen().kind
+    }
+
+    /// Why it is this one, for the operator.
+    pub fn reason() -> &'static str {
+        &chosen().reason
     }
 
     /// Forgets what was derived of the keys of an SA that is about to be removed.
@@ -174,7 +209,7 @@ impl EspEngine for Engine {
     type OutboundKey = OutboundKey;
 
     fn setup_inbound(suite: EspSuite, esn: bool, keys: &EspKeys) -> Result<InboundKey, SetupError> {
-        match chosen() {
+        match chosen().kind {
             EngineKind::Wide => Wide::setup_inbound(suite, esn, keys).map(InboundKey::Wide),
             EngineKind::AwsLc => AwsLc::setup_inbound(suite, esn, keys).map(InboundKey::AwsLc),
             EngineKind::Portable => Portable::setup_inbound(suite, esn, keys).map(InboundKey::Portable),
@@ -182,7 +217,7 @@ impl EspEngine for Engine {
     }
 
     fn setup_outbound(suite: EspSuite, esn: bool, keys: &EspKeys) -> Result<OutboundKey, SetupError> {
-        match chosen() {
+        match chosen().kind {
             EngineKind::Wide => Wide::setup_outbound(suite, esn, keys).map(OutboundKey::Wide),
             EngineKind::AwsLc => AwsLc::setup_outbound(suite, esn, keys).map(OutboundKey::AwsLc),
             EngineKind::Portable => Portable::setup_outbound(suite, esn, keys).map(OutboundKey::Portable),
@@ -254,7 +289,26 @@ mod tests {
         assert_eq!(EngineKind::Portable.tested(), Ok(EngineKind::Portable));
         let wide = Wide::new().map_or(Err(EngineError::Processor), |_| Ok(EngineKind::Wide));
         assert_eq!(EngineKind::Wide.tested(), wide);
-        assert_eq!(best().unwrap(), wide.unwrap_or(EngineKind::AwsLc));
+        let best = best().unwrap();
+        assert_eq!(best.kind, wide.clone().unwrap_or(EngineKind::AwsLc));
+        assert_eq!(best.reason.contains("wide lacks"), wide.is_err(), "{}", best.reason);
+    }
+
+    #[test]
+    fn the_reason_names_what_was_put_aside() {
+        let reasons = [
+            reason_of_best(&[]),
+            reason_of_best(&[(EngineKind::Wide, EngineError::Processor)]),
+            EngineKind::Portable.configured().unwrap().reason,
+        ];
+        assert_eq!(
+            reasons,
+            [
+                "fastest, passed its self-test",
+                "passed its self-test; wide lacks instructions of the processor",
+                "crypto_engine = \"portable\" is configured",
+            ]
+        );
     }
 
     #[test]

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
+use causeway_shared::api::Port;
 use causeway_shared::counters::COUNTERS;
 use causeway_shared::wire::{Command, Datagram, Event, SlotMessage};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -22,10 +23,11 @@ use crate::error::{AttachError, PopError};
 use crate::handover::{OFFERED_FDS, has_ended, seqpacket};
 use crate::hello::{Answer, HELLO_BYTES, Identity, decode};
 use crate::layout::{
-    COMMAND_RING, CONTROL_ARMED, EVENT_RING, Layout, MANAGER_ARMED, NEXT_COMMAND_ID, PUNT_RING, SEND_RING,
-    Span, layout_hash,
+    COMMAND_RING, CONTROL_ARMED, EVENT_RING, Layout, MANAGER_ARMED, NEXT_COMMAND_ID, PORTS, PUNT_RING,
+    SEND_RING, Span, layout_hash,
 };
 use crate::mapping::{self, Words};
+use crate::ports::PortReader;
 use crate::pulse::{CounterTable, HeartbeatReading, read_counters};
 use crate::queue::{Consumer, Producer, Refusals};
 use crate::ring::Geometry;
@@ -47,6 +49,7 @@ pub struct ControlSide {
     event_turn: usize,
     punt_turn: usize,
     next_command_id: u64,
+    ports: PortReader,
     words: Words,
     layout: Layout,
     identity: Identity,
@@ -125,7 +128,11 @@ impl ControlSide {
         if !identity.matches_header(&words) {
             return Err(AttachError::BadHello("the segment's header says otherwise"));
         }
-        let parts = Parts { layout, words, identity };
+        let ports = words
+            .part(PORTS.start, PORTS.len)
+            .and_then(PortReader::read)
+            .ok_or(AttachError::BadHello("its ports are not described as they should be"))?;
+        let parts = Parts { layout, words, identity, ports };
         let bells = (Doorbell::from_fd(control_bell), Doorbell::from_fd(manager_bell));
         parts
             .join(bells, PeerLink { fd: Arc::new(link) })
@@ -226,6 +233,11 @@ impl ControlSide {
             .collect()
     }
 
+    /// The ports as they were described at the start, with their links as they are now.
+    pub fn ports(&self) -> Vec<Port> {
+        self.ports.now()
+    }
+
     /// What is known of an SA; `None` when the data plane does not have it.
     pub fn stats(&self, inbound_spi: u32) -> Option<SaStats> {
         self.stats_reader()?.read(inbound_spi)
@@ -264,6 +276,7 @@ struct Parts {
     layout: Layout,
     words: Words,
     identity: Identity,
+    ports: PortReader,
 }
 
 impl Parts {
@@ -284,6 +297,7 @@ impl Parts {
             next_command_id: self.words.get(NEXT_COMMAND_ID.start)?.load(Relaxed).max(1),
             bell: Bell { armed: self.part(CONTROL_ARMED)?, doorbell: control },
             layout,
+            ports: self.ports,
             words: self.words,
             identity: self.identity,
             link,

@@ -17,9 +17,11 @@ use crate::error::{CreateError, PopError};
 use crate::handover::Handover;
 use crate::hello::{Identity, version_field};
 use crate::layout::{
-    COMMAND_RING, CONTROL_ARMED, EVENT_RING, Layout, MANAGER_ARMED, PUNT_RING, SEND_RING, Span, layout_hash,
+    COMMAND_RING, CONTROL_ARMED, EVENT_RING, Layout, MANAGER_ARMED, PORTS, PUNT_RING, SEND_RING, Span,
+    layout_hash,
 };
 use crate::mapping::{self, Words};
+use crate::ports::PortBoard;
 use crate::pulse::{CounterBlock, Heartbeat};
 use crate::queue::{Consumer, Producer};
 use crate::ring::Geometry;
@@ -76,6 +78,8 @@ pub struct ManagerSide {
     pub heartbeat: Heartbeat,
     /// Statistics of all SAs.
     pub stats: StatsTable,
+    /// Descriptions of the ports; write them before the segment is offered.
+    pub ports: PortBoard,
     commands: Consumer<Command>,
     bell: Bell,
 }
@@ -224,6 +228,7 @@ impl Parts<'_> {
             counters: self.counters(manager_source)?,
             heartbeat: self.heartbeat(manager_source)?,
             stats: self.stats()?,
+            ports: PortBoard::new(self.part(PORTS)?),
             commands: self.consumer(self.layout.commands(), COMMAND_RING)?,
             bell: self.bell(MANAGER_ARMED, &self.segment.manager_bell)?,
         };

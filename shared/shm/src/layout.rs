@@ -4,16 +4,19 @@
 //!
 //! ```text
 //! header | next command id | control armed | manager armed      one 128-octet line each
+//! ports × [link | length, description]
 //! (workers + 1) × [heartbeat line | counters]                    the last block is the manager's
 //! SA capacity × 64 octets of statistics | SA capacity × 16 octets of drops
 //! commands | datagrams to send | (workers + 1) × events | workers × punted datagrams
 //! ```
 
+use causeway_shared::api::Port;
 use causeway_shared::counters::{COUNTERS, Drop, Flow};
 use causeway_shared::wire::{Command, Datagram, Event, SlotMessage};
 
 use crate::error::CreateError;
 use crate::mapping::SEGMENT_ALIGN;
+use crate::ports::PORT_WORDS;
 use crate::ring::Geometry;
 use crate::stats::{DROP_WORDS, STATS_WORDS};
 
@@ -29,6 +32,8 @@ pub const PUNT_RING_SLOTS: usize = 256;
 pub const MAX_WORKERS: u32 = 128;
 /// Most SAs a segment has statistics for.
 pub const MAX_SA_CAPACITY: u32 = 1 << 21;
+/// Most ports a segment describes.
+pub const MAX_PORTS: usize = 16;
 /// Octets of a version text; longer ones are cut.
 pub const VERSION_BYTES: usize = 64;
 
@@ -43,7 +48,8 @@ pub(crate) const HEADER: Span = Span { start: 0, len: LINE_WORDS };
 pub(crate) const NEXT_COMMAND_ID: Span = Span { start: LINE_WORDS, len: 1 };
 pub(crate) const CONTROL_ARMED: Span = Span { start: 2 * LINE_WORDS, len: 1 };
 pub(crate) const MANAGER_ARMED: Span = Span { start: 3 * LINE_WORDS, len: 1 };
-const BLOCKS_START: usize = 4 * LINE_WORDS;
+pub(crate) const PORTS: Span = Span { start: 4 * LINE_WORDS, len: MAX_PORTS * PORT_WORDS };
+const BLOCKS_START: usize = PORTS.start + PORTS.len;
 
 pub(crate) const COMMAND_RING: Geometry = geometry::<Command>(COMMAND_RING_SLOTS);
 pub(crate) const SEND_RING: Geometry = geometry::<Datagram>(SEND_RING_SLOTS);
@@ -143,7 +149,10 @@ pub fn layout_hash() -> u64 {
         (Event::LAYOUT, EVENT_RING),
         (Datagram::LAYOUT, PUNT_RING),
     ];
-    let mut text = format!("segment-2 {LINE_WORDS} {STATS_WORDS} {DROP_WORDS}");
+    let mut text = format!(
+        "segment-3 {LINE_WORDS} {STATS_WORDS} {DROP_WORDS}; {} {MAX_PORTS} {PORT_WORDS}",
+        Port::LAYOUT
+    );
     for (name, ring) in rings {
         text.push_str(&format!("; {name} {} {} {}", ring.slots, ring.slot_bytes, ring.index_stride));
     }
@@ -164,7 +173,7 @@ mod tests {
     fn parts_follow_each_other_without_overlap_inside_the_segment() {
         for (workers, sa_capacity) in [(1, 1), (3, 8), (MAX_WORKERS, MAX_SA_CAPACITY)] {
             let layout = Layout::new(workers, sa_capacity).unwrap();
-            let mut spans = vec![HEADER, NEXT_COMMAND_ID, CONTROL_ARMED, MANAGER_ARMED];
+            let mut spans = vec![HEADER, NEXT_COMMAND_ID, CONTROL_ARMED, MANAGER_ARMED, PORTS];
             for source in 0..layout.sources() {
                 spans.extend([layout.heartbeat(source), layout.counters(source)]);
             }

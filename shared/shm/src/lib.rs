@@ -18,6 +18,7 @@ mod handover;
 mod hello;
 mod layout;
 mod mapping;
+mod ports;
 mod pulse;
 mod queue;
 mod ring;
@@ -31,9 +32,10 @@ pub use doorbell::{Doorbell, arm, disarm, must_ring};
 pub use error::{AttachError, CreateError, PopError, PushError, RingError};
 pub use handover::{Handover, HandoverError, LinkEvent, ListenOptions};
 pub use layout::{
-    COMMAND_RING_SLOTS, EVENT_RING_SLOTS, MAX_SA_CAPACITY, MAX_WORKERS, PUNT_RING_SLOTS, SEND_RING_SLOTS,
-    VERSION_BYTES, layout_hash,
+    COMMAND_RING_SLOTS, EVENT_RING_SLOTS, MAX_PORTS, MAX_SA_CAPACITY, MAX_WORKERS, PUNT_RING_SLOTS,
+    SEND_RING_SLOTS, VERSION_BYTES, layout_hash,
 };
+pub use ports::{NotDescribed, PortBoard};
 pub use pulse::{CounterBlock, CounterTable, Heartbeat, HeartbeatReading, monotonic_ns};
 pub use queue::{Consumer, Producer, Refusals};
 pub use ring::{Geometry, RingConsumer, RingProducer};

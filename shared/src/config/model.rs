@@ -148,7 +148,8 @@ pub struct Port {
 }
 
 /// Which side a port faces.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum PortRole {
     /// Clients come from here: IKE and ESP are accepted.
     Outside,

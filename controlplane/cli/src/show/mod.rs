@@ -5,6 +5,7 @@ mod counters;
 mod crypto;
 mod health;
 mod inactive;
+mod ports;
 mod session;
 mod sessions;
 pub(crate) mod units;
@@ -47,6 +48,10 @@ pub(crate) fn show(show: &Show, out: &mut dyn Write) -> Result<Exit, Failure> {
         What::Counters { all } => {
             let body = client.get("/v1/counters")?;
             if show.json { raw(&body, out) } else { counters::print(&parse(&body)?, *all, out) }
+        }
+        What::Ports => {
+            let body = client.get("/v1/ports")?;
+            if show.json { raw(&body, out) } else { ports::print(&parse(&body)?, out) }
         }
         What::Health => {
             let body = client.get("/v1/health")?;
