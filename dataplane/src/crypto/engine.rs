@@ -290,7 +290,7 @@ mod tests {
         let wide = Wide::new().map_or(Err(EngineError::Processor), |_| Ok(EngineKind::Wide));
         assert_eq!(EngineKind::Wide.tested(), wide);
         let best = best().unwrap();
-        assert_eq!(best.kind, wide.clone().unwrap_or(EngineKind::AwsLc));
+        assert_eq!(best.kind, wide.unwrap_or(EngineKind::AwsLc));
         assert_eq!(best.reason.contains("wide lacks"), wide.is_err(), "{}", best.reason);
     }
 
