@@ -32,8 +32,8 @@ pub const PUNT_RING_SLOTS: usize = 256;
 pub const MAX_WORKERS: u32 = 128;
 /// Most SAs a segment has statistics for.
 pub const MAX_SA_CAPACITY: u32 = 1 << 21;
-/// Most ports a segment describes.
-pub const MAX_PORTS: usize = 16;
+/// Most ports a segment describes: as many as can be configured.
+pub const MAX_PORTS: usize = causeway_shared::config::MAX_PORTS;
 /// Octets of a version text; longer ones are cut.
 pub const VERSION_BYTES: usize = 64;
 

@@ -201,7 +201,6 @@ mod tests {
     fn as_many_ports_as_can_be_configured_fit_and_no_more() {
         let words = words();
         let board = PortBoard::new(words.clone());
-        // The configuration's bound on ports is ours.
         let ports = vec![Port { polled_by: (0..128).collect(), ..example("a-port") }; MAX_PORTS + 1];
         assert_eq!(board.describe(&ports), Err(NotDescribed::TooMany));
         let long = Port { device: "x".repeat(TEXT_BYTES), ..example("long") };

@@ -21,7 +21,7 @@ use std::path::Path;
 
 use zeroize::Zeroizing;
 
-pub use keys::sections;
+pub use keys::{MAX_PORTS, sections};
 pub use mistake::{MAX_FINDINGS, Mistake, Mistakes};
 pub use model::*;
 pub use render::{example, manual};
