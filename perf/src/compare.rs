@@ -34,6 +34,8 @@ const WARM_UP: Duration = Duration::from_millis(8);
 /// Time on the core that is measured in a turn.
 const WINDOW: Duration = Duration::from_millis(48);
 const QUICK_WINDOW: Duration = Duration::from_millis(24);
+/// `ipsec-secgw` has been seen to run with so many.
+const MOST_SAS: i64 = 128;
 /// The least a net cost can be, nanoseconds a packet, so that noise cannot make it nothing.
 const LEAST_NS: f64 = 0.1;
 
@@ -55,6 +57,9 @@ pub struct Arguments {
     /// Directions, separated by commas: out, in.
     #[arg(long, value_delimiter = ',')]
     directions: Vec<Direction>,
+    /// Clients that take turns, each with one SA pair: as many as ipsec-secgw is known to take.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=MOST_SAS))]
+    sas: u32,
     /// Rounds of turns in each cell.
     #[arg(long)]
     rounds: Option<usize>,
@@ -131,6 +136,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         hugepages: hugepages.are_enough(),
         core,
         other_core,
+        sas: arguments.sas,
     };
     let cells = cells(arguments);
     let bar = progress(cells.len());
@@ -157,8 +163,8 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
 ///
 /// # Errors
 /// When they cannot be sealed or written.
-pub fn write_capture(path: &Path, cell: Cell) -> Result<(), Failure> {
-    let frames = traffic::capture(cell, SOURCE_MAC)?;
+pub fn write_capture(path: &Path, cell: Cell, sas: u32) -> Result<(), Failure> {
+    let frames = traffic::capture(cell, sas, SOURCE_MAC)?;
     pcap::write(path, frames.iter().map(Vec::as_slice))
         .map_err(|source| Failure::File { path: path.to_owned(), source })
 }
@@ -195,7 +201,7 @@ fn measure(
 ) -> Result<Measured, Failure> {
     let (rounds, window) = if arguments.quick { (QUICK_ROUNDS, QUICK_WINDOW) } else { (ROUNDS, WINDOW) };
     let capture = setting.folder.join("capture.pcap");
-    write_capture(&capture, cell)?;
+    write_capture(&capture, cell, setting.sas)?;
     let mut subjects = Vec::new();
     for program in Program::ALL {
         setting
@@ -219,10 +225,10 @@ fn measure(
         }
     }
     drop(subjects);
-    Ok(evaluate(cell, &turns, machine::core_ghz()))
+    Ok(evaluate(cell, setting.sas, &turns, machine::core_ghz()))
 }
 
-fn evaluate(cell: Cell, turns: &Turns, core_ghz: f64) -> Measured {
+fn evaluate(cell: Cell, sas: u32, turns: &Turns, core_ghz: f64) -> Measured {
     let (peer, mode) = if median(&turns.cpu) <= median(&turns.lookaside) {
         (&turns.cpu, "cpu")
     } else {
@@ -239,7 +245,7 @@ fn evaluate(cell: Cell, turns: &Turns, core_ghz: f64) -> Measured {
         suite: cell.suite,
         size: cell.size,
         direction: cell.direction,
-        sas: 1,
+        sas,
         ours_net_cycles: rounded(ours_net_cycles, 1),
         peer_net_cycles: rounded(median(&peer) * core_ghz, 1),
         ratio: rounded(median(&ratios), 3),
@@ -300,7 +306,7 @@ mod tests {
             lookaside: vec![120.0, 121.0, 119.0],
             peer_io: vec![20.0; 3],
         };
-        let measured = evaluate(CELL, &turns, 2.0);
+        let measured = evaluate(CELL, 1, &turns, 2.0);
         assert_eq!(measured.mode, "lookaside");
         assert_eq!(measured.row.ours_net_cycles, 100.0);
         assert_eq!(measured.row.peer_net_cycles, 200.0);
@@ -318,7 +324,7 @@ mod tests {
             lookaside: vec![5.0],
             peer_io: vec![1.0],
         };
-        let value = serde_json::to_value(evaluate(CELL, &turns, 1.0).row).unwrap();
+        let value = serde_json::to_value(evaluate(CELL, 1, &turns, 1.0).row).unwrap();
         let mut names: Vec<&str> = value.as_object().unwrap().keys().map(String::as_str).collect();
         names.sort_unstable();
         assert_eq!(

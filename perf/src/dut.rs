@@ -89,7 +89,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         ([], Some(path)) => programs::devices(path),
         ([], None) => {
             let path = std::env::temp_dir().join(format!("{}.pcap", arguments.file_prefix));
-            crate::compare::write_capture(&path, cell)?;
+            crate::compare::write_capture(&path, cell, arguments.sas)?;
             programs::devices(&path)
         }
     };

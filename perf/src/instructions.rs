@@ -99,7 +99,8 @@ fn work(arguments: &Arguments, direction: Direction) -> Result<(), Failure> {
         mac: world::NEIGHBOUR_MAC,
     });
     path.resume(Now::default(), &mut told.collect(), &mut Nowhere);
-    let frames = traffic::capture(Cell { suite: arguments.suite, size: arguments.size, direction }, MACS[0])?;
+    let frames =
+        traffic::capture(Cell { suite: arguments.suite, size: arguments.size, direction }, 1, MACS[0])?;
     let mut next = frames.iter().cycle();
     for _ in 0..arguments.bursts {
         let mut burst: Vec<HeapBuffer> =

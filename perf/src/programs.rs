@@ -68,6 +68,8 @@ pub struct Setting {
     pub hugepages: bool,
     /// The core that is measured.
     pub core: usize,
+    /// Clients.
+    pub sas: u32,
     /// A core for what else a program's threads do.
     pub other_core: usize,
 }
@@ -83,6 +85,7 @@ impl Setting {
                 option("suite", cell.suite.to_string());
                 option("direction", cell.direction.to_string());
                 option("capture", capture.display().to_string());
+                option("sas", self.sas.to_string());
                 option("core", self.core.to_string());
                 option("file-prefix", file_prefix.clone());
                 if let Some(directory) = self.huge_dir() {
@@ -141,7 +144,7 @@ impl Setting {
             Program::Ours | Program::OursIo | Program::PeerIo => return Ok(()),
         };
         let path = self.folder.join(format!("{}.cfg", program.name()));
-        std::fs::write(path, secgw_configuration(cell.suite, action))
+        std::fs::write(path, secgw_configuration(cell.suite, self.sas, action))
     }
 
     fn huge_dir(&self) -> Option<PathBuf> {
@@ -214,12 +217,10 @@ fn crypto_device(suite: Suite) -> &'static str {
     if suite.esp().is_aead() { "crypto_aesni_gcm0" } else { "crypto_aesni_mb0" }
 }
 
-/// The configuration of `ipsec-secgw` for client 0 of the world. It wants SAs of both directions even if it uses one.
-fn secgw_configuration(suite: Suite, action: &str) -> String {
-    let world = World { suite, sas: 1, natt: false, replay_window: 0 };
-    let (to_client, from_client) = (world.sa_to_client(0), world.sa_from_client(0));
-    let (us, client) = (world::GATEWAY, world::client_outer(0));
-    let (pool, lan) = (world::POOL, world::LAN);
+/// The configuration of `ipsec-secgw` for the world's clients. It wants SAs of both directions even if it uses one.
+fn secgw_configuration(suite: Suite, sas: u32, action: &str) -> String {
+    let world = World { suite, sas, natt: false, replay_window: 0 };
+    let (us, lan) = (world::GATEWAY, world::LAN);
     let ports = "sport 0:65535 dport 0:65535";
     let mut text = String::new();
     let mut line = |content: String| {
@@ -227,12 +228,17 @@ fn secgw_configuration(suite: Suite, action: &str) -> String {
         let _ = writeln!(text, "{content}");
     };
     // ipsec-secgw takes SPIs in decimal; the clear side's table is found by the whole SPI as well.
-    let (out_spi, in_spi) = (to_client.spi, from_client.spi);
-    line(format!("sp ipv4 out esp protect {out_spi} pri 1 src {lan} dst {pool} {ports}"));
-    line(format!("sp ipv4 in esp protect {in_spi} pri 1 src {pool} dst {lan} {ports}"));
     let tunnel = |from, to| format!("mode ipv4-tunnel src {from} dst {to}{action}");
-    line(format!("sa out {out_spi} {} {}", algorithms(suite, &to_client.keys), tunnel(us, client)));
-    line(format!("sa in {in_spi} {} {}", algorithms(suite, &from_client.keys), tunnel(client, us)));
+    for n in 0..sas {
+        let (to_client, from_client) = (world.sa_to_client(n), world.sa_from_client(n));
+        let (out_spi, in_spi, client) = (to_client.spi, from_client.spi, world::client_outer(n));
+        // One client may have the whole pool, as it always had in this comparison.
+        let inner = if sas == 1 { world::POOL.to_string() } else { format!("{}/32", world::client_inner(n)) };
+        line(format!("sp ipv4 out esp protect {out_spi} pri 1 src {lan} dst {inner} {ports}"));
+        line(format!("sp ipv4 in esp protect {in_spi} pri 1 src {inner} dst {lan} {ports}"));
+        line(format!("sa out {out_spi} {} {}", algorithms(suite, &to_client.keys), tunnel(us, client)));
+        line(format!("sa in {in_spi} {} {}", algorithms(suite, &from_client.keys), tunnel(client, us)));
+    }
     for destination in [world::CLIENTS, lan] {
         line(format!("rt ipv4 dst {destination} port 1"));
     }
@@ -261,7 +267,7 @@ mod tests {
 
     #[test]
     fn the_peers_configuration_has_the_worlds_keys_and_addresses() {
-        let text = secgw_configuration(Suite::Aes256CbcSha384, " type cpu-crypto");
+        let text = secgw_configuration(Suite::Aes256CbcSha384, 1, " type cpu-crypto");
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines.len(), 7);
         assert!(lines[2].starts_with("sa out 202440704 cipher_algo aes-256-cbc cipher_key 80:81:82:"));
@@ -269,6 +275,8 @@ mod tests {
         assert!(lines[3].contains(" src 100.64.0.1 dst 192.0.2.1 "));
         let key = lines[2].split(" ").nth(10).unwrap();
         assert_eq!(key.split(':').count(), 48);
-        assert!(secgw_configuration(Suite::Aes128Gcm, "").contains("aead_algo aes-128-gcm aead_key 10:11:"));
+        assert!(
+            secgw_configuration(Suite::Aes128Gcm, 1, "").contains("aead_algo aes-128-gcm aead_key 10:11:")
+        );
     }
 }

@@ -15,9 +15,13 @@ pub fn print(measured: &[Measured], machine: &Machine, hugepages: bool, took: Du
     let coloured = stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     println!("{}, {:.2} GHz core clock, Linux {}", machine.processor, machine.core_ghz, machine.kernel);
     println!(
-        "core {} alone, {}, one SA, no replay check on either side; core cycles of a packet, source and sink subtracted",
+        "core {} alone, {}, {}, no replay check on either side; core cycles of a packet, source and sink subtracted",
         machine.measured_core(),
         if hugepages { "2 MiB hugepages" } else { "NO hugepages (both sides pay for it)" },
+        match measured.first().map_or(1, |cell| cell.row.sas) {
+            1 => "one SA".to_owned(),
+            sas => format!("{sas} SAs by turns"),
+        },
     );
     println!("{HEADER}");
     let mut kept = 0;
@@ -36,11 +40,11 @@ pub fn print(measured: &[Measured], machine: &Machine, hugepages: bool, took: Du
     println!("{kept} of {promised} targets kept; {:.0} s", took.as_secs_f64());
 }
 
-/// Whether the promise of a cell is kept; none if there is no promise.
+/// Whether the promise of a cell is kept; none if there is no promise, as there is none for many SAs.
 fn verdict(measured: &Measured) -> Option<bool> {
     let row = &measured.row;
     let cell = Cell { suite: row.suite, size: row.size, direction: row.direction };
-    let ratio = row.ratio >= targets::ratio(cell)?;
+    let ratio = row.ratio >= promised(row.sas, cell)?;
     let floor = match (targets::floor_share(cell), row.floor_share) {
         (Some(least), Some(share)) => share >= least,
         _ => true,
@@ -48,11 +52,15 @@ fn verdict(measured: &Measured) -> Option<bool> {
     Some(ratio && floor)
 }
 
+fn promised(sas: u32, cell: Cell) -> Option<f64> {
+    targets::ratio(cell).filter(|_| sas == 1)
+}
+
 fn line(measured: &Measured) -> String {
     let row = &measured.row;
     let cell = Cell { suite: row.suite, size: row.size, direction: row.direction };
     let percent = |share: Option<f64>| share.map_or("–".into(), |share| format!("{:.0} %", share * 100.0));
-    let target = targets::ratio(cell).map_or("–".into(), |ratio| format!("{ratio:.2}"));
+    let target = promised(row.sas, cell).map_or("–".into(), |ratio| format!("{ratio:.2}"));
     let (low, high) = measured.ratios;
     let (ours, peer) = measured.source_cycles;
     let spread = format!("{low:.2}–{high:.2}");

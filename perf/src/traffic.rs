@@ -19,21 +19,23 @@ const FIRST_FLOW_PORT: u16 = 1024;
 const CLIENT_PORT: u16 = 9;
 const TTL: u8 = 64;
 
-/// The frames that a port repeats for ever: of one client, with ascending sequence numbers where they are sealed.
+/// The frames that a port repeats for ever: of `sas` clients by turns, with ascending sequence numbers where they are sealed.
 ///
 /// # Errors
 /// When the sealing library refuses.
-pub fn capture(cell: Cell, destination_mac: ethernet::Mac) -> Result<Vec<Vec<u8>>, Refused> {
-    let world = World { suite: cell.suite, sas: 1, natt: false, replay_window: 0 };
-    let client = world.sa_from_client(0);
-    (0..CAPTURE_FRAMES)
+pub fn capture(cell: Cell, sas: u32, destination_mac: ethernet::Mac) -> Result<Vec<Vec<u8>>, Refused> {
+    let world = World { suite: cell.suite, sas, natt: false, replay_window: 0 };
+    // Enough that every client is among them.
+    let frames = CAPTURE_FRAMES * (sas as usize).div_ceil(CAPTURE_FRAMES);
+    (0..frames)
         .map(|index| {
-            let inner = inner(cell.direction, 0, index, cell.size);
+            let n = index as u32 % sas.max(1);
+            let inner = inner(cell.direction, n, index, cell.size);
             Ok(match cell.direction {
                 Direction::Out => frame(destination_mac, &inner),
                 Direction::In => {
-                    let sealed = client.seal(index as u32 + 1, &inner)?;
-                    frame(destination_mac, &outer(0, false, &sealed))
+                    let sealed = world.sa_from_client(n).seal(index as u32 + 1, &inner)?;
+                    frame(destination_mac, &outer(n, false, &sealed))
                 }
             })
         })
@@ -98,11 +100,24 @@ mod tests {
     use crate::cell::Suite;
 
     #[test]
+    fn every_client_is_in_a_capture() {
+        for sas in [1, 16, 128] {
+            let cell = Cell { suite: Suite::Aes128Gcm, size: Size::Fixed(64), direction: Direction::Out };
+            let frames = capture(cell, sas, [2; 6]).unwrap();
+            let clients: std::collections::HashSet<_> = frames
+                .iter()
+                .map(|frame| ipv4::Packet::parse(&frame[ethernet::HEADER_LEN..]).unwrap().destination())
+                .collect();
+            assert_eq!(clients, (0..sas).map(world::client_inner).collect());
+        }
+    }
+
+    #[test]
     fn frames_have_the_sizes_they_are_named_after() {
         for direction in Direction::ALL {
             for size in Size::TABLE {
                 let cell = Cell { suite: Suite::Aes256CbcSha384, size, direction };
-                let frames = capture(cell, [2; 6]).unwrap();
+                let frames = capture(cell, 1, [2; 6]).unwrap();
                 for (index, frame) in frames.iter().enumerate() {
                     let packet = ipv4::Packet::parse(&frame[ethernet::HEADER_LEN..]).unwrap();
                     assert_eq!(packet.total_len() + ethernet::HEADER_LEN, frame.len());
