@@ -153,10 +153,7 @@ impl Sink<Mbuf> for WorkerSink {
 
     #[inline]
     fn sa_statistics(&mut self, slot: u32, statistics: SaStatistics) {
-        let SaStatistics { in_packets, in_bytes, out_packets, out_bytes, highest_inbound_sequence } =
-            statistics;
-        let totals = SaTotals { in_packets, in_bytes, out_packets, out_bytes, highest_inbound_sequence };
-        self.stats.slot(slot).publish(&totals, self.now_ns);
+        self.stats.slot(slot).publish(&statistics.into(), self.now_ns);
     }
 
     #[cold]
@@ -165,6 +162,16 @@ impl Sink<Mbuf> for WorkerSink {
             SaDirection::Inbound => self.stats.slot(slot).count_inbound_drops(1),
             SaDirection::Outbound => self.stats.slot(slot).count_outbound_drops(1),
         }
+    }
+}
+
+/// The path's figures as the segment holds them.
+impl From<SaStatistics> for SaTotals {
+    #[inline]
+    fn from(statistics: SaStatistics) -> SaTotals {
+        let SaStatistics { in_packets, in_bytes, out_packets, out_bytes, highest_inbound_sequence } =
+            statistics;
+        SaTotals { in_packets, in_bytes, out_packets, out_bytes, highest_inbound_sequence }
     }
 }
 

@@ -8,7 +8,7 @@ use causeway_dataplane::sink::{Full, Handoff, Punt, SaStatistics, Sink};
 use causeway_dpdk::{Mbuf, Mempool, tsc};
 use causeway_shared::net::ethernet::Mac;
 use causeway_shared::wire::{AckStatus, Event};
-use causeway_shm::{DataSide, SaTotals, SegmentConfig, StatsTable, monotonic_ns};
+use causeway_shm::{DataSide, SegmentConfig, StatsTable, monotonic_ns};
 
 use crate::Failure;
 use crate::cell::Direction;
@@ -134,9 +134,6 @@ impl Sink<Mbuf> for Swallow {
 
     #[inline]
     fn sa_statistics(&mut self, slot: u32, statistics: SaStatistics) {
-        let SaStatistics { in_packets, in_bytes, out_packets, out_bytes, highest_inbound_sequence } =
-            statistics;
-        let totals = SaTotals { in_packets, in_bytes, out_packets, out_bytes, highest_inbound_sequence };
-        self.stats.slot(slot).publish(&totals, self.now_ns);
+        self.stats.slot(slot).publish(&statistics.into(), self.now_ns);
     }
 }
