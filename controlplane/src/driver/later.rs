@@ -164,7 +164,7 @@ impl Desk {
     }
 
     pub(super) fn write(&mut self, ticket: Ticket, write: Write) {
-        let change = self.store.as_ref().map(|store| store.change(move |store| apply(store, write)));
+        let change = self.store.as_ref().map(|store| store.change(move |store| write.apply(store)));
         self.wait(async move {
             let outcome = answer(change).await;
             Ended::Written { write, ticket, outcome }
@@ -273,18 +273,5 @@ fn apply_save(store: &mut dyn SessionStore, save: &Save) -> Result<Changed, Stor
         Save::State { id, generation, state } => store.put_ike_state(id, *generation, state),
         Save::Forget { id, generation } => store.delete_ike_state(id, *generation),
         Save::Remove { id, generation } => store.remove(id, Some(*generation)),
-    }
-}
-
-fn apply(store: &mut dyn SessionStore, write: Write) -> Result<Changed, StoreError> {
-    match write {
-        Write::Activate { id, generation } => store.activate(&id, generation),
-        Write::Park { id, generation, since, expires_at, totals } => {
-            store.park(&id, generation, since, expires_at, totals)
-        }
-        Write::Remove { id, generation } => store.remove(&id, generation),
-        Write::Confirm { id, generation, token_generation } => {
-            store.confirm_token(&id, generation, token_generation)
-        }
     }
 }

@@ -10,6 +10,7 @@ mod ike;
 mod resume;
 mod statistics;
 mod table;
+mod write;
 
 use std::net::Ipv4Addr;
 use std::time::Duration;
@@ -21,8 +22,9 @@ pub use ike::ending;
 pub use resume::{MAX_CLAIMS, NotWon};
 pub use statistics::Counts;
 pub use table::{Inactive, InactivePlace, Login, Table};
+pub use write::Write;
 
-use crate::store::{DurableId, SessionRecord, StoreError, Token, Tokens, Totals, WallSecs};
+use crate::store::{DurableId, SessionRecord, StoreError, Token, Tokens, WallSecs};
 
 /// Letters of a token, of base64url: 384 random bits. The letters are the shared key, not what they encode.
 pub const TOKEN_LETTERS: usize = 64;
@@ -204,47 +206,6 @@ pub enum Effect {
     End(u64, PolicyEnd),
     /// Tell the operator.
     Event(Event),
-}
-
-/// Changes of the store that nobody waits for.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Write {
-    /// The claim is complete.
-    Activate {
-        /// Whose.
-        id: DurableId,
-        /// Held by.
-        generation: u64,
-    },
-    /// It waits.
-    Park {
-        /// Which.
-        id: DurableId,
-        /// Held by.
-        generation: u64,
-        /// Since when.
-        since: WallSecs,
-        /// Until when.
-        expires_at: WallSecs,
-        /// What it has carried.
-        totals: Totals,
-    },
-    /// It is over.
-    Remove {
-        /// Which.
-        id: DurableId,
-        /// Held by; `None` whoever holds it.
-        generation: Option<u64>,
-    },
-    /// The client holds the token.
-    Confirm {
-        /// Whose.
-        id: DurableId,
-        /// Held by.
-        generation: u64,
-        /// Its number.
-        token_generation: u64,
-    },
 }
 
 /// What operators are told.

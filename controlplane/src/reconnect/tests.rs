@@ -8,7 +8,7 @@ use causeway_shared::config::{OnClientDelete, OnTokenReplay, ReconnectAttributes
 
 use super::*;
 use crate::store::memory::MemoryStore;
-use crate::store::{Changed, Claim, SessionStore, StoredState};
+use crate::store::{Changed, Claim, SessionStore, StoredState, Totals};
 
 const SOURCE: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 9);
 const INNER: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 5);
@@ -92,16 +92,7 @@ impl World {
 
     fn write(&mut self, write: Write, now: WallSecs) {
         self.store.begin().unwrap();
-        let changed = match write {
-            Write::Activate { id, generation } => self.store.activate(&id, generation),
-            Write::Park { id, generation, since, expires_at, totals } => {
-                self.store.park(&id, generation, since, expires_at, totals)
-            }
-            Write::Remove { id, generation } => self.store.remove(&id, generation),
-            Write::Confirm { id, generation, token_generation } => {
-                self.store.confirm_token(&id, generation, token_generation)
-            }
-        };
+        let changed = write.apply(&mut self.store);
         assert_eq!(changed.unwrap(), Changed::Done, "{write:?}");
         self.store.commit(now).unwrap();
     }

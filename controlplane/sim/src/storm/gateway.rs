@@ -374,16 +374,7 @@ impl Gateway {
     }
 
     fn write(&mut self, now_ms: u64, write: Write) -> Result<(), String> {
-        let changed = self.changed(now_ms, |store| match write {
-            Write::Activate { id, generation } => store.activate(&id, generation),
-            Write::Park { id, generation, since, expires_at, totals } => {
-                store.park(&id, generation, since, expires_at, totals)
-            }
-            Write::Remove { id, generation } => store.remove(&id, generation),
-            Write::Confirm { id, generation, token_generation } => {
-                store.confirm_token(&id, generation, token_generation)
-            }
-        })?;
+        let changed = self.changed(now_ms, |store| write.apply(store))?;
         if changed != Changed::Done {
             self.overtaken += 1;
         }
