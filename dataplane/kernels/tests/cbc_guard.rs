@@ -2,47 +2,15 @@
 
 #![allow(unsafe_code, clippy::unwrap_used, reason = "pages without access can be had from the system only")]
 
+mod guarded;
 #[path = "cbc_oracle/mod.rs"]
 #[allow(dead_code, reason = "shared with other tests")]
 mod oracle;
 
 use causeway_kernels::cbc::{Cbc, CbcKey};
 use causeway_kernels::{OpenJob, SealJob, Wide};
+use guarded::Guarded;
 use oracle::{Octets, Sa};
-use rustix::mm::{MapFlags, MprotectFlags, ProtFlags, mmap_anonymous, mprotect, munmap};
-
-const PAGE: usize = 4096;
-
-/// One readable page between two that are not.
-struct Guarded(*mut u8);
-
-impl Guarded {
-    fn new() -> Guarded {
-        let access = ProtFlags::READ | ProtFlags::WRITE;
-        // SAFETY: a fresh mapping of three pages, of which the outer ones lose all access.
-        unsafe {
-            let start = mmap_anonymous(std::ptr::null_mut(), 3 * PAGE, access, MapFlags::PRIVATE).unwrap();
-            mprotect(start, PAGE, MprotectFlags::empty()).unwrap();
-            mprotect(start.cast::<u8>().add(2 * PAGE).cast(), PAGE, MprotectFlags::empty()).unwrap();
-            Guarded(start.cast())
-        }
-    }
-
-    /// `len` octets at the page's end, or at its beginning.
-    fn packet(&mut self, len: usize, at_end: bool) -> &mut [u8] {
-        assert!(len <= PAGE);
-        let offset = if at_end { PAGE - len } else { 0 };
-        // SAFETY: within the middle page, borrowed with the mapping.
-        unsafe { std::slice::from_raw_parts_mut(self.0.add(PAGE + offset), len) }
-    }
-}
-
-impl Drop for Guarded {
-    fn drop(&mut self) {
-        // SAFETY: the mapping that `new` made; no packet of it is borrowed any more.
-        unsafe { munmap(self.0.cast(), 3 * PAGE).unwrap() };
-    }
-}
 
 #[test]
 fn no_octet_outside_a_packet_is_touched() {
@@ -63,10 +31,7 @@ fn no_octet_outside_a_packet_is_touched() {
             .collect();
         let at_end = round / 6 % 2 == 0;
         let mut packets: Vec<&mut [u8]> =
-            pages.iter_mut().zip(&plain).map(|(page, plain)| page.packet(plain.len(), at_end)).collect();
-        for (packet, plain) in packets.iter_mut().zip(&plain) {
-            packet.copy_from_slice(plain);
-        }
+            pages.iter_mut().zip(&plain).map(|(page, plain)| page.put(plain, at_end)).collect();
         let mut jobs: Vec<SealJob<'_, CbcKey>> = packets
             .iter_mut()
             .zip(&keys)
