@@ -4,7 +4,6 @@
 //! telemetry socket like the peer's. The SAs and neighbours are given to the worker through its mailbox, as the manager does it;
 //! there is no control plane. With `--io` the worker is replaced by its receive and transmit calls alone.
 
-use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,20 +12,18 @@ use std::time::{Duration, Instant};
 
 use causeway_dataplane::dpdk_buffer::{PoolAllocator, data_room};
 use causeway_dataplane::handoff::{Instruction, Mailbox};
-use causeway_dataplane::path::{Operation, Path, PoolMap, PortConfig, PortId, WorkerSa};
+use causeway_dataplane::path::{Operation, Path, PortConfig};
 use causeway_dataplane::ports::{Ports, Transmit, WorkerPorts, start_ports};
-use causeway_dataplane::sink::Handoff;
 use causeway_dataplane::worker::Worker;
 use causeway_dpdk::{BURST, Eal, Mempool};
 use causeway_shared::config::{Poll, Port};
-use causeway_shared::wire::AckStatus;
-use causeway_shm::{DataSide, SegmentConfig, WorkerSide, monotonic_ns};
+use causeway_shm::DataSide;
 
 use crate::cell::{Cell, Direction, Size, Suite};
 use crate::programs::{self, BUFFERS, RuntimeDirectory};
 use crate::subject::on_cpu_ns;
 use crate::world::{self, World};
-use crate::{Failure, machine};
+use crate::{Failure, install, machine};
 
 /// Time between two looks at the counters.
 const REPORT: Duration = Duration::from_secs(1);
@@ -135,12 +132,7 @@ impl Running {
 
     /// Says what ARP would: nobody answers on these ports. To be repeated, since neighbours age.
     fn introduce_neighbours(&self) {
-        for (port, role) in (0u16..).zip(world::roles(self.direction)) {
-            let neighbour = Handoff::Neighbour {
-                port: PortId(port),
-                address: world::neighbour_of(role),
-                mac: world::NEIGHBOUR_MAC,
-            };
+        for neighbour in install::neighbours(self.direction) {
             if let Some(mailbox) = self.mailboxes.first() {
                 // A full mailbox means that earlier introductions still wait.
                 let _ = mailbox.handoffs.push(0, neighbour);
@@ -203,13 +195,7 @@ fn start(
     let mut config = world.path_config(arguments.direction, macs);
     config.ports = ports.configs;
     let share = ports.shares.into_iter().next().ok_or(Failure::NoPort)?;
-    let mut side = DataSide::create(&SegmentConfig {
-        workers: 1,
-        sa_capacity: config.sa_capacity,
-        epoch: monotonic_ns(),
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-    })?;
-    let worker_side = if side.workers.is_empty() { None } else { Some(side.workers.remove(0)) };
+    let (side, worker_side) = install::segment(config.sa_capacity)?;
     let mailboxes: Arc<[Mailbox]> = Mailbox::for_workers(1).into();
     let (tell, told) = std::sync::mpsc::sync_channel(1);
     let (boxes, stop, io) = (mailboxes.clone(), stop.clone(), arguments.io);
@@ -228,10 +214,10 @@ fn start(
             }
             Ok((registered, path, thread_id)) => {
                 let _ = tell.send(Ok(thread_id));
-                match (io, worker_side) {
-                    (true, _) => forward_blindly(share, &stop),
-                    (false, Some(side)) => run_worker(path, share, boxes, side, &stop),
-                    (false, None) => {}
+                if io {
+                    forward_blindly(share, &stop);
+                } else {
+                    Worker::new(path, share, boxes, worker_side, Poll::Full).run(&stop);
                 }
                 drop(registered);
             }
@@ -244,16 +230,6 @@ fn start(
         running.install(&world)?;
     }
     Ok(running)
-}
-
-fn run_worker(
-    path: Path<PoolAllocator>,
-    share: WorkerPorts,
-    mailboxes: Arc<[Mailbox]>,
-    side: WorkerSide,
-    stop: &AtomicBool,
-) {
-    Worker::new(path, share, mailboxes, side, Poll::Full).run(stop);
 }
 
 /// Receive and transmit as the worker does it, and nothing between.
@@ -273,14 +249,11 @@ fn forward_blindly(mut share: WorkerPorts, stop: &AtomicBool) {
 impl Running {
     /// Pool, SAs, and the ways to the clients, as the manager would say it.
     fn install(&self, world: &World) -> Result<(), Failure> {
-        let pool = PoolMap::new(world::POOL).map_err(Failure::Refused)?;
-        self.order(Operation::AddPool(pool))?;
+        self.order(install::pool()?)?;
         for n in 0..world.sas {
-            let pair = world.pair(n);
-            let sa = WorkerSa::new(&pair).map_err(Failure::Refused)?;
-            self.order(Operation::Install(sa))?;
-            let inner: Ipv4Addr = pair.peer_inner;
-            self.order(Operation::SetOutbound { inner, inbound_spi: Some(pair.inbound_spi) })?;
+            for operation in install::client(world, n)? {
+                self.order(operation)?;
+            }
         }
         Ok(())
     }
@@ -292,8 +265,7 @@ impl Running {
         let deadline = Instant::now() + INSTALL;
         while Instant::now() < deadline {
             match mailbox.reports.pop() {
-                Some(report) if report.applied.status == AckStatus::Done => return Ok(()),
-                Some(report) => return Err(Failure::Refused(report.applied.status)),
+                Some(report) => return install::done(report.applied.status),
                 None => thread::yield_now(),
             }
         }

@@ -9,17 +9,13 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use causeway_dataplane::buffer::{HeapAllocator, HeapBuffer};
-use causeway_dataplane::path::{Now, Operation, Path, PoolMap, PortId, WorkerSa};
-use causeway_dataplane::sink::Handoff;
-use causeway_shared::wire::AckStatus;
+use causeway_dataplane::path::{Now, Path, PortId};
 
-use crate::Failure;
 use crate::cell::{Cell, Direction, Size, Suite};
 use crate::pktgen::Nowhere;
-use crate::traffic;
-use crate::world::{self, World};
+use crate::world::{MACS, World};
+use crate::{Failure, install, traffic};
 
-const MACS: [[u8; 6]; 2] = [[2, 0, 0, 0, 1, 0], [2, 0, 0, 0, 1, 1]];
 const BURST: usize = 32;
 
 /// Instructions per packet, counted by Valgrind: the same in every run.
@@ -84,21 +80,8 @@ fn count(arguments: &Arguments, direction: Direction) -> Result<u64, Failure> {
 fn work(arguments: &Arguments, direction: Direction) -> Result<(), Failure> {
     let world = World { suite: arguments.suite, sas: 1, natt: false, replay_window: 0 };
     let mut path = Path::new(world.path_config(direction, MACS), HeapAllocator)?;
-    let mut apply = |operation| match path.apply(Now::default(), operation, &mut Nowhere).status {
-        AckStatus::Done => Ok(()),
-        refused => Err(Failure::Refused(refused)),
-    };
-    let pair = world.pair(0);
-    let (inner, spi) = (pair.peer_inner, pair.inbound_spi);
-    apply(Operation::AddPool(PoolMap::new(world::POOL).map_err(Failure::Refused)?))?;
-    apply(Operation::Install(WorkerSa::new(&pair).map_err(Failure::Refused)?))?;
-    apply(Operation::SetOutbound { inner, inbound_spi: Some(spi) })?;
-    let told = world::roles(direction).into_iter().zip(0u16..).map(|(role, port)| Handoff::Neighbour {
-        port: PortId(port),
-        address: world::neighbour_of(role),
-        mac: world::NEIGHBOUR_MAC,
-    });
-    path.resume(Now::default(), &mut told.collect(), &mut Nowhere);
+    install::everyone(&world, &mut path, Now::default(), &mut Nowhere)?;
+    path.resume(Now::default(), &mut install::neighbours(direction).collect(), &mut Nowhere);
     let frames =
         traffic::capture(Cell { suite: arguments.suite, size: arguments.size, direction }, 1, MACS[0])?;
     let mut next = frames.iter().cycle();

@@ -5,6 +5,7 @@ mod compare;
 mod dut;
 mod failure;
 mod hugepages;
+mod install;
 mod instructions;
 mod machine;
 mod oracle;

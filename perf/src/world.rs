@@ -22,6 +22,8 @@ pub const ROUTER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 254);
 pub const INSIDE: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
 /// The host inside.
 pub const HOST: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 9);
+/// Our ports' Ethernet addresses where there is no device to give them: clear frames come to the first, ESP to the second.
+pub const MACS: [Mac; 2] = [[2, 0, 0, 0, 1, 0], [2, 0, 0, 0, 1, 1]];
 /// The router's and the host's Ethernet address.
 pub const NEIGHBOUR_MAC: Mac = [2, 0, 0, 0, 9, 9];
 /// Where clients are.

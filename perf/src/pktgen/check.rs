@@ -4,12 +4,12 @@ use causeway_dataplane::probe::NoProbe;
 use causeway_dpdk::{Mbuf, Mempool};
 use causeway_shared::net::{ethernet, ipv4, udp};
 
-use super::rig::{MACS, Rig};
+use super::rig::Rig;
 use super::source::{CLEAR_PORT, ESP_PORT, Plan};
 use crate::Failure;
 use crate::cell::Direction;
 use crate::traffic;
-use crate::world::{self, World};
+use crate::world::{self, MACS, World};
 
 /// Packets of each direction: every size of the pattern twice, over several clients.
 const PACKETS: usize = 24;

@@ -5,14 +5,12 @@
 use std::process::Command;
 
 use causeway_dataplane::buffer::HeapAllocator;
-use causeway_dataplane::path::{Now, Operation, Path, PoolMap, WorkerSa};
-use causeway_shared::wire::AckStatus;
+use causeway_dataplane::path::{Now, Path};
 
 use super::Nowhere;
-use super::rig::MACS;
-use crate::Failure;
 use crate::cell::{Direction, Suite};
-use crate::world::{self, World};
+use crate::world::{MACS, World};
+use crate::{Failure, install};
 
 /// Fewer SAs than this say nothing: pages are 4 KiB.
 const FEWEST: u32 = 1000;
@@ -49,18 +47,9 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let Arguments { suite, sas, replay_window } = *arguments;
     let world = World { suite, sas, natt: false, replay_window };
     let mut path = Path::new(world.path_config(Direction::Out, MACS), HeapAllocator)?;
-    let mut apply = |operation| match path.apply(Now::default(), operation, &mut Nowhere).status {
-        AckStatus::Done => Ok(()),
-        refused => Err(Failure::Refused(refused)),
-    };
-    apply(Operation::AddPool(PoolMap::new(world::POOL).map_err(Failure::Refused)?))?;
+    install::apply(&mut path, Now::default(), install::pool()?, &mut Nowhere)?;
     let before = resident_octets();
-    for n in 0..sas {
-        let pair = world.pair(n);
-        let (inner, spi) = (pair.peer_inner, pair.inbound_spi);
-        apply(Operation::Install(WorkerSa::new(&pair).map_err(Failure::Refused)?))?;
-        apply(Operation::SetOutbound { inner, inbound_spi: Some(spi) })?;
-    }
+    install::clients(&world, &mut path, Now::default(), &mut Nowhere)?;
     println!("{:.1}", (resident_octets() - before) / f64::from(sas.max(1)));
     Ok(())
 }

@@ -280,7 +280,7 @@ fn progress(runs: usize) -> ProgressBar {
 fn measure(plan: Plan, burst: usize, arguments: &Arguments, pool: Mempool) -> Result<Run, Failure> {
     check::packets_are_right(plan, pool)?;
     let mut rig = Rig::new(&plan.world, pool, NoProbe)?;
-    let mut source = Source::new(plan, rig::MACS);
+    let mut source = Source::new(plan, world::MACS);
     let core_per_tsc = core_per_tsc();
     let tsc_hz = tsc_hz() as f64;
     let mut windows = Windows::default();
@@ -453,7 +453,7 @@ fn measure_stages<const SPLIT: bool>(
     core_per_tsc: f64,
 ) -> Result<Vec<Stage>, Failure> {
     let mut rig = Rig::new(&plan.world, pool, probe)?;
-    let mut source = Source::new(plan, rig::MACS);
+    let mut source = Source::new(plan, world::MACS);
     let mut windows = Windows::default();
     let mut seen: Vec<(f64, Vec<Stage>)> = Vec::new();
     let mut begun = false;

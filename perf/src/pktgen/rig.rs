@@ -2,20 +2,17 @@
 //! the segment's statistics behind it as in the daemon. Frames that it sends are swallowed.
 
 use causeway_dataplane::dpdk_buffer::PoolAllocator;
-use causeway_dataplane::path::{Now, Operation, Path, PoolMap, PortId, WorkerSa};
+use causeway_dataplane::path::{Now, Path, PortId};
 use causeway_dataplane::probe::Probe;
 use causeway_dataplane::sink::{Full, Handoff, Punt, SaStatistics, Sink};
 use causeway_dpdk::{Mbuf, Mempool, tsc};
-use causeway_shared::net::ethernet::Mac;
-use causeway_shared::wire::{AckStatus, Event};
-use causeway_shm::{DataSide, SegmentConfig, StatsTable, monotonic_ns};
+use causeway_shared::wire::Event;
+use causeway_shm::{DataSide, StatsTable, monotonic_ns};
 
-use crate::Failure;
 use crate::cell::Direction;
-use crate::world::{self, World};
+use crate::world::{MACS, World};
+use crate::{Failure, install};
 
-/// Our ports' Ethernet addresses: clear frames come to the first, ESP to the second.
-pub const MACS: [Mac; 2] = [[2, 0, 0, 0, 1, 0], [2, 0, 0, 0, 1, 1]];
 const NS_PER_MS: u64 = 1_000_000;
 
 /// A path and what is around it.
@@ -42,28 +39,13 @@ impl<P: Probe> Rig<P> {
     /// What the data plane refuses.
     pub fn new(world: &World, pool: Mempool, probe: P) -> Result<Rig<P>, Failure> {
         let config = world.path_config(Direction::Out, MACS);
-        let mut side = DataSide::create(&SegmentConfig {
-            workers: 1,
-            sa_capacity: config.sa_capacity,
-            epoch: monotonic_ns(),
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-        })?;
-        let stats = match side.workers.pop() {
-            Some(worker) => worker.stats,
-            None => return Err(Failure::NoPort),
-        };
+        let (side, worker) = install::segment(config.sa_capacity)?;
         let path = Path::with_probe(config, PoolAllocator::new(pool), probe)?;
         let reading = (0..1000).map(|_| tsc().wrapping_sub(tsc()).wrapping_neg()).min().unwrap_or(0);
-        let sink = Swallow { frames: Vec::with_capacity(1024), stats, now_ns: 0 };
+        let sink = Swallow { frames: Vec::with_capacity(1024), stats: worker.stats, now_ns: 0 };
         let mut rig = Rig { path, sink, _side: side, now: Now::default(), reading };
         rig.look_at_the_clock();
-        rig.apply(Operation::AddPool(PoolMap::new(world::POOL).map_err(Failure::Refused)?))?;
-        for n in 0..world.sas {
-            let pair = world.pair(n);
-            let (inner, spi) = (pair.peer_inner, pair.inbound_spi);
-            rig.apply(Operation::Install(WorkerSa::new(&pair).map_err(Failure::Refused)?))?;
-            rig.apply(Operation::SetOutbound { inner, inbound_spi: Some(spi) })?;
-        }
+        install::everyone(world, &mut rig.path, rig.now, &mut rig.sink)?;
         rig.introduce_neighbours();
         Ok(rig)
     }
@@ -92,21 +74,8 @@ impl<P: Probe> Rig<P> {
 
     /// Says what ARP would, again and again, since neighbours age.
     pub fn introduce_neighbours(&mut self) {
-        let told =
-            world::roles(Direction::Out).into_iter().zip(0u16..).map(|(role, port)| Handoff::Neighbour {
-                port: PortId(port),
-                address: world::neighbour_of(role),
-                mac: world::NEIGHBOUR_MAC,
-            });
-        self.path.resume(self.now, &mut told.collect(), &mut self.sink);
+        self.path.resume(self.now, &mut install::neighbours(Direction::Out).collect(), &mut self.sink);
         self.sink.frames.clear();
-    }
-
-    fn apply(&mut self, operation: Operation) -> Result<(), Failure> {
-        match self.path.apply(self.now, operation, &mut self.sink).status {
-            AckStatus::Done => Ok(()),
-            refused => Err(Failure::Refused(refused)),
-        }
     }
 }
 
