@@ -18,7 +18,7 @@ use causeway_ike::suite::{EspPolicy, Group};
 use causeway_shared::config::{AuthMethod, CertificateLogin, Config, ServerCertHash};
 use zeroize::Zeroizing;
 
-use crate::aaa::{AnyConnectConversations, Conversations, Directory, DirectoryError};
+use crate::aaa::{AnyConnectConversations, Conversations, Directory, DirectoryError, LocalEap};
 use crate::driver::Services;
 use crate::pool::{AddressPools, PoolError};
 
@@ -151,9 +151,11 @@ pub fn endpoint_config(config: &Config, keyring: &Keyring) -> Result<EndpointCon
 /// When users or pools contradict each other.
 pub fn services(config: &Config, keyring: &Keyring) -> Result<Services, SetupError> {
     let own: Vec<_> = config.ports.iter().map(|port| port.address).collect();
+    let directory = Arc::new(Directory::new(&config.auth, &config.users, &config.groups)?);
     Ok(Services {
-        directory: Directory::new(&config.auth, &config.users, &config.groups)?,
-        conversations: Conversations::new(&config.gateway.identity),
+        local_eap: LocalEap::new(&config.gateway.identity, Arc::clone(&directory)),
+        directory,
+        conversations: Conversations::default(),
         anyconnect: AnyConnectConversations::new(anyconnect(config, keyring)),
         aaa: config.aaa.clone(),
         pools: AddressPools::new(&config.pools, &own)?,

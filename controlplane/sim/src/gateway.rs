@@ -5,8 +5,9 @@
 //! promises is kept here; what it demands is checked here.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use causeway_controlplane::aaa::{Conversations, Directory, EapAnswer};
+use causeway_controlplane::aaa::{Asked, Conversations, Directory, EapAnswer, EapLogin, LocalEap};
 use causeway_controlplane::pool::AddressPools;
 use causeway_eap::ServerRandom;
 use causeway_ike::Endpoint;
@@ -59,7 +60,8 @@ pub struct Gateway {
     pub plane: Plane,
     pools: AddressPools,
     conversations: Conversations,
-    directory: Directory,
+    directory: Arc<Directory>,
+    local_eap: LocalEap,
     keyring: Keyring,
     rng: Rng,
     sessions: BTreeMap<SessionId, Registered>,
@@ -102,12 +104,14 @@ pub struct Remains {
 impl Gateway {
     /// A gateway at time 0.
     pub fn new(parts: GatewayParts, rng: Rng) -> Gateway {
+        let directory = Arc::new(parts.directory);
         Gateway {
             endpoint: Endpoint::new(parts.endpoint),
             plane: Plane::new(),
             pools: parts.pools,
-            conversations: Conversations::new("gateway"),
-            directory: parts.directory,
+            conversations: Conversations::default(),
+            local_eap: LocalEap::new("gateway", Arc::clone(&directory)),
+            directory,
             keyring: parts.keyring,
             rng,
             sessions: BTreeMap::new(),
@@ -262,15 +266,29 @@ impl Gateway {
                     challenge: self.rng.octets(),
                     failure_challenge: self.rng.octets(),
                 };
-                self.conversations.start(session.0, random)
+                self.conversations.start(session.0, self.local_eap.open(random))
             }
-            EapStep::Response { packet } => self.conversations.respond(session.0, &packet, &self.directory),
+            EapStep::Response { packet } => match self.conversations.respond(session.0, packet) {
+                Asked::Now(answer) => answer,
+                Asked::Work(turn, work) => {
+                    let Some(answer) = self.conversations.turned(session.0, turn, Some(work())) else {
+                        let reason = "an EAP conversation got lost".to_owned();
+                        self.faults.push(reason.clone());
+                        return EapOutcome::Failure { packet: vec![], reason };
+                    };
+                    answer
+                }
+                Asked::Wait(..) => {
+                    let reason = "the simulated gateway asks nobody".to_owned();
+                    self.faults.push(reason.clone());
+                    return EapOutcome::Failure { packet: vec![], reason };
+                }
+            },
         };
         match answer {
             EapAnswer::Request(packet) => EapOutcome::Request { packet },
-            EapAnswer::Success { packet, authenticated, method } => {
-                let (user, msk) = authenticated.into_parts();
-                EapOutcome::Success { packet, user, method, msk: Some(Secret::new(msk.as_bytes().to_vec())) }
+            EapAnswer::Success { packet, login: EapLogin { user, method, msk } } => {
+                EapOutcome::Success { packet, user, method, msk }
             }
             EapAnswer::Failure { packet, reason } => {
                 EapOutcome::Failure { packet, reason: reason.to_string() }

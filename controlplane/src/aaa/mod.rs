@@ -8,10 +8,15 @@ mod anyconnect;
 mod authorization;
 mod conversations;
 mod directory;
+mod local;
 mod password;
 
 pub use anyconnect::{AnyConnectAnswer, AnyConnectConversations, AnyConnectFailure, MAX_PASSWORD_CHECKS};
 pub use authorization::{Authorization, authorize};
-pub use conversations::{ConversationFailure, Conversations, EapAnswer, MAX_CONVERSATIONS};
+pub use conversations::{
+    Asked, Conversation, ConversationFailure, Conversations, EapAnswer, EapLogin, MAX_CONVERSATIONS, Turn,
+    TurnId, Turned,
+};
 pub use directory::{ANY_IDENTITY, Directory, DirectoryError};
+pub use local::LocalEap;
 pub use password::{Account, MAX_PASSWORD_OCTETS};

@@ -21,7 +21,7 @@ use super::jobs::{Done, PublicKeyPool};
 use super::later::Desk;
 use super::login::LoginNotes;
 use super::request::Rekey;
-use crate::aaa::{AnyConnectConversations, Conversations, Directory};
+use crate::aaa::{AnyConnectConversations, Conversations, Directory, LocalEap};
 use crate::clock;
 use crate::counters::{DriverCounts, bump};
 use crate::debug::{Board, Watcher};
@@ -39,7 +39,9 @@ const MAX_SLEEP: Duration = Duration::from_secs(60);
 /// What the driver answers the endpoint's jobs with.
 pub struct Services {
     /// Users and keys.
-    pub directory: Directory,
+    pub directory: Arc<Directory>,
+    /// What opens standard EAP conversations that are answered here.
+    pub local_eap: LocalEap,
     /// Standard EAP conversations under way.
     pub conversations: Conversations,
     /// AnyConnect-EAP conversations under way.

@@ -4,12 +4,13 @@
 //! store bounds what it takes; password checks are bounded by [`MAX_PASSWORD_CHECKS`].
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
 
 use causeway_eap::anyconnect::{Accepted, PasswordVerdict};
 use causeway_ike::api::{JobId, Lease, SessionId};
 use tokio::sync::mpsc;
 
-use crate::aaa::MAX_PASSWORD_CHECKS;
+use crate::aaa::{MAX_PASSWORD_CHECKS, TurnId, Turned};
 use crate::continuity::Ticket;
 use crate::reconnect::Write;
 use crate::reconnect::attributes::Attribute;
@@ -18,6 +19,9 @@ use crate::store::{
     Changed, Claim, Claimed, DurableId, IkeState, SessionRecord, SessionStore, StoreError, Token, Tokens,
     WallSecs,
 };
+
+/// Turns of EAP conversations on the threads, waiting ones included; above it, logins are refused.
+pub const MAX_EAP_TURNS: usize = 4096;
 
 /// Something that was waited for.
 pub(super) enum Ended {
@@ -38,6 +42,8 @@ pub(super) enum Ended {
     Password { job: JobId, session: SessionId, verdict: PasswordVerdict },
     /// A certificate was judged.
     Certificate { job: JobId, session: SessionId, names: Result<Vec<String>, String> },
+    /// A turn of an EAP conversation; `None` if it broke down.
+    Eap { job: JobId, session: SessionId, turn: TurnId, on_thread: bool, turned: Option<Turned> },
     /// A change of the session databases.
     Written { write: Write, ticket: Ticket, outcome: Result<Changed, StoreError> },
     /// States of sessions were saved, or not.
@@ -85,13 +91,14 @@ pub struct Desk {
     endings: mpsc::UnboundedReceiver<Ended>,
     under_way: usize,
     checks_under_way: usize,
+    turns_under_way: usize,
 }
 
 impl Desk {
     /// A desk; without a store nothing is stored.
     pub fn new(store: Option<StoreHandle>) -> Desk {
         let (ended, endings) = mpsc::unbounded_channel();
-        Desk { store, ended, endings, under_way: 0, checks_under_way: 0 }
+        Desk { store, ended, endings, under_way: 0, checks_under_way: 0, turns_under_way: 0 }
     }
 
     /// The time that stored moments are in.
@@ -219,18 +226,58 @@ impl Desk {
         })
     }
 
+    /// Does a turn of an EAP conversation on `threads`. Returns whether there is room for it.
+    pub(super) fn eap_work(
+        &mut self,
+        threads: &rayon::ThreadPool,
+        job: JobId,
+        session: SessionId,
+        turn: TurnId,
+        work: Box<dyn FnOnce() -> Turned + Send>,
+    ) -> bool {
+        if self.turns_under_way >= MAX_EAP_TURNS {
+            return false;
+        }
+        self.turns_under_way += 1;
+        self.dispatch(threads, move || {
+            // The conversation went into the work: of what panics nothing half-done can be seen.
+            let turned = catch_unwind(AssertUnwindSafe(work)).ok();
+            Ended::Eap { job, session, turn, on_thread: true, turned }
+        });
+        true
+    }
+
+    /// Waits for a turn of an EAP conversation that somebody else is asked about. Bounded by the conversations there may
+    /// be.
+    pub(super) fn eap_wait(
+        &mut self,
+        job: JobId,
+        session: SessionId,
+        turn: TurnId,
+        wait: Pin<Box<dyn Future<Output = Turned> + Send>>,
+    ) {
+        self.wait(async move {
+            let turned = Some(wait.await);
+            Ended::Eap { job, session, turn, on_thread: false, turned }
+        });
+    }
+
     fn spawn(&mut self, threads: &rayon::ThreadPool, work: impl FnOnce() -> Ended + Send + 'static) -> bool {
         if self.checks_under_way >= MAX_PASSWORD_CHECKS {
             return false;
         }
         self.checks_under_way += 1;
+        self.dispatch(threads, work);
+        true
+    }
+
+    fn dispatch(&mut self, threads: &rayon::ThreadPool, work: impl FnOnce() -> Ended + Send + 'static) {
         self.under_way += 1;
         let ended = self.ended.clone();
         threads.spawn_fifo(move || {
             // Nobody listens when the daemon is stopping.
             let _ = ended.send(work());
         });
-        true
     }
 
     fn wait(&mut self, work: impl Future<Output = Ended> + Send + 'static) {
@@ -243,8 +290,14 @@ impl Desk {
 
     fn booked(&mut self, ended: Ended) -> Ended {
         self.under_way = self.under_way.saturating_sub(1);
-        if matches!(ended, Ended::Password { .. } | Ended::Certificate { .. }) {
-            self.checks_under_way = self.checks_under_way.saturating_sub(1);
+        match ended {
+            Ended::Password { .. } | Ended::Certificate { .. } => {
+                self.checks_under_way = self.checks_under_way.saturating_sub(1);
+            }
+            Ended::Eap { on_thread: true, .. } => {
+                self.turns_under_way = self.turns_under_way.saturating_sub(1);
+            }
+            _ => {}
         }
         ended
     }

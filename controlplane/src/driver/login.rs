@@ -6,8 +6,7 @@ use causeway_eap::anyconnect::{
     PasswordVerdict,
 };
 use causeway_ike::api::{
-    AddressFailure, AddressRequest, ClientKind, EapOutcome, EapStep, JobId, JobResult, Lease, Secret,
-    SessionId,
+    AddressFailure, AddressRequest, ClientKind, EapOutcome, EapStep, JobId, JobResult, Lease, SessionId,
 };
 
 use super::certificate;
@@ -15,7 +14,7 @@ use super::convert;
 use super::core::{Core, Services};
 use super::env::{fill_random, random};
 use super::later::Stored;
-use crate::aaa::{AnyConnectAnswer, Authorization, EapAnswer, authorize};
+use crate::aaa::{AnyConnectAnswer, Asked, Authorization, EapAnswer, EapLogin, TurnId, Turned, authorize};
 use crate::clock;
 use crate::link::Link;
 use crate::pool::{Grant, LeaseError, Wish};
@@ -34,7 +33,7 @@ pub(super) struct LoginNotes {
 impl<L: Link> Core<L> {
     /// A step of an EAP conversation; `None` if its answer comes later.
     pub(super) fn eap(&mut self, job: JobId, session: SessionId, step: EapStep) -> Option<EapOutcome> {
-        let answer = match step {
+        match step {
             EapStep::Start { client: ClientKind::AnyConnect, signed_octets, prf, .. } => {
                 let setup = ConversationSetup {
                     identifier: 1,
@@ -44,33 +43,46 @@ impl<L: Link> Core<L> {
                     initiator_signed_octets: signed_octets,
                 };
                 let answer = self.services.anyconnect.start(session.0, setup, prf);
-                return self.anyconnect(job, session, answer);
+                self.anyconnect(job, session, answer)
             }
             EapStep::Start { .. } => {
                 let [identifier] = random();
                 let server = ServerRandom { identifier, challenge: random(), failure_challenge: random() };
-                self.services.conversations.start(session.0, server)
+                let conversation = self.services.local_eap.open(server);
+                Some(eap_outcome(self.services.conversations.start(session.0, conversation)))
             }
             EapStep::Response { packet } if self.services.anyconnect.has(session.0) => {
                 let answer = self.services.anyconnect.respond(session.0, &packet);
-                return self.anyconnect(job, session, answer);
+                self.anyconnect(job, session, answer)
             }
             EapStep::Response { packet } => {
-                let Services { conversations, directory, .. } = &mut self.services;
-                conversations.respond(session.0, &packet, &*directory)
+                let answer = match self.services.conversations.respond(session.0, packet) {
+                    Asked::Now(answer) => Some(answer),
+                    Asked::Work(turn, work) => {
+                        let room = self.desk.eap_work(self.jobs.threads(), job, session, turn, work);
+                        if room { None } else { self.services.conversations.turned(session.0, turn, None) }
+                    }
+                    Asked::Wait(turn, wait) => {
+                        self.desk.eap_wait(job, session, turn, wait);
+                        None
+                    }
+                };
+                answer.map(eap_outcome)
             }
-        };
-        Some(match answer {
-            EapAnswer::Request(packet) => EapOutcome::Request { packet },
-            EapAnswer::Success { packet, authenticated, method } => {
-                let (user, msk) = authenticated.into_parts();
-                let msk = Some(Secret::new(msk.as_bytes().to_vec()));
-                EapOutcome::Success { packet, user, method, msk }
-            }
-            EapAnswer::Failure { packet, reason } => {
-                EapOutcome::Failure { packet, reason: reason.to_string() }
-            }
-        })
+        }
+    }
+
+    pub(super) fn eap_turned(
+        &mut self,
+        job: JobId,
+        session: SessionId,
+        turn: TurnId,
+        turned: Option<Turned>,
+    ) {
+        // Who abandoned the conversation no longer waits for the job.
+        if let Some(answer) = self.services.conversations.turned(session.0, turn, turned) {
+            self.answer_job(job, JobResult::Eap(eap_outcome(answer)));
+        }
     }
 
     pub(super) fn password_judged(&mut self, job: JobId, session: SessionId, verdict: PasswordVerdict) {
@@ -305,6 +317,17 @@ impl<L: Link> Core<L> {
             }
         }
         self.answer_job(job, JobResult::Address(Ok(lease)));
+    }
+}
+
+fn eap_outcome(answer: EapAnswer) -> EapOutcome {
+    match answer {
+        EapAnswer::Request(packet) => EapOutcome::Request { packet },
+        EapAnswer::Success { packet, login } => {
+            let EapLogin { user, method, msk } = login;
+            EapOutcome::Success { packet, user, method, msk }
+        }
+        EapAnswer::Failure { packet, reason } => EapOutcome::Failure { packet, reason: reason.to_string() },
     }
 }
 

@@ -45,6 +45,7 @@ impl<L: Link> Core<L> {
             Ended::Stored(stored) => self.login_stored(*stored),
             Ended::Password { job, session, verdict } => self.password_judged(job, session, verdict),
             Ended::Certificate { job, session, names } => self.certificate_judged(job, session, names),
+            Ended::Eap { job, session, turn, turned, .. } => self.eap_turned(job, session, turn, turned),
             Ended::Written { write, ticket, outcome } => {
                 self.write_ended(ticket, outcome.is_ok());
                 match outcome {
