@@ -9,10 +9,12 @@
 //! Message-Authenticator of its own: RADIUS answers are otherwise protected by MD5 of a known prefix, which can be forged
 //! (CVE-2024-3596). Only [`reply::verify`] makes a [`reply::Reply`], only [`dynamic::verify`] a [`dynamic::Request`].
 
+pub mod accounting;
 pub mod attribute;
 mod authenticator;
 pub mod avpair;
-
+pub mod client;
+pub mod dynamic;
 pub mod eap;
 pub mod grant;
 mod hiding;
