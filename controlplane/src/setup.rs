@@ -13,7 +13,9 @@ use causeway_ike::api::Liveness;
 use causeway_ike::cert::{Credential, CredentialError, TrustStore};
 use causeway_ike::ident::Identity;
 use causeway_ike::job::Keyring;
-use causeway_ike::policy::{CiscoPolicy, EndpointConfig, IdrMismatch, Lifetimes, Limits, Methods, Timing};
+use causeway_ike::policy::{
+    CiscoPolicy, EndpointConfig, ExtensionPolicy, IdrMismatch, Lifetimes, Limits, Methods, Timing,
+};
 use causeway_ike::suite::{EspPolicy, Group};
 use causeway_shared::config::{AuthMethod, CertificateLogin, Config, ServerCertHash};
 use zeroize::Zeroizing;
@@ -142,6 +144,7 @@ pub fn endpoint_config(config: &Config, keyring: &Keyring) -> Result<EndpointCon
             fragmentation: config.cisco.fragmentation,
             id_types: config.cisco.idi_types.clone(),
         },
+        extensions: ExtensionPolicy { mobike: config.ike.mobike },
     })
 }
 

@@ -110,6 +110,14 @@ ike_counters! {
     PeersDead = "ike_peers_dead", remedy "";
     /// Sessions deleted by the peer.
     PeerDeletes = "ike_peer_deletes", remedy "";
+    /// Clients that moved to another address (MOBIKE).
+    AddressUpdates = "ike_address_updates", remedy "";
+    /// Moves refused because the client wrote to another address of ours.
+    AddressesRefused = "ike_addresses_refused", remedy "";
+    /// Logins and moves refused because a NAT changed addresses that the client had protected (NO_NATS_ALLOWED).
+    UnexpectedNat = "ike_unexpected_nat", remedy "Let these clients use NAT traversal, or remove the NAT.";
+    /// Sessions ended because the client's answer to a return routability check was wrong.
+    RoutabilityFailed = "ike_routability_failed", remedy "A client that does this is broken or hostile.";
     /// Jobs that could not be done or came too late.
     JobsFailed = "ike_jobs_failed", remedy "The gateway is overloaded or a back end is down.";
     /// Faults of the endpoint itself.

@@ -66,6 +66,8 @@ pub(crate) enum IkeError {
     HandshakeTimeout,
     #[error("client gave up: {0}")]
     PeerGaveUp(NotifyType),
+    #[error("a NAT changed the addresses though the client forbids it")]
+    UnexpectedNat,
     #[error("internal: {0}")]
     Bug(&'static str),
 }
@@ -111,7 +113,7 @@ impl IkeError {
                 Fault::PeerMisbehaved
             }
             HandshakeTimeout | Certificate(_) | NoIkeProposal | NoEspProposal | InvalidKe(_)
-            | TsUnacceptable | PeerGaveUp(_) => Fault::PeerIncompatible,
+            | TsUnacceptable | PeerGaveUp(_) | UnexpectedNat => Fault::PeerIncompatible,
             MethodOff | IdrMismatch | CpRequired | NoAdditionalSas | Temporary => Fault::LocalPolicy,
             NoAddress | Resources(_) | Unavailable(_) => Fault::Resources,
         }
@@ -132,6 +134,7 @@ impl IkeError {
             CpRequired => NotifyType::FailedCpRequired,
             NoAdditionalSas => NotifyType::NoAdditionalSas,
             ChildNotFound => NotifyType::ChildSaNotFound,
+            UnexpectedNat => NotifyType::UnexpectedNatDetected,
             Temporary | Resources(_) | Unavailable(_) | Bug(_) => NotifyType::TemporaryFailure,
         }
     }
@@ -140,7 +143,9 @@ impl IkeError {
     /// is not the client's format is told as AUTHENTICATION_FAILED.
     pub(crate) fn auth_notify(self) -> NotifyType {
         match self.notify() {
-            kind @ (NotifyType::InvalidSyntax | NotifyType::UnsupportedCriticalPayload) => kind,
+            kind @ (NotifyType::InvalidSyntax
+            | NotifyType::UnsupportedCriticalPayload
+            | NotifyType::UnexpectedNatDetected) => kind,
             _ => NotifyType::AuthenticationFailed,
         }
     }
@@ -173,6 +178,7 @@ impl IkeError {
             NoAddress => IkeCounter::AddressFailure,
             CpRequired => IkeCounter::CpRequired,
             NoAdditionalSas => IkeCounter::NoAdditionalSas,
+            UnexpectedNat => IkeCounter::UnexpectedNat,
             Temporary | Resources(_) => IkeCounter::TemporaryFailure,
             Unavailable(_) => IkeCounter::JobsFailed,
         }

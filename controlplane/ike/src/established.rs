@@ -20,6 +20,7 @@ use crate::exchange::child_rekey::ChildRekey;
 use crate::exchange::closing::{Closing, Farewell};
 use crate::exchange::create_child::PeerCreate;
 use crate::exchange::ike_rekey::{IkeRekey, PeerIkeRekey};
+use crate::exchange::mobility::Routability;
 use crate::sa::{IkeSa, Path};
 use crate::state::{Arrival, State};
 use crate::time::Instant;
@@ -77,6 +78,8 @@ pub(crate) struct Established {
     pub(crate) peer_probes: u64,
     /// Whether the peer has sent anything since the session came up.
     pub(crate) confirmed: bool,
+    /// Whether the peer says itself when it moves (RFC 4555).
+    pub(crate) mobike: bool,
     /// As they were when it came up.
     pub(crate) facts: Box<SessionFacts>,
 }
@@ -101,6 +104,7 @@ pub(crate) struct Restored {
     pub(crate) liveness: Liveness,
     pub(crate) peer_probes: u64,
     pub(crate) confirmed: bool,
+    pub(crate) mobike: bool,
 }
 
 /// An IKE SA that the peer made by a rekey.
@@ -135,6 +139,8 @@ pub(crate) enum PeerRequest {
 pub(crate) enum Ours {
     /// An empty INFORMATIONAL.
     Liveness,
+    /// The question whether the peer is where it says.
+    Routability(Routability),
     /// A Delete of these inbound SPIs.
     DeleteChild(u32),
     RekeyChild(Box<ChildRekey>),
@@ -151,6 +157,7 @@ pub(crate) enum Ours {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Task {
     Liveness,
+    Routability,
     DeleteChild(u32),
     /// Delete an SA that the peer made in answer to us and that we could not install.
     WithdrawChild(u32),
@@ -164,6 +171,8 @@ pub(crate) enum Flow {
     Stay,
     /// The peer has deleted it; its request is answered.
     Gone(DownReason),
+    /// We end it, and tell the peer.
+    End(DownReason),
     /// The peer has replaced the IKE SA in use by one that we do not have.
     Lost(DownReason),
 }
@@ -201,6 +210,7 @@ impl Established {
             liveness_at: None,
             peer_probes: 0,
             confirmed: false,
+            mobike: false,
         };
         if let Some(child) = child {
             session.selected = Some(child.inbound_spi);
@@ -226,6 +236,7 @@ impl Established {
         session.tasks = restored.tasks.into();
         session.peer_probes = restored.peer_probes;
         session.confirmed = restored.confirmed;
+        session.mobike = restored.mobike;
         if !restored.childless {
             session.childless_until = None;
         }
@@ -298,11 +309,15 @@ impl Established {
 
     /// The IKE SA with this SPI of ours, in use or not.
     pub(crate) fn sa_mut(&mut self, local_spi: u64) -> Option<&mut IkeSa> {
+        self.sas_mut().find(|sa| sa.local_spi() == local_spi)
+    }
+
+    /// The IKE SA in use, then all others.
+    pub(crate) fn sas_mut(&mut self) -> impl Iterator<Item = &mut IkeSa> {
         [&mut self.sa]
             .into_iter()
             .chain(self.next.as_mut().map(|next| &mut next.sa))
             .chain(self.old.iter_mut().map(|old| &mut old.sa))
-            .find(|sa| sa.local_spi() == local_spi)
     }
 
     pub(crate) fn on_arrival(
@@ -323,7 +338,7 @@ impl Established {
             self.follow(cx, from);
         }
         let flow = match arrival {
-            Arrival::Request(message) => self.on_request(cx, local_spi, message),
+            Arrival::Request(message) => self.on_request(cx, local_spi, message, from),
             Arrival::BadRequest(error) => {
                 let notify = Notify::with_data(error.notify(), IkeError::from(error).notify_data());
                 cx.count(IkeCounter::PeerMisbehaved);
@@ -358,6 +373,7 @@ impl Established {
                 let sa = self.take_sa(local_spi);
                 Farewell::begin(cx, id, sa, reason)
             }
+            Ok(Flow::End(reason)) => self.delete(cx, reason),
             Ok(Flow::Lost(reason)) => self.delete_with_children(cx, reason),
             Err(error) => {
                 cx.count(error.counter());
@@ -373,9 +389,15 @@ impl Established {
         others.find(|other| other.local_spi() == local_spi).unwrap_or(sa)
     }
 
-    fn on_request(&mut self, cx: &mut Cx<'_>, local_spi: u64, message: Message) -> Result<Flow, IkeError> {
+    fn on_request(
+        &mut self,
+        cx: &mut Cx<'_>,
+        local_spi: u64,
+        message: Message,
+        from: Path,
+    ) -> Result<Flow, IkeError> {
         if message.header.exchange == ExchangeType::Informational {
-            return self.on_informational(cx, local_spi, &message);
+            return self.on_informational(cx, local_spi, &message, from);
         }
         match self.on_create_child_sa(cx, local_spi, &message) {
             Ok(()) => Ok(Flow::Stay),
@@ -399,6 +421,7 @@ impl Established {
         }
         match self.ours.take() {
             None | Some(Ours::Liveness) => Ok(Flow::Stay),
+            Some(Ours::Routability(check)) => Ok(self.on_routability_answer(cx, &check, message)),
             Some(Ours::DeleteChild(spi)) => {
                 self.linger(cx, spi, None);
                 Ok(Flow::Stay)
@@ -515,6 +538,7 @@ impl Established {
             let Some(task) = self.tasks.pop_front() else { return };
             let begun = match task {
                 Task::Liveness => self.begin_liveness(cx),
+                Task::Routability => self.begin_routability_check(cx),
                 Task::DeleteChild(spi) => self.begin_child_delete(cx, spi),
                 Task::WithdrawChild(spi) => {
                     let delete = Payload::Delete(Delete::Esp(vec![spi]));
@@ -628,27 +652,33 @@ impl Established {
         }
     }
 
-    /// Follows the peer's address when a NAT has mapped it anew (RFC 7296 §2.23): only a peer behind a NAT moves so.
+    /// Follows the peer's address when a NAT has mapped it anew (RFC 7296 §2.23): only a peer behind a NAT moves so, and none
+    /// that says by itself when it moves, for it may only be trying a path (RFC 4555 §3.8).
     fn follow(&mut self, cx: &mut Cx<'_>, from: Path) {
-        if self.sa.nat.peer_behind && from != self.sa.path && from.local == self.sa.path.local {
+        if !self.mobike && self.sa.nat.peer_behind && from != self.sa.path && from.local == self.sa.path.local
+        {
             self.move_to(cx, from);
         }
     }
 
     fn move_to(&mut self, cx: &mut Cx<'_>, path: Path) {
-        self.sa.path = path;
-        if let Some(next) = &mut self.next {
-            next.sa.path = path;
-        }
-        for old in &mut self.old {
-            old.sa.path = path;
-        }
+        self.move_ike(cx, path);
+        self.move_children(cx);
+    }
+
+    /// IKE messages go to another address from now on.
+    pub(crate) fn move_ike(&mut self, cx: &mut Cx<'_>, path: Path) {
+        self.sas_mut().for_each(|sa| sa.path = path);
+        cx.event(Event::PeerMoved { session: self.id, peer: path.peer, peer_port: path.peer_port });
+    }
+
+    /// The Child SAs follow the IKE SA.
+    pub(crate) fn move_children(&mut self, cx: &mut Cx<'_>) {
         let esp = child::esp_path(&self.sa);
         for child in self.children.values_mut().filter(|child| child.path != esp) {
             child.path = esp;
             cx.child_command(ChildCommand::MovePeer { inbound_spi: child.inbound_spi, path: esp });
         }
-        cx.event(Event::PeerMoved { session: self.id, peer: path.peer, peer_port: path.peer_port });
     }
 
     pub(crate) fn on_data_plane(mut self: Box<Self>, cx: &mut Cx<'_>, event: DataPlaneEvent) -> State {

@@ -66,6 +66,21 @@ pub struct EndpointConfig {
     pub fragment_size: u16,
     /// What Cisco's clients are offered beyond the standard.
     pub cisco: CiscoPolicy,
+    /// Which extensions of IKEv2 clients may use.
+    pub extensions: ExtensionPolicy,
+}
+
+/// Which extensions of IKEv2 clients may use. A client that announces none sees none.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ExtensionPolicy {
+    /// Clients may move to other addresses (MOBIKE, RFC 4555).
+    pub mobike: bool,
+}
+
+impl Default for ExtensionPolicy {
+    fn default() -> ExtensionPolicy {
+        ExtensionPolicy { mobike: true }
+    }
 }
 
 /// What Cisco's clients are offered beyond the standard. A client that does not call itself one sees none of it.

@@ -52,6 +52,8 @@ impl Path {
 /// Where NATs were detected (RFC 7296 §2.23).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(crate) struct Nat {
+    /// Whether the peer speaks NAT traversal at all.
+    pub(crate) traversal: bool,
     pub(crate) peer_behind: bool,
     pub(crate) local_behind: bool,
 }

@@ -13,7 +13,9 @@ use causeway_eap::NtHash;
 use causeway_ike::cert::{Credential, TrustStore};
 use causeway_ike::ident::Identity;
 use causeway_ike::job::Keyring;
-use causeway_ike::policy::{CiscoPolicy, EndpointConfig, IdrMismatch, Lifetimes, Limits, Methods, Timing};
+use causeway_ike::policy::{
+    CiscoPolicy, EndpointConfig, ExtensionPolicy, IdrMismatch, Lifetimes, Limits, Methods, Timing,
+};
 use causeway_ike::suite::{EspPolicy, EspProposal, Group, IkeProposal};
 use causeway_shared::config;
 
@@ -112,6 +114,7 @@ pub fn gateway(rng: &mut Rng, gentle: bool) -> Result<GatewayParts, String> {
         limits: Limits { cookie_threshold: if rng.chance(200) { 0 } else { 50 }, ..Limits::default() },
         fragment_size: if rng.chance(300) { 600 } else { 1280 },
         cisco: CiscoPolicy::default(),
+        extensions: ExtensionPolicy::default(),
     };
     Ok(GatewayParts {
         endpoint,

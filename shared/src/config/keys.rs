@@ -171,6 +171,9 @@ section! {
         half_open_max: u32 = default("10000").unit("half-open IKE SAs").range(1, 1_000_000);
         /// Largest IP packet that carries an IKE fragment (RFC 7383).
         fragment_size: u16 = default("1280").unit("octets").range(576, 1500);
+        /// Whether clients may move to other addresses with MOBIKE (RFC 4555). Traffic follows after they have shown that they
+        /// receive packets there.
+        mobike: bool = default("true");
     }
 }
 

@@ -187,6 +187,8 @@ pub struct Ike {
     pub half_open_max: u32,
     /// Octets of an IP packet that carries an IKE fragment (RFC 7383).
     pub fragment_size: u16,
+    /// Whether clients may move with MOBIKE (RFC 4555).
+    pub mobike: bool,
 }
 
 /// Child SA policy.

@@ -134,6 +134,7 @@ impl Gateway {
             limits: Limits::default(),
             fragment_size: 1280,
             cisco: CiscoPolicy::default(),
+            extensions: ExtensionPolicy::default(),
         };
         let login = ServerConfig {
             certificate,

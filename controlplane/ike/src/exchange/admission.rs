@@ -19,7 +19,7 @@ use crate::exchange::ike_auth::{Applicant, Handshake};
 use crate::selectors::{self, SelectorPair};
 use crate::state::State;
 use crate::suite::{ChildKe, select_esp};
-use crate::wire::{Notify, Payload};
+use crate::wire::{Notify, NotifyType, Payload};
 use crate::world::{Cx, Holder};
 
 /// The client is authenticated; what is left is its address and first Child SA.
@@ -151,8 +151,11 @@ impl Admission {
         tail: Vec<Payload>,
     ) -> State {
         let (holder, client) = (self.holder(), self.client());
-        let Admission { mut hs, who, mut head, .. } = self;
+        let Admission { mut hs, who, mut head, applicant } = self;
         head.extend(tail);
+        if applicant.mobike {
+            head.push(Payload::Notify(Notify::new(NotifyType::MobikeSupported)));
+        }
         if let Err(error) = hs.sa.respond(cx, head) {
             cx.count(error.counter());
             return Farewell::begin(cx, hs.id, hs.sa, DownReason::Internal);
@@ -185,7 +188,9 @@ impl Admission {
             established_at: cx.now,
         });
         cx.event(Event::SessionUp(facts.clone()));
-        State::Established(Box::new(Established::new(cx, facts, who, hs.sa, lease, child)))
+        let mut session = Established::new(cx, facts, who, hs.sa, lease, child);
+        session.mobike = applicant.mobike;
+        State::Established(Box::new(session))
     }
 }
 

@@ -19,6 +19,7 @@ use crate::exchange::admission::Admission;
 use crate::exchange::authenticated::Authenticated;
 use crate::exchange::closing::Farewell;
 use crate::exchange::eap::EapSign;
+use crate::exchange::mobility;
 use crate::job::{PublicKeyJob, PublicKeyResult, VerifyJob};
 use crate::policy::IdrMismatch;
 use crate::sa::{IkeSa, Path};
@@ -58,6 +59,8 @@ pub(crate) struct Applicant {
     /// By its identity.
     pub(crate) client: ClientKind,
     pub(crate) initial_contact: bool,
+    /// It may move to other addresses (RFC 4555).
+    pub(crate) mobike: bool,
     pub(crate) sa: Sa,
     pub(crate) ts_i: Vec<TrafficSelector>,
     pub(crate) ts_r: Vec<TrafficSelector>,
@@ -189,6 +192,9 @@ impl AwaitAuth {
         if let Err(error) = check_id_r(cx, &message) {
             return hs.refuse_applicant(cx, &applicant, error);
         }
+        if applicant.mobike && !mobility::untouched(&message, from, hs.sa.nat) {
+            return hs.refuse_applicant(cx, &applicant, IkeError::UnexpectedNat);
+        }
         let methods = cx.world.config.methods;
         match message.auth().cloned() {
             // We sign before the client proves anything, even if it would do without (RFC 5998): AnyConnect-EAP makes no
@@ -243,6 +249,8 @@ impl Applicant {
             client: if anyconnect { ClientKind::AnyConnect } else { ClientKind::Standard },
             id_i,
             initial_contact: message.notify(NotifyType::InitialContact).is_some(),
+            mobike: cx.world.config.extensions.mobike
+                && message.notify(NotifyType::MobikeSupported).is_some(),
             sa: message.sa().cloned().ok_or(missing(PayloadType::Sa))?,
             ts_i: message.ts_i().cloned().ok_or(missing(PayloadType::TsI))?,
             ts_r: message.ts_r().cloned().ok_or(missing(PayloadType::TsR))?,

@@ -170,7 +170,7 @@ fn start(
     cx.count(IkeCounter::HandshakesBegun);
     let announced = Announced::read(message);
     let extensions = Extensions {
-        nat: detect_nat(message, initiator, path),
+        nat: detect_nat(message, path),
         fragmentation: if message.notify(NotifyType::FragmentationSupported).is_some() {
             Fragmentation::Ietf
         } else if announced.fragmentation && cx.world.config.cisco.fragmentation {
@@ -205,19 +205,32 @@ fn start(
     Some(Session { id, state: State::KeyExchange(Box::new(state)) })
 }
 
-/// Compares the NAT detection hashes with what we see (RFC 7296 §2.23); several sources may be named, one must fit.
-fn detect_nat(message: &Message, initiator: IkeSpi, path: Path) -> Option<Nat> {
-    let hash = |address: Ipv4Addr, port| {
-        nat_detection_hash(initiator, message.header.responder_spi, IpAddr::V4(address), port)
-    };
+/// Compares the NAT detection hashes with what we see (RFC 7296 §2.23); several sources may be named, one must fit. `None`
+/// when there are none.
+pub(crate) fn detect_nat(message: &Message, path: Path) -> Option<Nat> {
+    let Header { initiator_spi, responder_spi, .. } = message.header;
+    let hash =
+        |address: Ipv4Addr, port| nat_detection_hash(initiator_spi, responder_spi, IpAddr::V4(address), port);
     let all = |kind| message.notifies().filter(move |notify| notify.kind == kind);
     let destination = message.notify(NotifyType::NatDetectionDestinationIp)?;
     all(NotifyType::NatDetectionSourceIp).next()?;
     let source = hash(path.peer, path.peer_port);
     Some(Nat {
+        traversal: true,
         peer_behind: !all(NotifyType::NatDetectionSourceIp).any(|notify| notify.data == source),
         local_behind: destination.data != hash(path.local, path.local_port),
     })
+}
+
+/// The NAT detection of an answer: where it comes from, and where it goes to.
+pub(crate) fn nat_detection(spis: IkeSpis, path: Path) -> [Payload; 2] {
+    let (initiator, responder) = (IkeSpi(spis.initiator), IkeSpi(spis.responder));
+    let hash = |address, port| nat_detection_hash(initiator, responder, IpAddr::V4(address), port);
+    let notify = |kind, data| Payload::Notify(Notify::with_data(kind, data));
+    [
+        notify(NotifyType::NatDetectionSourceIp, hash(path.local, path.local_port)),
+        notify(NotifyType::NatDetectionDestinationIp, hash(path.peer, path.peer_port)),
+    ]
 }
 
 impl KeyExchange {
@@ -270,10 +283,7 @@ impl KeyExchange {
             Payload::Nonce(nr.clone()),
         ];
         if extensions.nat.is_some() {
-            let hash = |address, port| nat_detection_hash(initiator, responder, IpAddr::V4(address), port);
-            let notify = |kind, data| Payload::Notify(Notify::with_data(kind, data));
-            payloads.push(notify(NotifyType::NatDetectionSourceIp, hash(path.local, path.local_port)));
-            payloads.push(notify(NotifyType::NatDetectionDestinationIp, hash(path.peer, path.peer_port)));
+            payloads.extend(nat_detection(spis, path));
         }
         if cx.world.config.methods.certificate
             && let Some(request) = &cx.world.config.certificate_request

@@ -6,6 +6,7 @@ use crate::api::DownReason;
 use crate::child::ChildRole;
 use crate::error::IkeError;
 use crate::established::{Established, Flow, OLD_SA_LINGER_MS};
+use crate::sa::Path;
 use crate::wire::{Delete, Message, NotifyType, Payload};
 use crate::world::Cx;
 
@@ -15,6 +16,7 @@ impl Established {
         cx: &mut Cx<'_>,
         local_spi: u64,
         message: &Message,
+        from: Path,
     ) -> Result<Flow, IkeError> {
         let deletes = || {
             message.payloads.iter().filter_map(|payload| match payload {
@@ -41,7 +43,10 @@ impl Established {
                 ours.extend(spis.iter().filter_map(|spi| self.on_child_deleted(cx, *spi)));
             }
         }
-        let answer = if ours.is_empty() { Vec::new() } else { vec![Payload::Delete(Delete::Esp(ours))] };
+        let mut answer = self.on_mobility(cx, local_spi, message, from);
+        if !ours.is_empty() {
+            answer.push(Payload::Delete(Delete::Esp(ours)));
+        }
         self.respond(cx, local_spi, answer)?;
         Ok(Flow::Stay)
     }

@@ -11,4 +11,5 @@ pub(crate) mod ike_auth;
 pub(crate) mod ike_rekey;
 pub(crate) mod ike_sa_init;
 pub(crate) mod informational;
+pub(crate) mod mobility;
 pub(crate) mod upkeep;

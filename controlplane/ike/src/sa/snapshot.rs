@@ -39,6 +39,7 @@ impl IkeSa {
         out.u16(local_port);
         out.ipv4(peer);
         out.u16(peer_port);
+        out.bool(self.nat.traversal);
         out.bool(self.nat.peer_behind);
         out.bool(self.nat.local_behind);
         out.index(&FRAGMENTATIONS, &self.fragmentation);
@@ -88,7 +89,7 @@ impl IkeSa {
             peer: input.ipv4()?,
             peer_port: input.u16()?,
         };
-        let nat = Nat { peer_behind: input.bool()?, local_behind: input.bool()? };
+        let nat = Nat { traversal: input.bool()?, peer_behind: input.bool()?, local_behind: input.bool()? };
         let fragmentation = input.index(&FRAGMENTATIONS)?;
         let fragment_id = input.u16()?;
         let next_iv = input.option(Reader::u64)?;

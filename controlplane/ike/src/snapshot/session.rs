@@ -12,6 +12,7 @@ use crate::endpoint::Endpoint;
 use crate::env::Env;
 use crate::established::{Established, MAX_OLD_SAS, MAX_TASKS, NextSa, OldSa, Ours, Restored, Task};
 use crate::exchange::authenticated::Authenticated;
+use crate::exchange::mobility::Routability;
 use crate::ident::Identity;
 use crate::policy::Subnet;
 use crate::sa::IkeSa;
@@ -80,6 +81,7 @@ pub(crate) fn write(session: &Established, now: Instant) -> Option<Secret> {
     write_liveness(&mut out, session.liveness);
     out.u64(session.peer_probes);
     out.bool(session.confirmed);
+    out.bool(session.mobike);
     Some(out.finish())
 }
 
@@ -154,6 +156,7 @@ fn read(input: &mut Reader<'_>, now: Instant, elapsed_ms: u64, env: &mut dyn Env
     let liveness = read_liveness(input)?;
     let peer_probes = input.u64()?;
     let confirmed = input.bool()?;
+    let mobike = input.bool()?;
     let known = selected.is_none_or(|spi| children.iter().any(|child| child.inbound_spi == spi));
     let mut spis: Vec<u32> = children.iter().map(|child| child.inbound_spi).collect();
     spis.sort_unstable();
@@ -206,6 +209,7 @@ fn read(input: &mut Reader<'_>, now: Instant, elapsed_ms: u64, env: &mut dyn Env
         liveness,
         peer_probes,
         confirmed,
+        mobike,
     })
 }
 
@@ -377,6 +381,7 @@ fn write_ours(out: &mut Writer, ours: Option<&Ours>) {
     let (kind, first, second) = match ours {
         Some(Ours::Liveness) => (1, 0, 0),
         Some(Ours::DeleteChild(spi)) => (2, *spi, 0),
+        Some(Ours::Routability(_)) => (4, 0, 0),
         Some(Ours::LostChildRekey { old, new }) => (3, *old, *new),
         Some(Ours::RekeyChild(rekey)) => match rekey.sent() {
             Some((old, new)) => (3, old, new),
@@ -387,6 +392,9 @@ fn write_ours(out: &mut Writer, ours: Option<&Ours>) {
     out.u8(kind);
     out.u32(first);
     out.u32(second);
+    if let Some(Ours::Routability(check)) = ours {
+        check.write(out);
+    }
 }
 
 fn read_ours(input: &mut Reader<'_>) -> Read<Option<Ours>> {
@@ -395,6 +403,7 @@ fn read_ours(input: &mut Reader<'_>) -> Read<Option<Ours>> {
         (1, 0, 0) => Ours::Liveness,
         (2, spi, 0) => Ours::DeleteChild(spi),
         (3, old, new) => Ours::LostChildRekey { old, new },
+        (4, 0, 0) => Ours::Routability(Routability::read(input)?),
         _ => return Err(RestoreError::Malformed("an exchange")),
     }))
 }
@@ -406,6 +415,7 @@ fn write_task(out: &mut Writer, task: Task) {
         Task::WithdrawChild(spi) => (2, spi),
         Task::RekeyChild(spi) => (3, spi),
         Task::RekeyIke => (4, 0),
+        Task::Routability => (5, 0),
     };
     out.u8(kind);
     out.u32(spi);
@@ -418,6 +428,7 @@ fn read_task(input: &mut Reader<'_>) -> Read<Task> {
         (2, spi) => Task::WithdrawChild(spi),
         (3, spi) => Task::RekeyChild(spi),
         (4, 0) => Task::RekeyIke,
+        (5, 0) => Task::Routability,
         _ => return Err(RestoreError::Malformed("an exchange to begin")),
     })
 }

@@ -97,6 +97,10 @@ pub struct InitiatorConfig {
     pub ask_address: bool,
     /// Sends INITIAL_CONTACT.
     pub initial_contact: bool,
+    /// Announces MOBIKE (RFC 4555).
+    pub mobike: bool,
+    /// Answers COOKIE2 with another one, as nobody should.
+    pub wrong_cookie2: bool,
     /// TSi and TSr.
     pub selectors: (Vec<TrafficSelector>, Vec<TrafficSelector>),
     /// Changes the payloads of the first two requests before they are sent: what other clients send, and in which order.
@@ -136,6 +140,8 @@ impl InitiatorConfig {
             id_reserved: [0; 3],
             ask_address: true,
             initial_contact: false,
+            mobike: false,
+            wrong_cookie2: false,
             selectors: (any.clone(), any),
             arrange: |_, payloads| payloads,
         })
@@ -174,6 +180,8 @@ pub enum Notable {
     IkeRekeyed,
     /// An answer without error to an INFORMATIONAL of ours.
     Answered,
+    /// The gateway has asked whether we receive packets here (COOKIE2), and was answered.
+    RoutabilityAsked,
     /// The gateway deleted the IKE SA, or answered our Delete.
     Down,
 }
@@ -242,6 +250,9 @@ pub struct Initiator {
     pending: Option<Pending>,
     gateway_id: Option<Identification>,
     children: Vec<ClientChild>,
+    /// Both sides announced MOBIKE.
+    mobike: bool,
+    last_answer: Vec<NotifyType>,
     address: Option<Ipv4Addr>,
     config_reply: Option<Configuration>,
     gateway_vendor_ids: Vec<Vec<u8>>,
@@ -275,6 +286,7 @@ enum About {
     DeleteIke,
     DeleteOld,
     Liveness,
+    Update,
 }
 
 impl Initiator {
@@ -300,6 +312,8 @@ impl Initiator {
             pending: None,
             gateway_id: None,
             children: Vec::new(),
+            mobike: false,
+            last_answer: Vec::new(),
             address: None,
             config_reply: None,
             gateway_vendor_ids: Vec::new(),
@@ -505,6 +519,9 @@ impl Initiator {
         if self.config.eap_only {
             payloads.push(Payload::Notify(Notify::new(NotifyType::EapOnlyAuthentication)));
         }
+        if self.config.mobike {
+            payloads.push(Payload::Notify(Notify::new(NotifyType::MobikeSupported)));
+        }
         if self.config.initial_contact {
             payloads.push(Payload::Notify(Notify::new(NotifyType::InitialContact)));
         }
@@ -535,6 +552,7 @@ impl Initiator {
     }
 
     fn on_answer(&mut self, at: usize, about: About, message: &Message) -> Result<Vec<Outgoing>, TestError> {
+        self.last_answer = message.notifies().map(|notify| notify.kind).collect();
         match about {
             About::Eap { spi } => self.on_eap(spi, message),
             About::Auth { spi } => self.on_auth(spi, message),
@@ -556,6 +574,11 @@ impl Initiator {
             }
             About::Liveness => {
                 self.notable.push_back(Notable::Answered);
+                Ok(Vec::new())
+            }
+            About::Update => {
+                let error = message.error_notify().map(|error| Notable::Refused(error.kind));
+                self.notable.push_back(error.unwrap_or(Notable::Answered));
                 Ok(Vec::new())
             }
         }
@@ -601,6 +624,7 @@ impl Initiator {
         };
         self.check_gateway(message, auth)?;
         self.notable.push_back(Notable::Up);
+        self.mobike = self.config.mobike && message.notify(NotifyType::MobikeSupported).is_some();
         if let Some(cp) = message.cp() {
             self.address =
                 cp.all(CfgAttributeType::InternalIp4Address).next().and_then(CfgAttribute::as_ipv4);
@@ -724,6 +748,46 @@ impl Initiator {
     pub fn liveness(&mut self) -> Result<Vec<Outgoing>, TestError> {
         let at = self.current()?;
         self.request(at, ExchangeType::Informational, Vec::new(), About::Liveness)
+    }
+
+    /// The notifies of the gateway's last answer to a request of ours.
+    pub fn last_answer(&self) -> &[NotifyType] {
+        &self.last_answer
+    }
+
+    /// Whether both sides announced MOBIKE.
+    pub fn mobike(&self) -> bool {
+        self.mobike
+    }
+
+    /// Tells the gateway that it has another address (RFC 4555 §3.5). NAT detection goes along unless `protected`, which
+    /// forbids NATs and names the addresses and ports of the request instead.
+    pub fn update_addresses(
+        &mut self,
+        local: (Ipv4Addr, u16),
+        protected: bool,
+    ) -> Result<Vec<Outgoing>, TestError> {
+        self.config.local = local;
+        let at = self.current()?;
+        let sa = self.sas.get(at).ok_or(TestError::State("no IKE SA"))?;
+        let (initiator, responder) = (sa.initiator_spi, sa.responder_spi);
+        let hash = |(address, port): (Ipv4Addr, u16)| {
+            nat_detection_hash(initiator, responder, IpAddr::V4(address), port)
+        };
+        let (gateway, gateway_port) = self.config.gateway;
+        let gateway_port = if self.floats() { 4500 } else { gateway_port };
+        let notify = |kind, data| Payload::Notify(Notify::with_data(kind, data));
+        let mut payloads = vec![notify(NotifyType::UpdateSaAddresses, Vec::new())];
+        if protected {
+            let mut data = [local.0.octets(), gateway.octets()].concat();
+            data.extend([local.1.to_be_bytes(), gateway_port.to_be_bytes()].concat());
+            payloads.push(notify(NotifyType::NoNatsAllowed, data));
+        } else {
+            let source = if self.config.force_nat { vec![0; 20] } else { hash(local) };
+            payloads.push(notify(NotifyType::NatDetectionSourceIp, source));
+            payloads.push(notify(NotifyType::NatDetectionDestinationIp, hash((gateway, gateway_port))));
+        }
+        self.request(at, ExchangeType::Informational, payloads, About::Update)
     }
 
     /// A request of any kind, for tests of what must be refused; its answer is reported as [`Notable::Answered`] or, if
@@ -863,7 +927,13 @@ impl Initiator {
             .map(|child| child.inbound_spi)
             .collect();
         mine.iter().for_each(|spi| self.drop_child(*spi));
-        let payloads = if mine.is_empty() { Vec::new() } else { vec![Payload::Delete(Delete::Esp(mine))] };
+        let mut payloads =
+            if mine.is_empty() { Vec::new() } else { vec![Payload::Delete(Delete::Esp(mine))] };
+        if let Some(cookie) = message.notify(NotifyType::Cookie2) {
+            let data = if self.config.wrong_cookie2 { vec![0; 16] } else { cookie.data.clone() };
+            payloads.push(Payload::Notify(Notify::with_data(NotifyType::Cookie2, data)));
+            self.notable.push_back(Notable::RoutabilityAsked);
+        }
         self.answer(at, message, payloads)
     }
 
@@ -1043,10 +1113,14 @@ impl Initiator {
         Ok(self.outgoing(datagrams))
     }
 
+    /// Whether we are on port 4500: behind a NAT, or because a NAT may be on the next path (RFC 4555 §3.3).
+    fn floats(&self) -> bool {
+        (self.nat || self.config.mobike) && !self.sas.is_empty()
+    }
+
     fn outgoing(&self, datagrams: Vec<Vec<u8>>) -> Vec<Outgoing> {
-        let float = self.nat && !self.sas.is_empty();
         let (local_port, gateway_port) =
-            if float { (4500, 4500) } else { (self.config.local.1, self.config.gateway.1) };
+            if self.floats() { (4500, 4500) } else { (self.config.local.1, self.config.gateway.1) };
         datagrams.into_iter().map(|bytes| Outgoing { local_port, gateway_port, bytes }).collect()
     }
 

@@ -175,6 +175,7 @@ pub(super) fn config() -> EndpointConfig {
         limits: Limits::default(),
         fragment_size: 1280,
         cisco: CiscoPolicy::default(),
+        extensions: ExtensionPolicy::default(),
     }
 }
 

@@ -7,6 +7,7 @@ mod fragments;
 mod harness;
 mod lifecycle;
 mod login;
+mod mobility;
 mod refusal;
 mod rekey;
 mod replicas;

@@ -14,7 +14,9 @@ use causeway_controlplane::store::{
     Cursor, DurableId, SessionRecord, SessionStore, StoreError, StoredState, Token, Totals,
 };
 use causeway_ike::job::Keyring;
-use causeway_ike::policy::{CiscoPolicy, EndpointConfig, IdrMismatch, Lifetimes, Limits, Methods, Timing};
+use causeway_ike::policy::{
+    CiscoPolicy, EndpointConfig, ExtensionPolicy, IdrMismatch, Lifetimes, Limits, Methods, Timing,
+};
 use causeway_ike::suite::{EspPolicy, Group};
 use causeway_shared::config::{self, OnClientDelete, OnTokenReplay, ReconnectAttributes, TokenPolicy};
 
@@ -183,5 +185,6 @@ fn endpoint(count: u32) -> Result<EndpointConfig, String> {
         },
         fragment_size: 1280,
         cisco: CiscoPolicy::default(),
+        extensions: ExtensionPolicy::default(),
     })
 }

@@ -84,6 +84,7 @@ pub(super) fn ike(raw: RawIke) -> Option<Ike> {
         cookie_threshold: raw.cookie_threshold?.value,
         half_open_max: raw.half_open_max?.value,
         fragment_size: raw.fragment_size?.value,
+        mobike: raw.mobike?.value,
     })
 }
 
