@@ -18,7 +18,7 @@ pub use lifetime::Lifetime;
 pub(crate) use lifetime::Notice;
 pub use outbound::{MAX_ODD_ADDRESSES, MAX_POOLS, OutboundMap, OutboundRoute, PoolMap};
 pub use outbound_sa::{MAX_OUTER_HEADER, Outbound, SEQUENCE_BLOCK, SequenceError, max_inner_len};
-pub use replay::{MIN_ESN_WINDOW, ReplayWindow};
+pub use replay::{MIN_ESN_WINDOW, ReplayWindow, Ring};
 pub use selectors::{Flow, Selectors};
 pub use table::{SaTable, Tables};
 pub(crate) use touched::Touched;

@@ -2,7 +2,9 @@
 //! (RFC 4303 Appendix A2).
 //!
 //! Enters: the 32 bits on the wire, later the proof that the packet was authentic. Leaves: the 64-bit number, and
-//! whether it is new. The bits lie in a ring of words as RFC 6479 proposes, so that advancing clears whole words.
+//! whether it is new. The bits lie in a ring of words, as RFC 6479 has them; but of a word that the window enters only the
+//! numbers that it passed are cleared, so that a ring is no longer than its window. The rings of all SAs of a table lie side
+//! by side, where the place alone tells the address; a window that is wider than those brings its own.
 
 use causeway_shared::sa::MAX_REPLAY_WINDOW;
 
@@ -10,12 +12,35 @@ use causeway_shared::sa::MAX_REPLAY_WINDOW;
 /// window (RFC 4303 Appendix A2.1).
 pub const MIN_ESN_WINDOW: u32 = 64;
 
-/// Which sequence numbers were taken.
+/// Words of a ring in the table: the default window of 1024 packets, two cache lines.
+const RING_WORDS: usize = 16;
+/// Words of a wider window's own ring.
+const WIDE_WORDS: usize = MAX_REPLAY_WINDOW as usize / WORD_BITS as usize;
+const WORD_BITS: u64 = u64::BITS as u64;
+const _: () = assert!(RING_WORDS.is_power_of_two() && WIDE_WORDS.is_power_of_two());
+
+/// Which numbers were taken, of a window of at most 1024 packets: bit `n % 1024` is that of `n`, for `top - 1024 < n <= top`.
+#[derive(Clone, Copy)]
+#[repr(align(64))]
+pub struct Ring([u64; RING_WORDS]);
+
+impl Ring {
+    /// Of no SA.
+    pub const VACANT: Ring = Ring([0; RING_WORDS]);
+
+    /// The word that [`ReplayWindow::take`] will write, so that it can be fetched in time.
+    #[inline(always)]
+    pub fn expected(&self, sequence: u64) -> &u64 {
+        &self.0[word_of(sequence) % RING_WORDS]
+    }
+}
+
+/// How far an SA has come, and how it looks back. Its numbers are in the [`Ring`] that goes with it.
 pub struct ReplayWindow {
     /// Highest number taken.
     top: u64,
-    /// Bit `n % 64` of word `n / 64 % words`: whether `n` was taken, for `top - size < n <= top`.
-    ring: Box<[u64]>,
+    /// The numbers taken, where the window is wider than a [`Ring`].
+    wide: Option<Box<[u64; WIDE_WORDS]>>,
     size: u32,
     enforced: bool,
     esn: bool,
@@ -29,29 +54,19 @@ impl ReplayWindow {
             0 if esn => MIN_ESN_WINDOW,
             size => size.min(MAX_REPLAY_WINDOW),
         };
-        let words = (size as usize / 64 + 2).next_power_of_two();
-        let mut window =
-            ReplayWindow { top: 0, ring: vec![0; words].into_boxed_slice(), size, enforced, esn };
-        if top > 0 {
-            window.ring.fill(u64::MAX);
-            window.top = top;
-            let above = u64::MAX << (top % 64) << 1;
-            if let Some(word) = window.word_mut(top) {
-                *word &= !above;
-            }
-        }
-        window
+        let is_wide = size as usize > RING_WORDS * WORD_BITS as usize;
+        let wide = is_wide.then(|| Box::new([all_taken_up_to(top); WIDE_WORDS]));
+        ReplayWindow { top, wide, size, enforced, esn }
     }
 
     /// The window of no SA: takes nothing in, allocates nothing.
     pub(super) fn none() -> ReplayWindow {
-        ReplayWindow { top: 0, ring: Box::new([]), size: 1, enforced: true, esn: false }
+        ReplayWindow { top: 0, wide: None, size: 1, enforced: true, esn: false }
     }
 
-    /// The word that [`ReplayWindow::take`] will write, so that it can be fetched in time.
-    #[inline(always)]
-    pub fn expected(&self, sequence: u64) -> Option<&u64> {
-        self.ring.get(self.place(sequence))
+    /// The ring that goes with a window when its SA is installed.
+    pub fn first_ring(&self) -> Ring {
+        Ring([all_taken_up_to(self.top); RING_WORDS])
     }
 
     /// Highest number taken; 0 before the first.
@@ -80,46 +95,74 @@ impl ReplayWindow {
 
     /// Whether `sequence` is new: right of the window, or in it and not yet taken.
     #[inline(always)]
-    pub fn is_new(&self, sequence: u64) -> bool {
-        if sequence == 0 {
-            return false;
-        }
-        if sequence > self.top || !self.enforced {
+    pub fn is_new(&self, sequence: u64, ring: &Ring) -> bool {
+        if sequence > self.top {
             return true;
         }
-        self.top - sequence < u64::from(self.size) && !self.is_taken(sequence)
+        self.is_new_below_top(sequence, ring)
+    }
+
+    #[inline]
+    fn is_new_below_top(&self, sequence: u64, ring: &Ring) -> bool {
+        if sequence == 0 || !self.enforced {
+            return sequence != 0;
+        }
+        let word = match &self.wide {
+            None => *ring.expected(sequence),
+            Some(wide) => wide[word_of(sequence) % WIDE_WORDS],
+        };
+        self.top - sequence < u64::from(self.size) && word & bit_of(sequence) == 0
     }
 
     /// Takes `sequence`, which an authentic packet carried and [`ReplayWindow::is_new`] found new.
     #[inline(always)]
-    pub fn take(&mut self, sequence: u64) {
-        if sequence > self.top {
-            let (from, to) = (self.top / 64, sequence / 64);
-            let cleared = (to - from).min(self.ring.len() as u64);
-            for word in 0..cleared {
-                if let Some(word) = self.word_mut((to - word).wrapping_mul(64)) {
-                    *word = 0;
-                }
-            }
-            self.top = sequence;
-        }
-        if let Some(word) = self.word_mut(sequence) {
-            *word |= 1 << (sequence % 64);
+    pub fn take(&mut self, sequence: u64, ring: &mut Ring) {
+        match &mut self.wide {
+            None => take(&mut self.top, sequence, &mut ring.0),
+            Some(wide) => take(&mut self.top, sequence, wide),
         }
     }
+}
 
-    fn is_taken(&self, sequence: u64) -> bool {
-        self.ring.get(self.place(sequence)).is_some_and(|word| word >> (sequence % 64) & 1 == 1)
+/// Sets the bit of `sequence`; where that is the highest so far, every number passed on the way is not yet taken.
+#[inline(always)]
+fn take<const WORDS: usize>(top: &mut u64, sequence: u64, words: &mut [u64; WORDS]) {
+    if sequence > *top {
+        if sequence - *top > 1 {
+            clear(*top + 1, sequence, words);
+        }
+        *top = sequence;
     }
+    words[word_of(sequence) % WORDS] |= bit_of(sequence);
+}
 
-    fn word_mut(&mut self, sequence: u64) -> Option<&mut u64> {
-        let place = self.place(sequence);
-        self.ring.get_mut(place)
+/// Clears the bits of `first` to `last`, at most the whole ring's.
+#[inline(never)]
+fn clear<const WORDS: usize>(first: u64, last: u64, words: &mut [u64; WORDS]) {
+    if last - first >= WORDS as u64 * WORD_BITS - 1 {
+        *words = [0; WORDS];
+        return;
     }
+    let (from, to) = (first / WORD_BITS, last / WORD_BITS);
+    for word in from..=to {
+        let below = if word == from { bit_of(first) - 1 } else { 0 };
+        let above = if word == to { !(bit_of(last) | (bit_of(last) - 1)) } else { 0 };
+        words[word as usize % WORDS] &= below | above;
+    }
+}
 
-    fn place(&self, sequence: u64) -> usize {
-        (sequence / 64) as usize & self.ring.len().wrapping_sub(1)
-    }
+fn all_taken_up_to(top: u64) -> u64 {
+    if top > 0 { u64::MAX } else { 0 }
+}
+
+#[inline(always)]
+fn word_of(sequence: u64) -> usize {
+    (sequence / WORD_BITS) as usize
+}
+
+#[inline(always)]
+fn bit_of(sequence: u64) -> u64 {
+    1 << (sequence % WORD_BITS)
 }
 
 #[cfg(test)]
@@ -128,11 +171,36 @@ mod tests {
     use proptest::prelude::*;
     use std::collections::BTreeSet;
 
+    /// A window and its ring, as an installed SA has them.
+    struct Installed {
+        window: ReplayWindow,
+        ring: Ring,
+    }
+
+    impl Installed {
+        fn new(size: u32, esn: bool, top: u64) -> Installed {
+            let window = ReplayWindow::new(size, esn, top);
+            Installed { ring: window.first_ring(), window }
+        }
+
+        fn is_new(&self, sequence: u64) -> bool {
+            self.window.is_new(sequence, &self.ring)
+        }
+
+        fn take(&mut self, sequence: u64) {
+            self.window.take(sequence, &mut self.ring);
+        }
+
+        fn top(&self) -> u64 {
+            self.window.top()
+        }
+    }
+
     /// Infers, checks and takes as the path does.
-    fn offer(window: &mut ReplayWindow, low: u32) -> Option<u64> {
-        let sequence = window.infer(low)?;
-        window.is_new(sequence).then(|| {
-            window.take(sequence);
+    fn offer(installed: &mut Installed, low: u32) -> Option<u64> {
+        let sequence = installed.window.infer(low)?;
+        installed.is_new(sequence).then(|| {
+            installed.take(sequence);
             sequence
         })
     }
@@ -153,7 +221,7 @@ mod tests {
             ("window of one", 1, &[(7, true), (6, false), (7, false), (8, true)]),
         ];
         for (name, size, steps) in table {
-            let mut window = ReplayWindow::new(size, false, 0);
+            let mut window = Installed::new(size, false, 0);
             for (low, expected) in steps {
                 assert_eq!(offer(&mut window, *low).is_some(), *expected, "{name}: {low}");
             }
@@ -162,7 +230,7 @@ mod tests {
 
     #[test]
     fn off_takes_everything_but_zero() {
-        let mut window = ReplayWindow::new(0, false, 0);
+        let mut window = Installed::new(0, false, 0);
         for (low, expected) in [(9, true), (9, true), (1, true), (0, false)] {
             assert_eq!(offer(&mut window, low).is_some(), expected);
         }
@@ -171,13 +239,13 @@ mod tests {
     #[test]
     fn what_came_before_a_restart_is_a_replay() {
         for top in [1, 63, 64, 127, 128, 1000, (1 << 32) + 5] {
-            for size in [1, 32, 64, 100, 4096] {
-                let window = ReplayWindow::new(size, true, top);
+            for size in [1, 32, 64, 100, 1024, 1025, 4096] {
+                let window = Installed::new(size, true, top);
                 for back in 0..70.min(top) {
                     assert!(!window.is_new(top - back), "top {top} size {size} back {back}");
                 }
                 for forward in 1..200 {
-                    let mut window = ReplayWindow::new(size, true, top);
+                    let mut window = Installed::new(size, true, top);
                     window.take(top + forward);
                     let between = (top + 1..top + forward).filter(|n| top + forward - n < u64::from(size));
                     for sequence in between {
@@ -204,7 +272,7 @@ mod tests {
             ("first packets have nothing below", 5, u32::MAX, None),
             ("no third half", u64::MAX - 5, 3, None),
         ] {
-            assert_eq!(ReplayWindow::new(64, true, top).infer(low), expected, "{name}");
+            assert_eq!(Installed::new(64, true, top).window.infer(low), expected, "{name}");
         }
     }
 
@@ -231,11 +299,11 @@ mod tests {
     proptest! {
         #[test]
         fn agrees_with_a_set(
-            size in prop_oneof![1u32..200, Just(1024), Just(4096)],
+            size in prop_oneof![1u32..200, 1000u32..1100, Just(1024), Just(1025), Just(4096)],
             start in prop_oneof![Just(0u64), Just((1u64 << 32) - 300), any::<u32>().prop_map(u64::from)],
             steps in prop::collection::vec((-300i64..300, any::<bool>()), 1..300),
         ) {
-            let mut window = ReplayWindow::new(size, true, 0);
+            let mut window = Installed::new(size, true, 0);
             let mut naive = Naive { taken: BTreeSet::new(), top: 0, size: u64::from(size) };
             let mut at = start;
             for (step, leap) in steps {
@@ -253,10 +321,10 @@ mod tests {
         fn any_number_within_half_a_subspace_is_inferred(
             top in 4096u64..1 << 40, size in 1u32..4096, ahead in -4095i64..1 << 31,
         ) {
-            let window = ReplayWindow::new(size, true, top);
+            let window = Installed::new(size, true, top);
             prop_assume!(ahead > -i64::from(size));
             let sequence = top.saturating_add_signed(ahead);
-            prop_assert_eq!(window.infer(sequence as u32), Some(sequence));
+            prop_assert_eq!(window.window.infer(sequence as u32), Some(sequence));
         }
     }
 }
