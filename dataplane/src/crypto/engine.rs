@@ -151,27 +151,33 @@ pub struct Engine {
     wide: Option<Wide>,
 }
 
-/// A key for opening, as [`Engine`] keeps it.
+/// A key for opening, as [`Engine`] keeps it. What it is stands in front of it, in the cache line that holds a short key.
+#[repr(u8)]
 pub enum InboundKey {
-    /// Of our kernels: it lies in the SA itself.
-    Wide(WideKey),
+    /// AES-GCM of our kernels: it lies in the SA itself.
+    Gcm(GcmKey),
+    /// AES-CBC with HMAC of our kernels, likewise.
+    Cbc(CbcKey),
     /// Of aws-lc-rs.
     AwsLc(AwsLcInboundKey),
     /// Of RustCrypto.
     Portable(Box<PortableKey>),
 }
 
-/// A key for sealing, as [`Engine`] keeps it.
+/// A key for sealing, as [`Engine`] keeps it. What it is stands in front of it, in the cache line that holds a short key.
+#[repr(u8)]
 pub enum OutboundKey {
-    /// Of our kernels: it lies in the SA itself.
-    Wide(WideKey),
+    /// AES-GCM of our kernels: it lies in the SA itself.
+    Gcm(GcmKey),
+    /// AES-CBC with HMAC of our kernels, likewise.
+    Cbc(CbcKey),
     /// Of aws-lc-rs.
     AwsLc(AwsLcOutboundKey),
     /// Of RustCrypto.
     Portable(Box<PortableKey>),
 }
 
-const _: () = assert!(size_of::<InboundKey>() <= 192 && size_of::<OutboundKey>() <= 192);
+const _: () = assert!(size_of::<InboundKey>() <= 184 && size_of::<OutboundKey>() <= 184);
 
 impl Default for Engine {
     fn default() -> Engine {
@@ -210,7 +216,7 @@ impl EspEngine for Engine {
 
     fn setup_inbound(suite: EspSuite, esn: bool, keys: &EspKeys) -> Result<InboundKey, SetupError> {
         match chosen().kind {
-            EngineKind::Wide => Wide::setup_inbound(suite, esn, keys).map(InboundKey::Wide),
+            EngineKind::Wide => Wide::setup_inbound(suite, esn, keys).map(InboundKey::from),
             EngineKind::AwsLc => AwsLc::setup_inbound(suite, esn, keys).map(InboundKey::AwsLc),
             EngineKind::Portable => Portable::setup_inbound(suite, esn, keys).map(InboundKey::Portable),
         }
@@ -218,7 +224,7 @@ impl EspEngine for Engine {
 
     fn setup_outbound(suite: EspSuite, esn: bool, keys: &EspKeys) -> Result<OutboundKey, SetupError> {
         match chosen().kind {
-            EngineKind::Wide => Wide::setup_outbound(suite, esn, keys).map(OutboundKey::Wide),
+            EngineKind::Wide => Wide::setup_outbound(suite, esn, keys).map(OutboundKey::from),
             EngineKind::AwsLc => AwsLc::setup_outbound(suite, esn, keys).map(OutboundKey::AwsLc),
             EngineKind::Portable => Portable::setup_outbound(suite, esn, keys).map(OutboundKey::Portable),
         }
@@ -230,7 +236,7 @@ impl EspEngine for Engine {
         }
         for job in jobs {
             let opened = match job.key {
-                InboundKey::Wide(_) => None,
+                InboundKey::Gcm(_) | InboundKey::Cbc(_) => None,
                 InboundKey::AwsLc(key) => key.open(job.packet, job.sequence),
                 InboundKey::Portable(key) => key.open(job.packet, job.sequence),
             };
@@ -244,7 +250,7 @@ impl EspEngine for Engine {
         }
         for job in jobs {
             let sealed = match job.key {
-                OutboundKey::Wide(_) => None,
+                OutboundKey::Gcm(_) | OutboundKey::Cbc(_) => None,
                 OutboundKey::AwsLc(key) => key.seal(job.packet, job.sequence),
                 OutboundKey::Portable(key) => key.seal(job.packet, job.sequence),
             };
@@ -256,11 +262,20 @@ impl EspEngine for Engine {
 /// What both directions' keys say of the kernels' keys.
 macro_rules! may_be_wide {
     ($($key:ident),+) => { $(
+        impl From<WideKey> for $key {
+            fn from(key: WideKey) -> $key {
+                match key {
+                    WideKey::Gcm(key) => $key::Gcm(key),
+                    WideKey::Cbc(key) => $key::Cbc(key),
+                }
+            }
+        }
+
         impl MaybeGcm for $key {
             #[inline]
             fn gcm_key(&self) -> Option<&GcmKey> {
                 match self {
-                    $key::Wide(key) => key.gcm_key(),
+                    $key::Gcm(key) => Some(key),
                     _ => None,
                 }
             }
@@ -270,7 +285,7 @@ macro_rules! may_be_wide {
             #[inline]
             fn cbc_key(&self) -> Option<&CbcKey> {
                 match self {
-                    $key::Wide(key) => key.cbc_key(),
+                    $key::Cbc(key) => Some(key),
                     _ => None,
                 }
             }

@@ -19,8 +19,9 @@ use crate::sink::SaStatistics;
 /// Cache lines that packets of an AES-GCM SA meet inbound and outbound: what is in front of the key, and a short key.
 const GCM_LINES: (usize, usize) = (lines(offset_of!(Inbound, key)), lines(offset_of!(Outbound, key)));
 
-/// Octets of an AES-GCM key where it lies in an SA.
+/// Octets of an AES-GCM key where it lies in an SA, with what says that it is one.
 const GCM_KEY: usize = 48;
+const _: () = assert!(GCM_LINES.0 == 2 && GCM_LINES.1 == 2);
 
 const fn lines(before_key: usize) -> usize {
     (before_key + GCM_KEY).div_ceil(CACHE_LINE)
