@@ -1,6 +1,8 @@
 //! The poll loop of one worker: its queues and mailbox in, the path in the middle, [`WorkerSink`] out.
 //!
-//! A turn takes at most a burst from every source, so that none starves the others. After start the loop allocates
+//! A turn takes at most a burst from every source of packets, so that none starves the others. What is no packet (the clock,
+//! instructions, datagrams, figures for the segment) is looked at before an idle worker's every turn, and before each
+//! [`LOOK_EACH`]th of a busy one: a look costs as much as several packets. After start the loop allocates
 //! nothing, takes no lock, logs nothing and makes no system call, but for two: the control plane's doorbell when that has
 //! said that it sleeps, and the sleep of an idle worker where `dataplane.poll` is "adaptive" (`poll.rs`).
 
@@ -23,9 +25,11 @@ use crate::ports::WorkerPorts;
 use crate::sink::{Handoff, Sink};
 use crate::worker_sink::WorkerSink;
 
-/// Instructions taken in one turn.
+/// Turns with packets between two looks at what is no packet: a tenth of a millisecond or two.
+const LOOK_EACH: u32 = 4;
+/// Instructions taken in one look.
 const INSTRUCTIONS: usize = 8;
-/// Datagrams of the control plane taken in one turn.
+/// Datagrams of the control plane taken in one look.
 const DATAGRAMS: usize = 8;
 /// Time between two calls of `Path::tick`, nanoseconds.
 const TICK_NS: u64 = 100_000_000;
@@ -47,6 +51,9 @@ pub struct Worker {
     handed: Vec<Handoff<Mbuf>>,
     frames: Vec<(PortId, Mbuf)>,
     next_senders: [NextSender; 2],
+    /// The time of the last look.
+    now: Now,
+    turns_until_look: u32,
     next_tick_ns: u64,
     next_publish_ns: u64,
 }
@@ -98,6 +105,8 @@ impl Worker {
             handed: Vec::with_capacity(BURST),
             frames: Vec::with_capacity(BURST),
             next_senders: [NextSender::default(); 2],
+            now: Now::default(),
+            turns_until_look: 0,
             next_tick_ns: 0,
             next_publish_ns: 0,
         }
@@ -123,12 +132,28 @@ impl Worker {
 
     /// One turn; answers whether there was anything to do.
     fn turn(&mut self) -> bool {
-        let now = self.begin_turn();
-        let mut busy = self.receive(now);
-        busy |= self.take_handoffs(now);
-        busy |= self.follow_instructions(now);
-        busy |= self.send_datagrams(now);
+        let mut busy = false;
+        if self.turns_until_look == 0 {
+            busy |= self.look_around();
+            self.turns_until_look = LOOK_EACH;
+        }
+        self.turns_until_look -= 1;
+        busy |= self.receive(self.now);
+        busy |= self.take_handoffs(self.now);
         busy |= self.sink.flush();
+        if !busy {
+            self.turns_until_look = 0;
+        }
+        busy
+    }
+
+    /// Looks at what is no packet; answers whether there was anything to do.
+    #[inline(never)]
+    fn look_around(&mut self) -> bool {
+        let now = self.begin_turn();
+        self.now = now;
+        let mut busy = self.follow_instructions(now);
+        busy |= self.send_datagrams(now);
         let now_ns = now.monotonic_ms * NS_PER_MS;
         if now_ns >= self.next_tick_ns {
             self.next_tick_ns = now_ns + TICK_NS;
