@@ -543,7 +543,7 @@ fn run<A: Allocator, S: Sink<A::Buffer>, P: Probe>(
     probe: &mut P,
     sink: &mut S,
 ) {
-    state.expect_publish(PUBLISH_EACH);
+    state.expect_publish(PUBLISH_EACH, sink);
     for _ in 0..MAX_PASSES {
         if queues.ready == 0 {
             break;

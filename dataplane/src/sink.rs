@@ -37,6 +37,11 @@ pub trait Sink<B> {
     /// Publishes the figures of an SA that a burst touched.
     fn sa_statistics(&mut self, slot: u32, statistics: SaStatistics);
 
+    /// The figures of the SA in `slot` will be published soon: what that writes can be fetched.
+    fn expect_sa_statistics(&self, slot: u32) {
+        let _ = slot;
+    }
+
     /// Counts a packet of the SA in `slot` that was refused after its SA was known. A sink that keeps no such counts ignores
     /// it; the reason's own counter counts the packet as well.
     fn sa_drop(&mut self, slot: u32, direction: SaDirection) {

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use causeway_dpdk::{BURST, Mbuf, TxQueue};
+use causeway_dpdk::{BURST, Mbuf, TxQueue, prefetch};
 use causeway_shared::counters::{Drop, Flow};
 use causeway_shared::wire::{Datagram, DatagramRef, Event};
 use causeway_shm::{Producer, SaTotals, StatsTable};
@@ -154,6 +154,11 @@ impl Sink<Mbuf> for WorkerSink {
     #[inline]
     fn sa_statistics(&mut self, slot: u32, statistics: SaStatistics) {
         self.stats.slot(slot).publish(&statistics.into(), self.now_ns);
+    }
+
+    #[inline]
+    fn expect_sa_statistics(&self, slot: u32) {
+        prefetch(self.stats.slot(slot).line());
     }
 
     #[cold]

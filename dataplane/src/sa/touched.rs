@@ -43,12 +43,10 @@ impl Touched {
         }
     }
 
-    /// Fetches what the first `count` entries will need.
+    /// The places of the first `count` entries, so that what they will need can be fetched.
     #[inline(always)]
-    pub fn expect(&self, count: usize, sas: &SaTable) {
-        for entry in self.queue.iter().take(count) {
-            sas.expect_statistics(entry & !OUTBOUND);
-        }
+    pub fn first(&self, count: usize) -> impl Iterator<Item = u32> {
+        self.queue.iter().take(count).map(|entry| entry & !OUTBOUND)
     }
 
     /// The place of the oldest entry, which no longer waits.

@@ -176,10 +176,15 @@ impl<A: Allocator> State<A> {
         reason
     }
 
-    /// Fetches what [`State::publish`] will read.
+    /// Fetches what [`State::publish`] will read and write.
     #[inline(always)]
-    pub fn expect_publish(&self, most: usize) {
-        self.tables.touched.expect(most, &self.tables.sas);
+    pub fn expect_publish(&self, most: usize, sink: &impl Sink<A::Buffer>) {
+        let (worker, workers) = (u32::from(self.config.worker), u32::from(self.config.workers));
+        let Tables { sas, touched, .. } = &*self.tables;
+        for place in touched.first(most) {
+            sas.expect_statistics(place);
+            sink.expect_sa_statistics(place.wrapping_mul(workers).wrapping_add(worker));
+        }
     }
 
     /// Publishes the figures of at most `most` SAs, those first that wait longest.

@@ -5,7 +5,7 @@ use causeway_dataplane::dpdk_buffer::PoolAllocator;
 use causeway_dataplane::path::{Now, Path, PortId};
 use causeway_dataplane::probe::Probe;
 use causeway_dataplane::sink::{Full, Handoff, Punt, SaStatistics, Sink};
-use causeway_dpdk::{Mbuf, Mempool, tsc};
+use causeway_dpdk::{Mbuf, Mempool, prefetch, tsc};
 use causeway_shared::wire::Event;
 use causeway_shm::{DataSide, StatsTable, monotonic_ns};
 
@@ -104,5 +104,10 @@ impl Sink<Mbuf> for Swallow {
     #[inline]
     fn sa_statistics(&mut self, slot: u32, statistics: SaStatistics) {
         self.stats.slot(slot).publish(&statistics.into(), self.now_ns);
+    }
+
+    #[inline]
+    fn expect_sa_statistics(&self, slot: u32) {
+        prefetch(self.stats.slot(slot).line());
     }
 }

@@ -110,6 +110,11 @@ pub struct SaStatsSlot<'a> {
 }
 
 impl SaStatsSlot<'_> {
+    /// Where [`SaStatsSlot::publish`] writes, one cache line, so that it can be fetched in time.
+    pub fn line(&self) -> &[AtomicU64] {
+        self.words
+    }
+
     /// Gives the slot to a new SA. What the last one counted is gone.
     pub fn begin(&self, initial: &SaStats) {
         write_fresh_stats(self.words, self.drops, initial);
