@@ -43,11 +43,12 @@ pub fn prefetch<T: ?Sized>(value: &T) {
     };
 }
 
-/// Asks for the first `lines` cache lines of `value`, as far as it has so many.
+/// Asks for cache lines `FROM` to `TO` of `value`, the latter not included.
 #[inline(always)]
-pub fn prefetch_lines<T>(value: &T, lines: usize) {
+pub fn prefetch_lines<const FROM: usize, const TO: usize, T>(value: &T) {
+    const { assert!(TO <= size_of::<T>().div_ceil(CACHE_LINE)) };
     let first = std::ptr::from_ref(value).cast::<i8>();
-    for line in 0..lines.min(size_of::<T>().div_ceil(CACHE_LINE)) {
+    for line in FROM..TO {
         // SAFETY: as above; the address is inside the value or in its last line.
         unsafe {
             std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(
@@ -77,7 +78,7 @@ mod tests {
     fn hints_change_nothing() {
         let value = [7u8; 300];
         prefetch(&value[..]);
-        prefetch_lines(&value, usize::MAX);
+        prefetch_lines::<1, 5, _>(&value);
         assert_eq!(value, [7; 300]);
     }
 }

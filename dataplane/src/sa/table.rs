@@ -17,11 +17,13 @@ use super::{Flow, HOT_OCTETS, Inbound, Outbound, Ring, Touched};
 use crate::sink::SaStatistics;
 
 /// Cache lines that packets of an AES-GCM SA meet inbound and outbound: what is in front of the key, and a short key.
-const GCM_LINES: (usize, usize) = (lines(offset_of!(Inbound, key)), lines(offset_of!(Outbound, key)));
+const GCM_LINES: usize = lines(offset_of!(Inbound, key));
+/// Cache lines that those of any other suite meet besides.
+const ALL_LINES: usize = HOT_OCTETS / CACHE_LINE;
 
 /// Octets of an AES-GCM key where it lies in an SA, with what says that it is one.
 const GCM_KEY: usize = 48;
-const _: () = assert!(GCM_LINES.0 == 2 && GCM_LINES.1 == 2);
+const _: () = assert!(GCM_LINES == 2 && GCM_LINES == lines(offset_of!(Outbound, key)));
 
 const fn lines(before_key: usize) -> usize {
     (before_key + GCM_KEY).div_ceil(CACHE_LINE)
@@ -81,8 +83,8 @@ pub struct SaTable {
     /// Which sequence numbers were taken.
     rings: Vec<Ring>,
     boxes: Vec<Option<Box<WorkerSa>>>,
-    /// Cache lines that the SAs installed so far need, inbound and outbound.
-    lines: (usize, usize),
+    /// Whether any of the SAs installed so far has a key that lies in all their cache lines.
+    long_keys: bool,
 }
 
 impl SaTable {
@@ -99,7 +101,7 @@ impl SaTable {
         inbound.resize_with(places, Inbound::vacant);
         outbound.resize_with(places, Outbound::vacant);
         let boxes = std::iter::repeat_with(|| None).take(places).collect();
-        SaTable { capacity, owners: Owners::new(workers), inbound, outbound, rings, boxes, lines: GCM_LINES }
+        SaTable { capacity, owners: Owners::new(workers), inbound, outbound, rings, boxes, long_keys: false }
     }
 
     /// The slot that an SPI names.
@@ -118,7 +120,10 @@ impl SaTable {
     #[inline(always)]
     pub fn expect_inbound(&self, spi: u32) {
         if let Some(sa) = self.inbound.get(self.locate(spi).1 as usize) {
-            prefetch_lines(sa, self.lines.0);
+            prefetch_lines::<0, GCM_LINES, _>(sa);
+            if self.long_keys {
+                prefetch_lines::<GCM_LINES, ALL_LINES, _>(sa);
+            }
         }
     }
 
@@ -126,7 +131,10 @@ impl SaTable {
     #[inline(always)]
     pub fn expect_outbound(&self, spi: u32) {
         if let Some(sa) = self.outbound.get(self.locate(spi).1 as usize) {
-            prefetch_lines(sa, self.lines.1);
+            prefetch_lines::<0, GCM_LINES, _>(sa);
+            if self.long_keys {
+                prefetch_lines::<GCM_LINES, ALL_LINES, _>(sa);
+            }
         }
     }
 
@@ -322,9 +330,7 @@ impl SaTable {
     /// Gives it back when the slot is in use.
     pub fn insert(&mut self, sa: Box<WorkerSa>) -> Result<u32, Box<WorkerSa>> {
         let place = self.locate(sa.inbound_spi()).1;
-        if sa.has_long_key() {
-            self.lines = (HOT_OCTETS / CACHE_LINE, HOT_OCTETS / CACHE_LINE);
-        }
+        self.long_keys |= sa.has_long_key();
         match self.boxes.get_mut(place as usize) {
             Some(vacant @ None) => *vacant = Some(sa),
             _ => return Err(sa),
