@@ -37,6 +37,51 @@ const TICK_NS: u64 = 100_000_000;
 const PUBLISH_NS: u64 = 10_000_000;
 const NS_PER_MS: u64 = 1_000_000;
 
+/// Watches a worker's loop, for measurements. Calls come in this order, those about instructions only in turns that look for them;
+/// the daemon's [`Unwatched`] costs nothing.
+pub trait Watch {
+    /// A turn begins.
+    #[inline(always)]
+    fn turn_begins(&mut self) {}
+    /// The manager's instructions come next.
+    #[inline(always)]
+    fn instructions_begin(&mut self) {}
+    /// So many instructions were carried out.
+    #[inline(always)]
+    fn instructions_ended(&mut self, _followed: usize) {}
+    /// The turn is over; it found something to do, or not.
+    #[inline(always)]
+    fn turn_ended(&mut self, _busy: bool) {}
+}
+
+/// Perhaps somebody watches.
+impl<W: Watch> Watch for Option<W> {
+    #[inline(always)]
+    fn turn_begins(&mut self) {
+        self.iter_mut().for_each(W::turn_begins);
+    }
+
+    #[inline(always)]
+    fn instructions_begin(&mut self) {
+        self.iter_mut().for_each(W::instructions_begin);
+    }
+
+    #[inline(always)]
+    fn instructions_ended(&mut self, followed: usize) {
+        self.iter_mut().for_each(|watch| watch.instructions_ended(followed));
+    }
+
+    #[inline(always)]
+    fn turn_ended(&mut self, busy: bool) {
+        self.iter_mut().for_each(|watch| watch.turn_ended(busy));
+    }
+}
+
+/// Nobody watches.
+pub struct Unwatched;
+
+impl Watch for Unwatched {}
+
 /// One worker; lives on its own thread.
 pub struct Worker {
     index: u16,
@@ -113,17 +158,24 @@ impl Worker {
     }
 
     /// Polls until `stop`; then sends what it has and returns, so that its queues can be dropped.
-    pub fn run(mut self, stop: &AtomicBool) {
+    pub fn run(self, stop: &AtomicBool) {
+        self.run_watched(stop, &mut Unwatched);
+    }
+
+    /// As [`Worker::run`], and tells `watch` what each turn is doing.
+    pub fn run_watched(mut self, stop: &AtomicBool, watch: &mut impl Watch) {
         if self.index == 0 {
             let now = self.begin_turn();
             self.path.announce(now, &mut self.sink);
         }
         // Relaxed: the flag carries no data.
         while !stop.load(Ordering::Relaxed) {
-            let busy = self.turn();
+            watch.turn_begins();
+            let busy = self.turn(watch);
             if !busy {
                 self.path.idle(&mut self.sink);
             }
+            watch.turn_ended(busy);
             self.idle.after_turn(busy).take();
         }
         self.sink.flush();
@@ -131,10 +183,11 @@ impl Worker {
     }
 
     /// One turn; answers whether there was anything to do.
-    fn turn(&mut self) -> bool {
+    #[inline]
+    fn turn(&mut self, watch: &mut impl Watch) -> bool {
         let mut busy = false;
         if self.turns_until_look == 0 {
-            busy |= self.look_around();
+            busy |= self.look_around(watch);
             self.turns_until_look = LOOK_EACH;
         }
         self.turns_until_look -= 1;
@@ -149,11 +202,13 @@ impl Worker {
 
     /// Looks at what is no packet; answers whether there was anything to do.
     #[inline(never)]
-    fn look_around(&mut self) -> bool {
+    fn look_around(&mut self, watch: &mut impl Watch) -> bool {
         let now = self.begin_turn();
         self.now = now;
-        let mut busy = self.follow_instructions(now);
-        busy |= self.send_datagrams(now);
+        watch.instructions_begin();
+        let followed = self.follow_instructions(now);
+        watch.instructions_ended(followed);
+        let busy = self.send_datagrams(now) || followed > 0;
         let now_ns = now.monotonic_ms * NS_PER_MS;
         if now_ns >= self.next_tick_ns {
             self.next_tick_ns = now_ns + TICK_NS;
@@ -198,11 +253,12 @@ impl Worker {
         busy
     }
 
-    fn follow_instructions(&mut self, now: Now) -> bool {
-        let Some(mailbox) = self.mailboxes.get(usize::from(self.index)) else { return false };
+    /// Answers how many there were.
+    fn follow_instructions(&mut self, now: Now) -> usize {
+        let Some(mailbox) = self.mailboxes.get(usize::from(self.index)) else { return 0 };
         // A look costs two loads; a pop from an empty queue would cost a fence.
         if mailbox.instructions.is_empty() {
-            return false;
+            return 0;
         }
         let mut followed = 0;
         while followed < INSTRUCTIONS
@@ -217,7 +273,7 @@ impl Worker {
             debug_assert!(refused.is_ok());
             followed += 1;
         }
-        followed > 0
+        followed
     }
 
     fn send_datagrams(&mut self, now: Now) -> bool {
