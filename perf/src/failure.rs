@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use causeway_dataplane::path::PathError;
 use causeway_dataplane::ports::PortError;
 use causeway_shared::wire::AckStatus;
-use causeway_shm::CreateError;
+use causeway_shm::{AttachError, CreateError, HandoverError, PopError};
 
 use crate::oracle::Refused;
 use crate::subject::SubjectError;
@@ -37,6 +37,15 @@ pub enum Failure {
     /// The segment.
     #[error("{0}")]
     Segment(#[from] CreateError),
+    /// The socket.
+    #[error("{0}")]
+    Handover(#[from] HandoverError),
+    /// The control plane's end.
+    #[error("{0}")]
+    Attach(#[from] AttachError),
+    /// The rings.
+    #[error("{0}")]
+    Ring(#[from] PopError),
     /// Traffic cannot be sealed.
     #[error("{0}")]
     Sealing(#[from] Refused),

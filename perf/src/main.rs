@@ -1,6 +1,7 @@
 //! `causeway-perf`: generates traffic, measures the data plane, and compares it with its peers.
 
 mod cell;
+mod churn;
 mod compare;
 mod dut;
 mod failure;
@@ -11,6 +12,7 @@ mod machine;
 mod oracle;
 mod pcap;
 mod pktgen;
+mod plane;
 mod programs;
 mod regress;
 mod report;
@@ -41,6 +43,8 @@ enum Command {
     Compare(compare::Arguments),
     /// Generator and sink in the same thread as the data plane, over memory: cycles per packet without any device.
     Pktgen(pktgen::Arguments),
+    /// SAs installed and removed by the control plane's ring while a worker forwards: its pauses, and what was lost.
+    Churn(churn::Arguments),
     /// Two builds by turns: fails when a stage became more than a tenth dearer.
     Regress(regress::Arguments),
     /// Instructions per packet, counted by Valgrind: the same in every run.
@@ -56,6 +60,7 @@ fn main() -> ExitCode {
     let result = match CommandLine::parse().command {
         Command::Compare(arguments) => compare::run(&arguments),
         Command::Pktgen(arguments) => pktgen::run(&arguments),
+        Command::Churn(arguments) => churn::run(&arguments),
         Command::Memory(arguments) => pktgen::memory::run(&arguments),
         Command::Regress(arguments) => regress::run(&arguments),
         Command::Instructions(arguments) => instructions::run(&arguments),

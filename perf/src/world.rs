@@ -153,6 +153,12 @@ pub fn client_outer(n: u32) -> Ipv4Addr {
     Ipv4Addr::from(u32::from(CLIENTS.address) + 1 + n)
 }
 
+/// Which client's SA an ESP packet that left the gateway belongs to, by its SPI.
+pub fn sa_number(esp: &[u8]) -> Option<u32> {
+    let (spi, _) = esp.split_first_chunk()?;
+    u32::from_be_bytes(*spi).checked_sub(FIRST_OUTBOUND_SPI)
+}
+
 /// Different for every SA and direction.
 fn keys(direction: u8, n: u32, suite: Suite) -> EspKeys {
     let octet = |index: usize| direction ^ (index as u8) ^ n.to_be_bytes()[index % 4].wrapping_mul(167);

@@ -61,6 +61,33 @@ fn every_suite_goes_through_both_ways_and_only_replays_are_dropped() {
     }
 }
 
+/// The manager, its rings and a worker in earnest: every client is rekeyed under traffic again and again, and no packet is lost.
+#[test]
+fn clients_that_are_rekeyed_under_traffic_lose_no_packet() {
+    let json = temporary("churn.json");
+    let output = causeway_perf(&[
+        "churn",
+        "--no-huge",
+        "--suite=aes-256-cbc-sha384",
+        "--sas=200",
+        "--rate=0.02",
+        "--window=200",
+        "--rounds=3",
+        "--json",
+        json.to_str().unwrap(),
+    ]);
+    assert!(output.status.success(), "{}", said(&output));
+    let found: Value = serde_json::from_str(&std::fs::read_to_string(&json).unwrap()).unwrap();
+    std::fs::remove_file(json).unwrap();
+    let count = |place: &str| found.pointer(place).and_then(Value::as_u64).unwrap();
+    assert!(count("/installed") > 1000 && count("/installed") == count("/removed"), "{found}");
+    // The new SA is installed, then selected; the old one, which is selected no more, is removed.
+    assert!(count("/churn/instructions_followed") >= 3 * count("/installed"), "{found}");
+    assert_eq!(count("/quiet/instructions_followed"), 0, "{found}");
+    assert!(count("/sent") > 1000 && count("/opened") > 10 && count("/lost") == 0, "{found}");
+    assert_eq!(found["drops"].as_array().unwrap().len(), 0, "{found}");
+}
+
 #[test]
 fn the_device_under_test_forwards_a_capture_both_ways() {
     for direction in ["out", "in"] {

@@ -246,11 +246,7 @@ fn stamp_of(frame: &[u8], world: &World) -> Option<Stamp> {
 }
 
 fn stamp_in_esp(esp: &[u8], world: &World) -> Option<Stamp> {
-    let (spi, _) = esp.split_first_chunk()?;
-    let client = u32::from_be_bytes(*spi).checked_sub(world.sa_to_client(0).spi)?;
-    if client >= world.sas {
-        return None;
-    }
+    let client = world::sa_number(esp).filter(|client| *client < world.sas)?;
     let inner = world.sa_to_client(client).open(esp)?;
     Stamp::parse(inner.get(STAMP_AT..)?)
 }

@@ -33,6 +33,7 @@ use crate::machine::{self, Machine};
 use crate::programs::{self, RuntimeDirectory};
 use crate::world::{self, MAX_SAS, World};
 pub use nowhere::Nowhere;
+pub use output::write_json;
 use output::{Percentiles, Run, Stage};
 use record::{Line, Windows};
 use rig::Rig;
@@ -226,7 +227,11 @@ fn check_arguments(arguments: &Arguments) -> Result<(), Failure> {
     Ok(())
 }
 
-fn start_eal(
+/// An EAL over `machine`'s cores, with no telemetry.
+///
+/// # Errors
+/// DPDK's.
+pub fn start_eal(
     machine: &Machine,
     hugepages: bool,
     file_prefix: &str,
