@@ -20,7 +20,9 @@ const SPI: u32 = 0xC0DE_0001;
 fuzz_target!(|input: &[u8]| {
     let Some(wide) = Wide::detect() else { return };
     let picks: Vec<&[u8]> = input.chunks_exact(4).take(MOST).collect();
-    let mut random = Random(picks.iter().fold(1, |seed, pick| seed * 31 + u64::from(pick[1]) + 1));
+    let seed = |seed: u64, pick: &&[u8]| seed.wrapping_mul(31).wrapping_add(u64::from(pick[1]) + 1);
+    // xorshift: its state is never 0.
+    let mut random = Random(picks.iter().fold(1, seed) | 1);
     let sas: Vec<Sa> = (0..SAS)
         .map(|index| Sa::random(&mut random, if index % 4 == 3 { 16 } else { 32 }, index % 2 == 0))
         .collect();
