@@ -52,6 +52,31 @@ const UNSAFE_PLACES: &[&str] = &[
     "controlplane/ike/src/crypto/rsa_sha1.rs",
 ];
 
+/// Where the data plane and the segment may use atomics: files that `shared/shm/tests/loom.rs` models, words that are figures by
+/// themselves, and flags and settings that carry no data. Whoever adds a place adds a model, or says here why it needs none.
+const ATOMIC_PLACES: &[&str] = &[
+    // Modelled: ring, doorbell, statistics; the trait they are generic over; the memory it stands for.
+    "shared/shm/src/ring.rs",
+    "shared/shm/src/doorbell.rs",
+    "shared/shm/src/stats.rs",
+    "shared/shm/src/atom.rs",
+    "shared/shm/src/mapping.rs",
+    "shared/shm/src/queue.rs",
+    // Figures, Relaxed, one writer each.
+    "shared/shm/src/pulse.rs",
+    "shared/shm/src/ports.rs",
+    // Written before the segment is offered; the socket orders it.
+    "shared/shm/src/hello.rs",
+    // Read by a successor after our death.
+    "shared/shm/src/control_side.rs",
+    // A flag: stop.
+    "dataplane/src/daemon.rs",
+    "dataplane/src/manager.rs",
+    "dataplane/src/worker.rs",
+    // A setting found by measurement; every value is right.
+    "dataplane/kernels/src/sha256.rs",
+];
+
 /// Lines after which a file must say at its top why it is that long.
 const LONG_FILE: usize = 600;
 /// How it says it.
@@ -156,6 +181,33 @@ fn unsafe_code_stands_only_where_it_is_listed() {
         }
     }
     assert!(wrong.is_empty(), "unsafe code may stand in {UNSAFE_PLACES:?} only:\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn threads_of_the_data_plane_share_by_message() {
+    for place in ATOMIC_PLACES.iter().filter(|place| !root().join(place).exists()) {
+        panic!("{place} is listed, but not there");
+    }
+    let ours = |path: &str| {
+        let folders = ["shared/shm/src/", "dataplane/src/", "dataplane/kernels/src/"];
+        folders.iter().any(|folder| path.starts_with(folder)) && !ATOMIC_PLACES.contains(&path)
+    };
+    let mut wrong = Vec::new();
+    for (path, text) in rust_files().into_iter().filter(|(path, _)| ours(path.as_str())) {
+        // Tests share what they like.
+        let code = text.split("#[cfg(test)]").next().unwrap_or_default();
+        for (number, line) in code.lines().enumerate() {
+            let marks = ["sync::atomic", "Mutex", "RwLock", "crossbeam::epoch"];
+            if marks.iter().any(|mark| line.split("//").next().unwrap_or_default().contains(mark)) {
+                wrong.push(format!("{path}:{}: {}", number + 1, line.trim()));
+            }
+        }
+    }
+    assert!(
+        wrong.is_empty(),
+        "see docs/decisions/workers-share-by-message.md; atomics may stand in {ATOMIC_PLACES:?} only:\n{}",
+        wrong.join("\n")
+    );
 }
 
 #[test]
