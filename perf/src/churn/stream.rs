@@ -83,7 +83,7 @@ impl Stream {
         let count = from.burst(arrived);
         for frame in arrived.drain(..) {
             self.received += 1;
-            if self.received % SAMPLE == 0 {
+            if self.received.is_multiple_of(SAMPLE) {
                 self.open(&frame)?;
             }
         }
