@@ -120,6 +120,7 @@ impl Watch for Pauses {
         if self.turn_began != 0 {
             self.record(now.wrapping_sub(self.turn_began));
         }
+        (self.followed, self.instructions_ticks) = (0, 0);
         // What recording took is no part of the next turn.
         self.turn_began = tsc();
     }
