@@ -95,7 +95,8 @@ impl StateName {
             Addressing => &[Installing, Established, Farewell, Ended],
             Installing => &[Established, Farewell, Ended],
             Established => &[Closing, Farewell, Ended],
-            Closing | Farewell => &[Ended],
+            Closing => &[Farewell, Ended],
+            Farewell => &[Ended],
             Ended => &[],
         }
     }
@@ -113,7 +114,7 @@ impl StateName {
             StateName::Established => matches!(exchange, CreateChildSa | Informational),
             // Also the answer to whatever we had asked before we began to close.
             StateName::Closing => {
-                matches!((exchange, is_response), (Informational, _) | (CreateChildSa, true))
+                matches!(exchange, Informational | CreateChildSa)
             }
             StateName::Farewell => (exchange, is_response) == (Informational, false),
             StateName::KeyExchange

@@ -7,7 +7,7 @@ use crate::api::{DownReason, SessionId, WakeReason};
 use crate::sa::{IkeSa, Resent};
 use crate::state::{Arrival, State};
 use crate::time::Instant;
-use crate::wire::{Delete, ExchangeType, Payload};
+use crate::wire::{Delete, ExchangeType, Notify, NotifyType, Payload};
 use crate::world::Cx;
 
 /// Milliseconds for which a peer may repeat its last request and get the same answer.
@@ -54,14 +54,23 @@ impl Closing {
 
     pub(crate) fn on_arrival(mut self: Box<Self>, cx: &mut Cx<'_>, arrival: Arrival) -> State {
         match arrival {
-            // Simultaneous deletes, or a last liveness check: answered as usual (RFC 7296 §2.25.2).
-            Arrival::Request(_) | Arrival::BadRequest(_) => match self.sa.respond(cx, Vec::new()) {
-                Ok(()) => State::Closing(self),
-                Err(error) => {
+            // A delete of both sides at once, or a last liveness check, is answered as usual; what would begin something is
+            // refused (RFC 7296 §2.25.2).
+            Arrival::Request(_) | Arrival::BadRequest(_) => {
+                let begins = matches!(&arrival, Arrival::Request(message)
+                    if message.header.exchange == ExchangeType::CreateChildSa);
+                let refusal = Payload::Notify(Notify::new(NotifyType::TemporaryFailure));
+                let answer = if begins { vec![refusal] } else { Vec::new() };
+                if let Err(error) = self.sa.respond(cx, answer) {
                     cx.count(error.counter());
-                    State::Ended(self.reason)
+                    return State::Ended(self.reason);
                 }
-            },
+                if arrival.deletes_ike() {
+                    self.sa.abandon_request();
+                    return Farewell::last(cx, self.sa, self.reason);
+                }
+                State::Closing(self)
+            }
             Arrival::Response(_) | Arrival::BadResponse(_) if self.delete_sent => State::Ended(self.reason),
             Arrival::Response(_) | Arrival::BadResponse(_) => self.send_delete(cx),
         }
@@ -83,6 +92,11 @@ impl Farewell {
     /// Gives everything back but the IKE SA.
     pub(crate) fn begin(cx: &mut Cx<'_>, id: SessionId, sa: IkeSa, reason: DownReason) -> State {
         cx.release_resources(id, reason);
+        Farewell::last(cx, sa, reason)
+    }
+
+    /// When everything else is given back already.
+    fn last(cx: &Cx<'_>, sa: IkeSa, reason: DownReason) -> State {
         State::Farewell(Box::new(Farewell { sa, until: cx.now.plus_millis(FAREWELL_MS), reason }))
     }
 

@@ -252,7 +252,7 @@ pub struct Initiator {
     children: Vec<ClientChild>,
     /// Both sides announced MOBIKE.
     mobike: bool,
-    last_answer: Vec<NotifyType>,
+    last_answer: Vec<Payload>,
     address: Option<Ipv4Addr>,
     config_reply: Option<Configuration>,
     gateway_vendor_ids: Vec<Vec<u8>>,
@@ -552,7 +552,7 @@ impl Initiator {
     }
 
     fn on_answer(&mut self, at: usize, about: About, message: &Message) -> Result<Vec<Outgoing>, TestError> {
-        self.last_answer = message.notifies().map(|notify| notify.kind).collect();
+        self.last_answer.clone_from(&message.payloads);
         match about {
             About::Eap { spi } => self.on_eap(spi, message),
             About::Auth { spi } => self.on_auth(spi, message),
@@ -750,8 +750,8 @@ impl Initiator {
         self.request(at, ExchangeType::Informational, Vec::new(), About::Liveness)
     }
 
-    /// The notifies of the gateway's last answer to a request of ours.
-    pub fn last_answer(&self) -> &[NotifyType] {
+    /// What was in the gateway's last answer to a request of ours.
+    pub fn last_answer(&self) -> &[Payload] {
         &self.last_answer
     }
 
@@ -908,6 +908,9 @@ impl Initiator {
             match payload {
                 Payload::Delete(Delete::Ike) => {
                     let answer = self.answer(at, message, Vec::new())?;
+                    // What was outstanding on it has no answer any more.
+                    let gone = self.sas.get(at).map(ClientSa::local_spi);
+                    self.pending.take_if(|pending| Some(pending.sa) == gone);
                     // An IKE SA that was replaced stays to repeat its last answer; the last one ends all.
                     if at + 1 == self.sas.len() {
                         self.notable.push_back(Notable::Down);
@@ -938,6 +941,9 @@ impl Initiator {
     }
 
     fn answer_child(&mut self, at: usize, message: &Message) -> Result<Vec<Outgoing>, TestError> {
+        if let Some(refusal) = self.collision(message) {
+            return self.answer(at, message, vec![Payload::Notify(refusal)]);
+        }
         let (Some(sa), Some(ni)) = (message.sa(), message.nonce()) else { return Err(TestError::Wire) };
         let policy = EspPolicy {
             suites: self
@@ -986,10 +992,30 @@ impl Initiator {
         self.answer(at, message, payloads)
     }
 
+    /// Why a request about a Child SA is refused now (RFC 7296 §2.25.1, §2.25.2).
+    fn collision(&self, message: &Message) -> Option<Notify> {
+        let temporary = Some(Notify::new(NotifyType::TemporaryFailure));
+        let about = self.pending.as_ref().map(|pending| &pending.about);
+        if matches!(about, Some(About::Ike { .. })) {
+            return temporary;
+        }
+        let rekeyed = message.notify(NotifyType::RekeySa)?.esp_spi()?;
+        match (self.children.iter().find(|child| child.outbound_spi == rekeyed), about) {
+            (None, _) => Some(Notify::esp(NotifyType::ChildSaNotFound, rekeyed)),
+            (Some(child), Some(About::DeleteChild { spi })) if *spi == child.inbound_spi => temporary,
+            (Some(_), _) => None,
+        }
+    }
+
     fn answer_ike_rekey(&mut self, at: usize, message: &Message) -> Result<Vec<Outgoing>, TestError> {
         let (Some(sa), Some(ni), Some(ke)) = (message.sa(), message.nonce(), message.ke()) else {
             return Err(TestError::Wire);
         };
+        let about = self.pending.as_ref().map(|pending| &pending.about);
+        if matches!(about, Some(About::Child { .. } | About::DeleteChild { .. } | About::DeleteIke)) {
+            let notify = Payload::Notify(Notify::new(NotifyType::TemporaryFailure));
+            return self.answer(at, message, vec![notify]);
+        }
         let Ok(choice) = select_ike(&self.config.ike, sa, ke.group, true) else {
             let notify = Payload::Notify(Notify::new(NotifyType::NoProposalChosen));
             return self.answer(at, message, vec![notify]);

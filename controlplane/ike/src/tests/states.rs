@@ -63,6 +63,7 @@ fn exchanges_by_state() {
         "Established CREATE_CHILD_SA true",
         "Established INFORMATIONAL false",
         "Established INFORMATIONAL true",
+        "Closing CREATE_CHILD_SA false",
         "Closing CREATE_CHILD_SA true",
         "Closing INFORMATIONAL false",
         "Closing INFORMATIONAL true",
