@@ -2,7 +2,7 @@
 //!
 //! A turn takes at most a burst from every source of packets, so that none starves the others. What is no packet (the clock,
 //! instructions, datagrams, figures for the segment) is looked at before an idle worker's every turn, and before each
-//! [`LOOK_EACH`]th of a busy one: a look costs as much as several packets. After start the loop allocates
+//! [`LOOK_EACH`]th of a busy one: it means a reading of the clock, and words that other cores write. After start the loop allocates
 //! nothing, takes no lock, logs nothing and makes no system call, but for two: the control plane's doorbell when that has
 //! said that it sleeps, and the sleep of an idle worker where `dataplane.poll` is "adaptive" (`poll.rs`).
 

@@ -1,12 +1,13 @@
 //! The inbound direction of an SA as a packet meets it: window, counters, the peer's whereabouts, the selectors' common
 //! case and the key, side by side in the table's cache lines. RFC 4303 §3.4.
 
+use std::mem::offset_of;
 use std::net::Ipv4Addr;
 
 use causeway_shared::sa::{Encapsulation, SaPair};
 
 use super::fast_selector::FastSelector;
-use super::{HOT_OCTETS, ReplayWindow};
+use super::{HOT_OCTETS, ReplayWindow, Ring};
 use crate::crypto::InboundKey;
 use crate::sink::Outer;
 
@@ -42,19 +43,23 @@ pub struct Inbound {
     selector: FastSelector,
     /// The key; `None` in an empty slot.
     pub(super) key: Option<InboundKey>,
+    /// The numbers that the window has taken.
+    pub ring: Ring,
 }
 
-const _: () = assert!(size_of::<Inbound>() <= HOT_OCTETS);
+const _: () = assert!(offset_of!(Inbound, ring) <= HOT_OCTETS);
 
 impl Inbound {
     /// Of an SA that is going to be installed.
     pub(super) fn new(pair: &SaPair, key: InboundKey) -> Inbound {
+        let window = ReplayWindow::new(pair.replay_window, pair.esn, pair.highest_inbound_sequence);
         Inbound {
             spi: pair.inbound_spi,
             iv_len: pair.suite.iv_len() as u8,
             icv_len: pair.suite.icv_len() as u8,
             align: pair.suite.pad_align() as u8,
-            window: ReplayWindow::new(pair.replay_window, pair.esn, pair.highest_inbound_sequence),
+            ring: window.first_ring(),
+            window,
             selector: FastSelector::new(&pair.peer_selectors, &pair.local_selectors),
             key: Some(key),
             ..Inbound::vacant()
@@ -78,6 +83,7 @@ impl Inbound {
             quiet: 0,
             selector: FastSelector::none(),
             key: None,
+            ring: Ring::VACANT,
         }
     }
 

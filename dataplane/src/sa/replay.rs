@@ -3,8 +3,8 @@
 //!
 //! Enters: the 32 bits on the wire, later the proof that the packet was authentic. Leaves: the 64-bit number, and
 //! whether it is new. The bits lie in a ring of words, as RFC 6479 has them; but of a word that the window enters only the
-//! numbers that it passed are cleared, so that a ring is no longer than its window. The rings of all SAs of a table lie side
-//! by side, where the place alone tells the address; a window that is wider than those brings its own.
+//! numbers that it passed are cleared, so that a ring is no longer than its window. A ring lies in its SA, in the page that
+//! the translation cache then knows; a window that is wider than that brings its own.
 
 use causeway_shared::sa::MAX_REPLAY_WINDOW;
 
@@ -12,7 +12,7 @@ use causeway_shared::sa::MAX_REPLAY_WINDOW;
 /// window (RFC 4303 Appendix A2.1).
 pub const MIN_ESN_WINDOW: u32 = 64;
 
-/// Words of a ring in the table: the default window of 1024 packets, two cache lines.
+/// Words of a ring in an SA: the default window of 1024 packets, two cache lines.
 const RING_WORDS: usize = 16;
 /// Words of a wider window's own ring.
 const WIDE_WORDS: usize = MAX_REPLAY_WINDOW as usize / WORD_BITS as usize;

@@ -13,7 +13,7 @@ use causeway_shared::sa::{Encapsulation, slot_of_spi};
 use super::lifetime::Notice;
 use super::outbound::OutboundMap;
 use super::worker_sa::{Cold, WorkerSa};
-use super::{Flow, HOT_OCTETS, Inbound, Outbound, Ring, Touched};
+use super::{Flow, HOT_OCTETS, Inbound, Outbound, Touched};
 use crate::sink::SaStatistics;
 
 /// Cache lines that packets of an AES-GCM SA meet inbound and outbound: what is in front of the key, and a short key.
@@ -80,8 +80,6 @@ pub struct SaTable {
     owners: Owners,
     inbound: Vec<Inbound>,
     outbound: Vec<Outbound>,
-    /// Which sequence numbers were taken.
-    rings: Vec<Ring>,
     boxes: Vec<Option<Box<WorkerSa>>>,
     /// Whether any of the SAs installed so far has a key that lies in all their cache lines.
     long_keys: bool,
@@ -95,13 +93,10 @@ impl SaTable {
         let mut outbound = Vec::with_capacity(places);
         advise_huge_pages(inbound.spare_capacity_mut());
         advise_huge_pages(outbound.spare_capacity_mut());
-        let mut rings = Vec::with_capacity(places);
-        advise_huge_pages(rings.spare_capacity_mut());
-        rings.resize(places, Ring::VACANT);
         inbound.resize_with(places, Inbound::vacant);
         outbound.resize_with(places, Outbound::vacant);
         let boxes = std::iter::repeat_with(|| None).take(places).collect();
-        SaTable { capacity, owners: Owners::new(workers), inbound, outbound, rings, boxes, long_keys: false }
+        SaTable { capacity, owners: Owners::new(workers), inbound, outbound, boxes, long_keys: false }
     }
 
     /// The slot that an SPI names.
@@ -148,18 +143,6 @@ impl SaTable {
     #[inline(always)]
     pub fn inbound_mut(&mut self, place: u32) -> Option<&mut Inbound> {
         self.inbound.get_mut(place as usize)
-    }
-
-    /// The inbound direction, and which sequence numbers it has taken.
-    #[inline(always)]
-    pub fn inbound_and_ring(&self, place: u32) -> Option<(&Inbound, &Ring)> {
-        Some((self.inbound.get(place as usize)?, self.rings.get(place as usize)?))
-    }
-
-    /// The inbound direction, and which sequence numbers it has taken, to be changed.
-    #[inline(always)]
-    pub fn inbound_and_ring_mut(&mut self, place: u32) -> Option<(&mut Inbound, &mut Ring)> {
-        Some((self.inbound.get_mut(place as usize)?, self.rings.get_mut(place as usize)?))
     }
 
     /// The outbound direction of the SA in a place.
@@ -351,9 +334,6 @@ impl SaTable {
         let place = place as usize;
         let Some(Some(sa)) = self.boxes.get_mut(place) else { return };
         if let (Some(inbound), Some(outbound)) = (self.inbound.get_mut(place), self.outbound.get_mut(place)) {
-            if let Some(ring) = self.rings.get_mut(place) {
-                *ring = sa.inbound.window.first_ring();
-            }
             std::mem::swap(inbound, &mut sa.inbound);
             std::mem::swap(outbound, &mut sa.outbound);
         }

@@ -29,13 +29,13 @@ pub(crate) fn one<A: Allocator, S: Sink<A::Buffer>, P: Probe>(
     let EspIn { buffer, outer, place, sequence } = packet;
     let State { tables, counters, .. } = &mut *state;
     let Tables { sas, touched, .. } = &mut **tables;
-    let (sa, ring) = sas.inbound_and_ring_mut(place).ok_or(Drop::UnknownSpi)?;
+    let sa = sas.inbound_mut(place).ok_or(Drop::UnknownSpi)?;
     // Again, because an earlier packet of this burst may have been its twin.
-    if !sa.window.is_new(sequence, ring) {
+    if !sa.window.is_new(sequence, &sa.ring) {
         return Err(state.refused(place, SaDirection::Inbound, Drop::Replay, out.sink));
     }
     let newest = sequence > sa.window.top();
-    sa.window.take(sequence, ring);
+    sa.window.take(sequence, &mut sa.ring);
     touched.inbound(place, sa);
     let moved = newest && sa.has_moved(&outer);
     if sa.quiet == 0 || moved {

@@ -11,7 +11,7 @@ use crate::buffer::{Allocator, Buffer};
 use crate::crypto::ESP_HEADER_LEN;
 use crate::path::{SaDirection, Sink};
 use crate::probe::Probe;
-use crate::sa::{Inbound, Ring};
+use crate::sa::Inbound;
 
 /// Octets of pad length and next header.
 const TRAILER_LEN: usize = 2;
@@ -23,18 +23,18 @@ pub(crate) fn one<A: Allocator, S: Sink<A::Buffer>, P: Probe>(
     out: &mut Out<'_, A::Buffer, S, P>,
 ) -> Result<(), Drop> {
     let place = packet.place;
-    let (sa, ring) = state.tables.sas.inbound_and_ring(place).ok_or(Drop::UnknownSpi)?;
-    let sequence = match sequence_of(packet.buffer.data(), sa, ring) {
+    let sa = state.tables.sas.inbound(place).ok_or(Drop::UnknownSpi)?;
+    let sequence = match sequence_of(packet.buffer.data(), sa) {
         Ok(sequence) => sequence,
         Err(reason) => return Err(state.refused(place, SaDirection::Inbound, reason, out.sink)),
     };
-    prefetch(ring.expected(sequence));
+    prefetch(sa.ring.expected(sequence));
     let waits = out.esp_in_open(EspIn { sequence, ..packet }, state);
     waits.map_err(|reason| state.refused(place, SaDirection::Inbound, reason, out.sink))
 }
 
 #[inline(always)]
-fn sequence_of(octets: &[u8], sa: &Inbound, ring: &Ring) -> Result<u64, Drop> {
+fn sequence_of(octets: &[u8], sa: &Inbound) -> Result<u64, Drop> {
     let header = octets.first_chunk::<ESP_HEADER_LEN>().ok_or(Drop::BadEspFormat)?;
     let fixed = ESP_HEADER_LEN + usize::from(sa.iv_len) + usize::from(sa.icv_len);
     let ciphertext = octets.len().checked_sub(fixed).ok_or(Drop::BadEspFormat)?;
@@ -43,5 +43,5 @@ fn sequence_of(octets: &[u8], sa: &Inbound, ring: &Ring) -> Result<u64, Drop> {
     }
     let [_, _, _, _, s0, s1, s2, s3] = *header;
     let sequence = sa.window.infer(u32::from_be_bytes([s0, s1, s2, s3])).ok_or(Drop::Replay)?;
-    if sa.window.is_new(sequence, ring) { Ok(sequence) } else { Err(Drop::Replay) }
+    if sa.window.is_new(sequence, &sa.ring) { Ok(sequence) } else { Err(Drop::Replay) }
 }
