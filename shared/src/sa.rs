@@ -8,7 +8,7 @@ use std::net::Ipv4Addr;
 use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
-/// ESP transform suites that the data plane implements (RFC 4106, RFC 3602 with RFC 4868).
+/// ESP transform suites that the data plane implements (RFC 4106, RFC 7634, RFC 3602 with RFC 4868).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 #[repr(u8)]
 #[serde(rename_all = "kebab-case")]
@@ -35,11 +35,13 @@ pub enum EspSuite {
     Aes192CbcSha512 = 10,
     /// AES-256-CBC with HMAC-SHA2-512-256.
     Aes256CbcSha512 = 11,
+    /// ChaCha20-Poly1305 with a 16-octet ICV (RFC 7634).
+    ChaCha20Poly1305 = 12,
 }
 
 impl EspSuite {
     /// Every suite, in order of its number.
-    pub const ALL: [EspSuite; 11] = [
+    pub const ALL: [EspSuite; 12] = [
         EspSuite::Aes128Gcm16,
         EspSuite::Aes256Gcm16,
         EspSuite::Aes128CbcSha256,
@@ -51,6 +53,7 @@ impl EspSuite {
         EspSuite::Aes128CbcSha512,
         EspSuite::Aes192CbcSha512,
         EspSuite::Aes256CbcSha512,
+        EspSuite::ChaCha20Poly1305,
     ];
 
     /// The suite with this number, if there is one.
@@ -58,9 +61,9 @@ impl EspSuite {
         Self::ALL.into_iter().find(|s| *s as u8 == number)
     }
 
-    /// Whether the suite is an AEAD (AES-GCM).
+    /// Whether the suite is an AEAD (AES-GCM, ChaCha20-Poly1305): no integrity key, a salt, an IV of 8 octets.
     pub fn is_aead(self) -> bool {
-        matches!(self, EspSuite::Aes128Gcm16 | EspSuite::Aes256Gcm16)
+        matches!(self, EspSuite::Aes128Gcm16 | EspSuite::Aes256Gcm16 | EspSuite::ChaCha20Poly1305)
     }
 
     /// Octets of the cipher key, without the salt.
@@ -69,11 +72,11 @@ impl EspSuite {
         match self {
             Aes128Gcm16 | Aes128CbcSha256 | Aes128CbcSha384 | Aes128CbcSha512 => 16,
             Aes192CbcSha256 | Aes192CbcSha384 | Aes192CbcSha512 => 24,
-            Aes256Gcm16 | Aes256CbcSha256 | Aes256CbcSha384 | Aes256CbcSha512 => 32,
+            Aes256Gcm16 | Aes256CbcSha256 | Aes256CbcSha384 | Aes256CbcSha512 | ChaCha20Poly1305 => 32,
         }
     }
 
-    /// Octets of the salt that follows the cipher key in KEYMAT (RFC 4106 §8.1); 0 for CBC.
+    /// Octets of the salt that follows the cipher key in KEYMAT (RFC 4106 §8.1, RFC 7634 §2); 0 for CBC.
     pub fn salt_len(self) -> usize {
         if self.is_aead() { 4 } else { 0 }
     }
@@ -82,7 +85,7 @@ impl EspSuite {
     pub fn integrity_key_len(self) -> usize {
         use EspSuite::*;
         match self {
-            Aes128Gcm16 | Aes256Gcm16 => 0,
+            Aes128Gcm16 | Aes256Gcm16 | ChaCha20Poly1305 => 0,
             Aes128CbcSha256 | Aes192CbcSha256 | Aes256CbcSha256 => 32,
             Aes128CbcSha384 | Aes192CbcSha384 | Aes256CbcSha384 => 48,
             Aes128CbcSha512 | Aes192CbcSha512 | Aes256CbcSha512 => 64,
@@ -119,6 +122,7 @@ impl EspSuite {
             Aes128CbcSha512 => "aes128-sha512",
             Aes192CbcSha512 => "aes192-sha512",
             Aes256CbcSha512 => "aes256-sha512",
+            ChaCha20Poly1305 => "chacha20poly1305",
         }
     }
 }
@@ -344,6 +348,7 @@ mod tests {
         for (suite, keymat, icv, iv) in [
             (EspSuite::Aes128Gcm16, 20, 16, 8),
             (EspSuite::Aes256Gcm16, 36, 16, 8),
+            (EspSuite::ChaCha20Poly1305, 36, 16, 8),
             (EspSuite::Aes128CbcSha256, 48, 16, 16),
             (EspSuite::Aes192CbcSha384, 72, 24, 16),
             (EspSuite::Aes256CbcSha512, 96, 32, 16),

@@ -1,6 +1,6 @@
 """IKE behaviour that only shows with special policies or clients."""
 from e2e import scenario
-from shell import expect
+from shell import expect, expect_equal, wait_until
 from traffic import expect_ping
 
 
@@ -12,6 +12,30 @@ def cookie(context):
     expect("N(COOKIE)" in client.log(), "the client was asked for a cookie")
     expect_ping(world, "c1")
     appliance.only_session()
+
+
+@scenario("chacha20", "ChaCha20-Poly1305 (RFC 7634) for IKE and ESP with strongSwan: login, pings, new keys for both under pings")
+def chacha20(context):
+    world = context.world()
+    appliance = context.appliance(world, extra={"ike": {"proposals": ["chacha20poly1305-prfsha256-curve25519"]},
+                                                "esp": {"suites": ["chacha20poly1305"]}})
+    client = context.client(world, ike="chacha20poly1305-prfsha256-x25519", esp="chacha20poly1305").connect()
+    expect_ping(world, "c1")
+    session = appliance.only_session()
+    expect_equal(session["ike_suite"], "chacha20poly1305-prfsha256-curve25519", "IKE suite")
+    expect_equal(session["child_sas"][0]["esp_suite"], "chacha20poly1305", "ESP suite")
+    for what in ("child", "ike"):
+        appliance.request("POST", f"/v1/sessions/{session['id']}/rekey", {"what": what})
+        wait_until(f"new keys after a rekey ({what})", 15, lambda: names(appliance.only_session()) != names(session)
+                   and len(appliance.only_session()["child_sas"]) == 1)
+        session = appliance.only_session()
+        expect_ping(world, "c1")
+    expect("CHACHA20_POLY1305" in client.log(), "the client says that it used it")
+
+
+def names(session):
+    """What names the IKE SA and its Child SAs."""
+    return session["ike_spis"], sorted(child["inbound_spi"] for child in session["child_sas"])
 
 
 @scenario("fragmentation", "long certificates in small IKE fragments (RFC 7383), both ways")

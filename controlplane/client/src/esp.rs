@@ -6,7 +6,7 @@
 
 use std::collections::VecDeque;
 
-use aws_lc_rs::aead::{AES_128_GCM, AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
+use aws_lc_rs::aead::{AES_128_GCM, AES_256_GCM, Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey};
 use aws_lc_rs::cipher::{
     AES_128, AES_192, AES_256, DecryptingKey, DecryptionContext, EncryptingKey, EncryptionContext,
     UnboundCipherKey,
@@ -28,7 +28,7 @@ const HEADER: usize = 8;
 const LONG_HEADER: usize = 12;
 const CBC_BLOCK: usize = 16;
 const GCM_IV: usize = 8;
-const GCM_SALT: usize = 4;
+const AEAD_SALT: usize = 4;
 const GCM_TAG: usize = 16;
 /// Next header of a tunnelled IPv4 packet.
 const IPV4: u8 = 4;
@@ -142,7 +142,7 @@ impl Tunnel {
         let sequence = self.sequence.checked_add(1).filter(|next| *next <= last)?;
         self.sequence = sequence;
         let block = match self.outbound {
-            Key::Gcm { .. } => 4,
+            Key::Aead { .. } => 4,
             Key::Cbc { .. } => CBC_BLOCK,
         };
         let padding = (block - (packet.len() + 2) % block) % block;
@@ -179,7 +179,7 @@ impl Tunnel {
 }
 
 enum Key {
-    Gcm { key: Box<LessSafeKey>, salt: [u8; GCM_SALT] },
+    Aead { key: Box<LessSafeKey>, salt: [u8; AEAD_SALT] },
     Cbc { encrypt: Box<EncryptingKey>, decrypt: Box<DecryptingKey>, mac: Box<hmac::Key>, icv: usize },
 }
 
@@ -189,11 +189,12 @@ impl Key {
             let algorithm = match suite.cipher {
                 Cipher::AesGcm16_128 => &AES_128_GCM,
                 Cipher::AesGcm16_256 => &AES_256_GCM,
+                Cipher::ChaCha20Poly1305 => &CHACHA20_POLY1305,
                 _ => return None,
             };
-            let (key, salt) = keymat.split_last_chunk::<GCM_SALT>()?;
+            let (key, salt) = keymat.split_last_chunk::<AEAD_SALT>()?;
             let key = LessSafeKey::new(UnboundKey::new(algorithm, key).ok()?);
-            return Some(Key::Gcm { key: Box::new(key), salt: *salt });
+            return Some(Key::Aead { key: Box::new(key), salt: *salt });
         };
         let (cipher, octets) = match suite.cipher {
             Cipher::AesCbc128 => (&AES_128, 16),
@@ -228,7 +229,7 @@ impl Key {
         mut plaintext: Vec<u8>,
     ) -> Option<Vec<u8>> {
         match self {
-            Key::Gcm { key, salt } => {
+            Key::Aead { key, salt } => {
                 // The sequence number is never used twice with this key, so it can be the IV.
                 let iv = sequence.to_be_bytes();
                 let aad = associated_data(high, *out.first_chunk()?);
@@ -253,7 +254,7 @@ impl Key {
     /// The plaintext with its trailer, if the packet is authentic.
     fn open(&self, high: Option<u32>, packet: &[u8]) -> Option<Vec<u8>> {
         match self {
-            Key::Gcm { key, salt } => {
+            Key::Aead { key, salt } => {
                 let (header, rest) = packet.split_first_chunk::<HEADER>()?;
                 let (iv, sealed) = rest.split_first_chunk::<GCM_IV>()?;
                 if sealed.len() < GCM_TAG {
@@ -307,8 +308,8 @@ fn halves(sequence: u64) -> [u32; 2] {
     [u32::from_be_bytes([a, b, c, d]), u32::from_be_bytes([e, f, g, h])]
 }
 
-fn nonce(salt: [u8; GCM_SALT], iv: [u8; GCM_IV]) -> Nonce {
-    let mut nonce = [0; GCM_SALT + GCM_IV];
+fn nonce(salt: [u8; AEAD_SALT], iv: [u8; GCM_IV]) -> Nonce {
+    let mut nonce = [0; AEAD_SALT + GCM_IV];
     for (place, octet) in nonce.iter_mut().zip(salt.into_iter().chain(iv)) {
         *place = octet;
     }
@@ -371,8 +372,8 @@ mod tests {
 
     use super::*;
 
-    const SUITES: [&str; 5] =
-        ["aes128gcm16", "aes256gcm16", "aes128-sha256", "aes256-sha384", "aes256-sha512"];
+    const SUITES: [&str; 6] =
+        ["aes128gcm16", "aes256gcm16", "chacha20poly1305", "aes128-sha256", "aes256-sha384", "aes256-sha512"];
 
     fn suite(text: &str) -> EspSuite {
         let proposal: EspProposal = text.parse().unwrap();

@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 
 use causeway_ike::api::{ClientKind, Fragmentation, IkeFacts, Liveness, SessionFacts};
 use causeway_ike::ident::Identity;
-use causeway_ike::suite::{IkeSuite, Integ, Prf};
+use causeway_ike::suite::{Cipher, IkeSuite, Integ, Prf};
 use causeway_shared::api::{
     Capabilities, ChildSa, DeadPeerDetection, Fragmentation as Cut, IkeDetails, MessageIds, NatSide, Session,
     UdpEnd,
@@ -109,8 +109,8 @@ fn running(details: &mut IkeDetails, ike: &IkeFacts, now_ms: u64, policy: &ViewP
     details.local_spi = Some(format!("{local:016X}"));
     details.remote_spi = Some(format!("{remote:016X}"));
     details.active_secs = Some(now_ms.saturating_sub(ike.established_at.as_millis()) / 1000);
-    details.encr = Some(cipher_name(cipher.is_aead()).to_owned());
-    details.key_bits = u16::try_from(cipher.aes_key_len()).ok().map(|octets| octets.saturating_mul(8));
+    details.encr = Some(ike_cipher_name(cipher).to_owned());
+    details.key_bits = u16::try_from(cipher.key_len()).ok().map(|octets| octets.saturating_mul(8));
     details.prf = Some(prf_name(prf).to_owned());
     details.hash = Some(ike.suite.integ.map_or("None", integ_name).to_owned());
     details.dh_group = Some(group.number());
@@ -165,7 +165,7 @@ fn esp(child: &mut ChildSa, policy: &ViewPolicy) {
     details.left_secs = policy.esp_life_secs.map(|all| all.saturating_sub(child.established_secs));
     if let Some(suite) = suite {
         let hash = name.split_once('-').map_or("None".to_owned(), |(_, hash)| hash.to_uppercase());
-        details.encr = Some(cipher_name(suite.is_aead()).to_owned());
+        details.encr = Some(esp_cipher_name(suite).to_owned());
         details.key_bits = u16::try_from(suite.cipher_key_len()).ok().map(|octets| octets.saturating_mul(8));
         details.hmac = Some(hash);
     }
@@ -209,8 +209,20 @@ fn upper_hex(identity: &Identity) -> String {
     })
 }
 
-fn cipher_name(is_aead: bool) -> &'static str {
-    if is_aead { "AES-GCM" } else { "AES-CBC" }
+fn ike_cipher_name(cipher: Cipher) -> &'static str {
+    match cipher {
+        Cipher::AesCbc128 | Cipher::AesCbc192 | Cipher::AesCbc256 => "AES-CBC",
+        Cipher::AesGcm16_128 | Cipher::AesGcm16_256 => "AES-GCM",
+        Cipher::ChaCha20Poly1305 => "CHACHA20-POLY1305",
+    }
+}
+
+fn esp_cipher_name(suite: EspSuite) -> &'static str {
+    match suite {
+        EspSuite::ChaCha20Poly1305 => "CHACHA20-POLY1305",
+        suite if suite.is_aead() => "AES-GCM",
+        _ => "AES-CBC",
+    }
 }
 
 fn prf_name(prf: Prf) -> &'static str {

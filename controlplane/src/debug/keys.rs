@@ -10,44 +10,48 @@ use causeway_ike::crypto::{IkeKeys, Secret};
 use causeway_ike::suite::{Cipher, Integ};
 use causeway_shared::sa::{EspKeys, EspSuite, SaPair};
 
-/// A row of `ikev2_decryption_table`.
-pub(crate) fn ike_row(spis: IkeSpis, keys: &IkeKeys) -> String {
+/// A row of `ikev2_decryption_table`; none for a cipher that Wireshark does not open.
+pub(crate) fn ike_row(spis: IkeSpis, keys: &IkeKeys) -> Option<String> {
+    let cipher = ike_cipher(keys.suite.cipher)?;
     let hex = |secret: &Secret| hex(secret.as_bytes());
-    format!(
+    Some(format!(
         "{:016x},{:016x},{},{},\"{}\",{},{},\"{}\"",
         spis.initiator,
         spis.responder,
         hex(&keys.sk_ei),
         hex(&keys.sk_er),
-        ike_cipher(keys.suite.cipher),
+        cipher,
         hex(&keys.sk_ai),
         hex(&keys.sk_ar),
         ike_integrity(keys.suite.integ),
-    )
+    ))
 }
 
-/// The rows of `esp_sa` for both directions.
-pub(crate) fn esp_rows(pair: &SaPair) -> [String; 2] {
+/// The rows of `esp_sa` for both directions; none for a suite that Wireshark does not open.
+pub(crate) fn esp_rows(pair: &SaPair) -> Vec<String> {
     let row = |source, destination, spi: u32, keys: &EspKeys| {
-        let (cipher, cipher_key, integrity, integrity_key) = esp_algorithms(pair.suite, keys);
-        format!(
+        let (cipher, cipher_key, integrity, integrity_key) = esp_algorithms(pair.suite, keys)?;
+        Some(format!(
             "\"IPv4\",\"{source}\",\"{destination}\",\"0x{spi:08x}\",\"{cipher}\",\"{cipher_key}\",\"{integrity}\",\"{integrity_key}\""
-        )
+        ))
     };
-    [
+    let rows = [
         row(pair.peer_outer, pair.local_outer, pair.inbound_spi, &pair.inbound_keys),
         row(pair.local_outer, pair.peer_outer, pair.outbound_spi, &pair.outbound_keys),
-    ]
+    ];
+    rows.into_iter().flatten().collect()
 }
 
-fn ike_cipher(cipher: Cipher) -> &'static str {
-    match cipher {
+fn ike_cipher(cipher: Cipher) -> Option<&'static str> {
+    Some(match cipher {
         Cipher::AesCbc128 => "AES-CBC-128 [RFC3602]",
         Cipher::AesCbc192 => "AES-CBC-192 [RFC3602]",
         Cipher::AesCbc256 => "AES-CBC-256 [RFC3602]",
         Cipher::AesGcm16_128 => "AES-GCM-128 with 16 octet ICV [RFC5282]",
         Cipher::AesGcm16_256 => "AES-GCM-256 with 16 octet ICV [RFC5282]",
-    }
+        // Wireshark 4.0 has no word for it.
+        Cipher::ChaCha20Poly1305 => return None,
+    })
 }
 
 fn ike_integrity(integ: Option<Integ>) -> &'static str {
@@ -60,19 +64,22 @@ fn ike_integrity(integ: Option<Integ>) -> &'static str {
 }
 
 /// Names and keys of cipher and integrity. Wireshark wants the salt behind an AEAD's key, and no integrity beside it.
-fn esp_algorithms(suite: EspSuite, keys: &EspKeys) -> (&'static str, String, &'static str, String) {
+fn esp_algorithms(suite: EspSuite, keys: &EspKeys) -> Option<(&'static str, String, &'static str, String)> {
     let cut = |octets: &[u8], len: usize| format!("0x{}", hex(octets.get(..len).unwrap_or(octets)));
     let cipher_key = cut(&keys.cipher, suite.cipher_key_len());
+    if suite == EspSuite::ChaCha20Poly1305 {
+        return None;
+    }
     if suite.is_aead() {
         let key = format!("{cipher_key}{}", hex(&keys.salt));
-        return ("AES-GCM with 16 octet ICV [RFC4106]", key, "NULL", String::new());
+        return Some(("AES-GCM with 16 octet ICV [RFC4106]", key, "NULL", String::new()));
     }
     let integrity = match suite.integrity_key_len() {
         32 => "HMAC-SHA-256-128 [RFC4868]",
         48 => "HMAC-SHA-384-192 [RFC4868]",
         _ => "HMAC-SHA-512-256 [RFC4868]",
     };
-    ("AES-CBC [RFC3602]", cipher_key, integrity, cut(&keys.integrity, suite.integrity_key_len()))
+    Some(("AES-CBC [RFC3602]", cipher_key, integrity, cut(&keys.integrity, suite.integrity_key_len())))
 }
 
 fn hex(octets: &[u8]) -> String {
@@ -174,7 +181,7 @@ mod tests {
             let keys = keys(cipher, integ);
             let directory =
                 std::env::temp_dir().join(format!("causeway-wireshark-{}-{number}", std::process::id()));
-            let Some(text) = dissect(&directory, &ike_row(SPIS, &keys), &capture(&keys)) else {
+            let Some(text) = dissect(&directory, &ike_row(SPIS, &keys).unwrap(), &capture(&keys)) else {
                 eprintln!("not compared: there is no tshark");
                 return;
             };
@@ -194,10 +201,11 @@ mod tests {
             (EspSuite::Aes192CbcSha384, ("AES-CBC [RFC3602]", 2 + 48, "HMAC-SHA-384-192 [RFC4868]", 2 + 96)),
             (EspSuite::Aes256CbcSha512, ("AES-CBC [RFC3602]", 2 + 64, "HMAC-SHA-512-256 [RFC4868]", 2 + 128)),
         ] {
-            let (cipher, cipher_key, integrity, integrity_key) = esp_algorithms(suite, &keys);
+            let (cipher, cipher_key, integrity, integrity_key) = esp_algorithms(suite, &keys).unwrap();
             assert_eq!((cipher, cipher_key.len(), integrity, integrity_key.len()), expected, "{suite}");
         }
-        let (_, key, _, _) = esp_algorithms(EspSuite::Aes128Gcm16, &keys);
+        let (_, key, _, _) = esp_algorithms(EspSuite::Aes128Gcm16, &keys).unwrap();
         assert_eq!(key, format!("0x{}{}", "aa".repeat(16), "bb".repeat(4)), "the salt stands behind the key");
+        assert_eq!(esp_algorithms(EspSuite::ChaCha20Poly1305, &keys), None);
     }
 }

@@ -55,8 +55,9 @@ impl<L: Link> Core<L> {
         let record = self.sessions.snapshot().get(session)?;
         let endpoint = &mut self.endpoint;
         let spis = endpoint.local_spis(SessionId(session)).into_iter();
-        let ike =
-            spis.filter_map(|spi| endpoint.look_at_keys(spi, |spis, _, keys| keys::ike_row(spis, keys)));
+        let ike = spis.filter_map(|spi| {
+            endpoint.look_at_keys(spi, |spis, _, keys| keys::ike_row(spis, keys)).flatten()
+        });
         let ikev2_decryption_table = ike.collect();
         let pairs = record.inbound_spis().filter_map(|spi| self.link.pair(spi));
         Some(ExportedKeys { ikev2_decryption_table, esp_sa: pairs.flat_map(keys::esp_rows).collect() })

@@ -1,10 +1,11 @@
-//! The engine for any processor: aws-lc-rs for every suite. AES-GCM in place; AES-CBC in place with HMAC verified first.
+//! The engine for any processor: aws-lc-rs for every suite. AES-GCM and ChaCha20-Poly1305 in place; AES-CBC in place with
+//! HMAC verified first.
 //!
 //! A CBC IV must be unpredictable (RFC 3602 §3): it is the packet's sequence number encrypted under a random key that
-//! only this SA has, which gives unique IVs that nobody can foresee, without a random number per packet. A GCM IV must
-//! be unique (RFC 4106 §3.1): it is the 64-bit sequence number.
+//! only this SA has, which gives unique IVs that nobody can foresee, without a random number per packet. An AEAD's IV
+//! must be unique (RFC 4106 §3.1, RFC 7634 §2): it is the 64-bit sequence number.
 
-use aws_lc_rs::aead::{AES_128_GCM, AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
+use aws_lc_rs::aead::{AES_128_GCM, AES_256_GCM, Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey};
 use aws_lc_rs::cipher::{
     AES_128, AES_192, AES_256, DecryptingKey, DecryptionContext, EncryptingKey, EncryptionContext,
     UnboundCipherKey,
@@ -16,8 +17,8 @@ use zeroize::Zeroizing;
 
 use super::{ESP_HEADER_LEN, EspEngine, OpenJob, SealJob, SetupError};
 
-const GCM_IV_LEN: usize = 8;
-const GCM_ICV_LEN: usize = 16;
+const AEAD_IV_LEN: usize = 8;
+const AEAD_ICV_LEN: usize = 16;
 const CBC_IV_LEN: usize = 16;
 /// Octets of the key that encrypts sequence numbers into CBC IVs.
 const IV_KEY_LEN: usize = 16;
@@ -28,22 +29,22 @@ pub struct AwsLc;
 
 /// Key of an inbound SA.
 pub enum AwsLcInboundKey {
-    /// AES-GCM.
-    Gcm(Box<GcmKey>),
+    /// AES-GCM or ChaCha20-Poly1305.
+    Aead(Box<AeadKey>),
     /// AES-CBC with HMAC.
     Cbc(Box<CbcInboundKey>),
 }
 
 /// Key of an outbound SA.
 pub enum AwsLcOutboundKey {
-    /// AES-GCM.
-    Gcm(Box<GcmKey>),
+    /// AES-GCM or ChaCha20-Poly1305.
+    Aead(Box<AeadKey>),
     /// AES-CBC with HMAC.
     Cbc(Box<CbcOutboundKey>),
 }
 
-/// AES-GCM, either direction.
-pub struct GcmKey {
+/// AES-GCM or ChaCha20-Poly1305, either direction.
+pub struct AeadKey {
     key: LessSafeKey,
     salt: [u8; SALT_LEN],
     esn: bool,
@@ -74,7 +75,7 @@ impl EspEngine for AwsLc {
 
     fn setup_inbound(suite: EspSuite, esn: bool, keys: &EspKeys) -> Result<AwsLcInboundKey, SetupError> {
         if suite.is_aead() {
-            return Ok(AwsLcInboundKey::Gcm(Box::new(GcmKey::new(suite, esn, keys)?)));
+            return Ok(AwsLcInboundKey::Aead(Box::new(AeadKey::new(suite, esn, keys)?)));
         }
         let cipher = DecryptingKey::cbc(cipher_key(suite, keys)?).map_err(|_| SetupError(suite))?;
         Ok(AwsLcInboundKey::Cbc(Box::new(CbcInboundKey {
@@ -85,7 +86,7 @@ impl EspEngine for AwsLc {
 
     fn setup_outbound(suite: EspSuite, esn: bool, keys: &EspKeys) -> Result<AwsLcOutboundKey, SetupError> {
         if suite.is_aead() {
-            return Ok(AwsLcOutboundKey::Gcm(Box::new(GcmKey::new(suite, esn, keys)?)));
+            return Ok(AwsLcOutboundKey::Aead(Box::new(AeadKey::new(suite, esn, keys)?)));
         }
         let refused = |_| SetupError(suite);
         let cipher = EncryptingKey::cbc(cipher_key(suite, keys)?).map_err(refused)?;
@@ -113,7 +114,7 @@ impl EspEngine for AwsLc {
 impl AwsLcInboundKey {
     pub(super) fn open(&self, packet: &mut [u8], sequence: u64) -> Option<()> {
         match self {
-            AwsLcInboundKey::Gcm(key) => key.open(packet, sequence),
+            AwsLcInboundKey::Aead(key) => key.open(packet, sequence),
             AwsLcInboundKey::Cbc(key) => key.open(packet, sequence),
         }
     }
@@ -122,31 +123,36 @@ impl AwsLcInboundKey {
 impl AwsLcOutboundKey {
     pub(super) fn seal(&self, packet: &mut [u8], sequence: u64) -> Option<()> {
         match self {
-            AwsLcOutboundKey::Gcm(key) => key.seal(packet, sequence),
+            AwsLcOutboundKey::Aead(key) => key.seal(packet, sequence),
             AwsLcOutboundKey::Cbc(key) => key.seal(packet, sequence),
         }
     }
 }
 
-impl GcmKey {
-    fn new(suite: EspSuite, esn: bool, keys: &EspKeys) -> Result<GcmKey, SetupError> {
-        let algorithm = if suite.cipher_key_len() == 16 { &AES_128_GCM } else { &AES_256_GCM };
+impl AeadKey {
+    pub(super) fn new(suite: EspSuite, esn: bool, keys: &EspKeys) -> Result<AeadKey, SetupError> {
+        let algorithm = match suite {
+            EspSuite::Aes128Gcm16 => &AES_128_GCM,
+            EspSuite::Aes256Gcm16 => &AES_256_GCM,
+            EspSuite::ChaCha20Poly1305 => &CHACHA20_POLY1305,
+            _ => return Err(SetupError(suite)),
+        };
         let octets = keys.cipher.get(..suite.cipher_key_len()).ok_or(SetupError(suite))?;
         let key = UnboundKey::new(algorithm, octets).map_err(|_| SetupError(suite))?;
-        Ok(GcmKey { key: LessSafeKey::new(key), salt: keys.salt, esn })
+        Ok(AeadKey { key: LessSafeKey::new(key), salt: keys.salt, esn })
     }
 
-    fn open(&self, packet: &mut [u8], sequence: u64) -> Option<()> {
+    pub(super) fn open(&self, packet: &mut [u8], sequence: u64) -> Option<()> {
         let (header, rest) = packet.split_first_chunk_mut::<ESP_HEADER_LEN>()?;
-        let (iv, sealed) = rest.split_first_chunk_mut::<GCM_IV_LEN>()?;
+        let (iv, sealed) = rest.split_first_chunk_mut::<AEAD_IV_LEN>()?;
         let aad = self.aad(*header, sequence);
         self.key.open_in_place(self.nonce(*iv), aad, sealed).ok().map(|_| ())
     }
 
-    fn seal(&self, packet: &mut [u8], sequence: u64) -> Option<()> {
+    pub(super) fn seal(&self, packet: &mut [u8], sequence: u64) -> Option<()> {
         let (header, rest) = packet.split_first_chunk_mut::<ESP_HEADER_LEN>()?;
-        let (iv, rest) = rest.split_first_chunk_mut::<GCM_IV_LEN>()?;
-        let (plaintext, icv) = rest.split_last_chunk_mut::<GCM_ICV_LEN>()?;
+        let (iv, rest) = rest.split_first_chunk_mut::<AEAD_IV_LEN>()?;
+        let (plaintext, icv) = rest.split_last_chunk_mut::<AEAD_ICV_LEN>()?;
         *iv = sequence.to_be_bytes();
         let aad = self.aad(*header, sequence);
         let tag = self.key.seal_in_place_separate_tag(self.nonce(*iv), aad, plaintext).ok()?;
@@ -154,14 +160,14 @@ impl GcmKey {
         Some(())
     }
 
-    /// RFC 4106 §4: the salt, then the IV.
-    fn nonce(&self, iv: [u8; GCM_IV_LEN]) -> Nonce {
+    /// RFC 4106 §4, RFC 7634 §2: the salt, then the IV.
+    fn nonce(&self, iv: [u8; AEAD_IV_LEN]) -> Nonce {
         let [s0, s1, s2, s3] = self.salt;
         let [i0, i1, i2, i3, i4, i5, i6, i7] = iv;
         Nonce::assume_unique_for_key([s0, s1, s2, s3, i0, i1, i2, i3, i4, i5, i6, i7])
     }
 
-    /// RFC 4106 §5: SPI and sequence number, with ESN all 64 bits of it.
+    /// RFC 4106 §5, RFC 7634 §2.1: SPI and sequence number, with ESN all 64 bits of it.
     fn aad(&self, header: [u8; ESP_HEADER_LEN], sequence: u64) -> Aad<AadOctets> {
         let [p0, p1, p2, p3, l0, l1, l2, l3] = header;
         let [h0, h1, h2, h3, ..] = sequence.to_be_bytes();

@@ -11,10 +11,10 @@ use causeway_shared::config::CryptoEngine;
 use causeway_shared::sa::{EspKeys, EspSuite};
 use tracing::{info, warn};
 
-use super::aws_lc::{AwsLcInboundKey, AwsLcOutboundKey};
+use super::aws_lc::{AeadKey, AwsLcInboundKey, AwsLcOutboundKey};
 use super::portable::PortableKey;
 use super::self_test::{self_test, test_against_aws_lc};
-use super::wide::{Wide, WideKey};
+use super::wide::{MaybeLibrary, Wide, WideKey};
 use super::{AwsLc, EspEngine, OpenJob, Portable, SealJob, SelfTestError, SetupError};
 
 /// The engines, best first.
@@ -261,12 +261,13 @@ impl EspEngine for Engine {
 
 /// What both directions' keys say of the kernels' keys.
 macro_rules! may_be_wide {
-    ($($key:ident),+) => { $(
+    ($($key:ident, $library:ident);+) => { $(
         impl From<WideKey> for $key {
             fn from(key: WideKey) -> $key {
                 match key {
                     WideKey::Gcm(key) => $key::Gcm(key),
                     WideKey::Cbc(key) => $key::Cbc(key),
+                    WideKey::Library(key) => $key::AwsLc($library::Aead(key)),
                 }
             }
         }
@@ -290,9 +291,19 @@ macro_rules! may_be_wide {
                 }
             }
         }
+
+        impl MaybeLibrary for $key {
+            #[inline]
+            fn library_key(&self) -> Option<&AeadKey> {
+                match self {
+                    $key::AwsLc($library::Aead(key)) => Some(key),
+                    _ => None,
+                }
+            }
+        }
     )+ };
 }
-may_be_wide!(InboundKey, OutboundKey);
+may_be_wide!(InboundKey, AwsLcInboundKey; OutboundKey, AwsLcOutboundKey);
 
 #[cfg(test)]
 mod tests {

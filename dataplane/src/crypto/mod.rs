@@ -1,12 +1,14 @@
 //! The ESP crypto engine: sealed packets to opened ones and back, a burst at a time, across SAs with different keys.
 //!
 //! Enters: whole ESP packets (SPI to ICV) and the key of each one's SA. Leaves: the same octets decrypted or sealed in
-//! place. RFC 4303 §3.2 and §3.3.2.2 (ESN in the ICV), RFC 4106 (AES-GCM), RFC 3602 (AES-CBC), RFC 4868 (HMAC-SHA2).
+//! place. RFC 4303 §3.2 and §3.3.2.2 (ESN in the ICV), RFC 4106 (AES-GCM), RFC 7634 (ChaCha20-Poly1305), RFC 3602 (AES-CBC), RFC 4868 (HMAC-SHA2).
 
 mod aws_lc;
 mod engine;
 mod portable;
 mod self_test;
+#[cfg(test)]
+mod vectors;
 mod wide;
 
 use causeway_shared::sa::{EspKeys, EspSuite};

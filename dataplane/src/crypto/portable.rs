@@ -9,13 +9,14 @@ use aes::{Aes128, Aes192, Aes256, Block};
 use aes_gcm::aead::AeadInOut;
 use aes_gcm::{Aes128Gcm, Aes256Gcm, Nonce, Tag};
 use causeway_shared::sa::{EspKeys, EspSuite, SALT_LEN};
+use chacha20poly1305::ChaCha20Poly1305;
 use hmac::{Hmac, Mac};
 use sha2::{Sha256, Sha384, Sha512};
 
 use super::{ESP_HEADER_LEN, EspEngine, OpenJob, SealJob, SetupError};
 
-const GCM_IV_LEN: usize = 8;
-const GCM_ICV_LEN: usize = 16;
+const AEAD_IV_LEN: usize = 8;
+const AEAD_ICV_LEN: usize = 16;
 const CBC_IV_LEN: usize = 16;
 
 /// The engine; it has no state of its own.
@@ -32,6 +33,7 @@ pub struct PortableKey {
 enum Keyed {
     Gcm128(Aes128Gcm),
     Gcm256(Aes256Gcm),
+    ChaCha(Box<ChaCha20Poly1305>),
     Cbc(Box<Cbc>),
 }
 
@@ -82,10 +84,13 @@ impl EspEngine for Portable {
 impl PortableKey {
     fn new(suite: EspSuite, esn: bool, keys: &EspKeys) -> Option<PortableKey> {
         let cipher = keys.cipher.get(..suite.cipher_key_len())?;
-        let keyed = match (suite.is_aead(), cipher.len()) {
-            (true, 16) => Keyed::Gcm128(Aes128Gcm::new_from_slice(cipher).ok()?),
-            (true, _) => Keyed::Gcm256(Aes256Gcm::new_from_slice(cipher).ok()?),
-            (false, _) => {
+        let keyed = match suite {
+            EspSuite::Aes128Gcm16 => Keyed::Gcm128(Aes128Gcm::new_from_slice(cipher).ok()?),
+            EspSuite::Aes256Gcm16 => Keyed::Gcm256(Aes256Gcm::new_from_slice(cipher).ok()?),
+            EspSuite::ChaCha20Poly1305 => {
+                Keyed::ChaCha(Box::new(ChaCha20Poly1305::new_from_slice(cipher).ok()?))
+            }
+            _ => {
                 let integrity = keys.integrity.get(..suite.integrity_key_len())?;
                 let mut iv_salt = [0; 8];
                 aws_lc_rs::rand::fill(&mut iv_salt).ok()?;
@@ -98,7 +103,7 @@ impl PortableKey {
 
     pub(super) fn open(&self, packet: &mut [u8], sequence: u64) -> Option<()> {
         let Keyed::Cbc(key) = &self.keyed else {
-            return self.open_gcm(packet, sequence);
+            return self.open_aead(packet, sequence);
         };
         let (covered, icv) = packet.split_at_mut_checked(packet.len().checked_sub(key.icv_len)?)?;
         key.integrity.verify(covered, self.upper(sequence).as_slice(), icv)?;
@@ -108,7 +113,7 @@ impl PortableKey {
 
     pub(super) fn seal(&self, packet: &mut [u8], sequence: u64) -> Option<()> {
         let Keyed::Cbc(key) = &self.keyed else {
-            return self.seal_gcm(packet, sequence);
+            return self.seal_aead(packet, sequence);
         };
         let (covered, icv) = packet.split_at_mut_checked(packet.len().checked_sub(key.icv_len)?)?;
         let (iv, text) = covered.get_mut(ESP_HEADER_LEN..)?.split_first_chunk_mut::<CBC_IV_LEN>()?;
@@ -118,29 +123,31 @@ impl PortableKey {
         key.integrity.write(covered, self.upper(sequence).as_slice(), icv)
     }
 
-    fn open_gcm(&self, packet: &mut [u8], sequence: u64) -> Option<()> {
+    fn open_aead(&self, packet: &mut [u8], sequence: u64) -> Option<()> {
         let (header, rest) = packet.split_first_chunk_mut::<ESP_HEADER_LEN>()?;
-        let (iv, rest) = rest.split_first_chunk_mut::<GCM_IV_LEN>()?;
-        let (text, icv) = rest.split_last_chunk_mut::<GCM_ICV_LEN>()?;
+        let (iv, rest) = rest.split_first_chunk_mut::<AEAD_IV_LEN>()?;
+        let (text, icv) = rest.split_last_chunk_mut::<AEAD_ICV_LEN>()?;
         let (nonce, (aad, aad_len)) = (self.nonce(*iv), self.aad(*header, sequence));
         let (aad, tag) = (aad.get(..aad_len)?, Tag::from(*icv));
         match &self.keyed {
             Keyed::Gcm128(key) => key.decrypt_inout_detached(&nonce, aad, text.into(), &tag).ok(),
             Keyed::Gcm256(key) => key.decrypt_inout_detached(&nonce, aad, text.into(), &tag).ok(),
+            Keyed::ChaCha(key) => key.decrypt_inout_detached(&nonce, aad, text.into(), &tag).ok(),
             Keyed::Cbc(_) => None,
         }
     }
 
-    fn seal_gcm(&self, packet: &mut [u8], sequence: u64) -> Option<()> {
+    fn seal_aead(&self, packet: &mut [u8], sequence: u64) -> Option<()> {
         let (header, rest) = packet.split_first_chunk_mut::<ESP_HEADER_LEN>()?;
-        let (iv, rest) = rest.split_first_chunk_mut::<GCM_IV_LEN>()?;
-        let (text, icv) = rest.split_last_chunk_mut::<GCM_ICV_LEN>()?;
+        let (iv, rest) = rest.split_first_chunk_mut::<AEAD_IV_LEN>()?;
+        let (text, icv) = rest.split_last_chunk_mut::<AEAD_ICV_LEN>()?;
         *iv = sequence.to_be_bytes();
         let (nonce, (aad, aad_len)) = (self.nonce(*iv), self.aad(*header, sequence));
         let aad = aad.get(..aad_len)?;
         let tag = match &self.keyed {
             Keyed::Gcm128(key) => key.encrypt_inout_detached(&nonce, aad, text.into()).ok()?,
             Keyed::Gcm256(key) => key.encrypt_inout_detached(&nonce, aad, text.into()).ok()?,
+            Keyed::ChaCha(key) => key.encrypt_inout_detached(&nonce, aad, text.into()).ok()?,
             Keyed::Cbc(_) => return None,
         };
         *icv = tag.into();
@@ -148,7 +155,7 @@ impl PortableKey {
     }
 
     /// RFC 4106 §4: the salt, then the IV.
-    fn nonce(&self, iv: [u8; GCM_IV_LEN]) -> Nonce<aes_gcm::aead::consts::U12> {
+    fn nonce(&self, iv: [u8; AEAD_IV_LEN]) -> Nonce<aes_gcm::aead::consts::U12> {
         let [s0, s1, s2, s3] = self.salt;
         let [i0, i1, i2, i3, i4, i5, i6, i7] = iv;
         [s0, s1, s2, s3, i0, i1, i2, i3, i4, i5, i6, i7].into()

@@ -12,6 +12,7 @@
 
 use causeway_shared::api::Port;
 use causeway_shared::counters::{COUNTERS, Drop, Flow};
+use causeway_shared::sa::EspSuite;
 use causeway_shared::wire::{Command, Datagram, Event, SlotMessage};
 
 use crate::error::CreateError;
@@ -156,8 +157,10 @@ pub fn layout_hash() -> u64 {
     for (name, ring) in rings {
         text.push_str(&format!("; {name} {} {} {}", ring.slots, ring.slot_bytes, ring.index_stride));
     }
-    let names = Flow::ALL.iter().map(|flow| flow.name()).chain(Drop::ALL.iter().map(|drop| drop.name()));
-    for name in names {
+    let counters = Flow::ALL.iter().map(|flow| flow.name()).chain(Drop::ALL.iter().map(|drop| drop.name()));
+    // A data plane without one of the suites could not install what the control plane has negotiated.
+    let suites = EspSuite::ALL.iter().map(|suite| suite.name());
+    for name in counters.chain(suites) {
         text.push_str("; ");
         text.push_str(name);
     }

@@ -4,9 +4,10 @@
 use super::suggest::nearest;
 
 /// Every name with its kind; the first name of a kind and meaning is the one to write, the others are strongSwan's aliases.
-const WORDS: [(&str, Kind); 27] = [
+const WORDS: [(&str, Kind); 28] = [
     ("aes256gcm16", Kind::Aead),
     ("aes128gcm16", Kind::Aead),
+    ("chacha20poly1305", Kind::Aead),
     ("aes256gcm", Kind::Aead),
     ("aes128gcm", Kind::Aead),
     ("aes256gcm128", Kind::Aead),
@@ -48,7 +49,7 @@ enum Kind {
 }
 
 /// Checks that the proposal names ciphers of one sort, what goes with them, and a group (RFC 7296 §3.3.3, RFC 5282 §8).
-/// With GCM a hash names the PRF.
+/// With an AEAD a hash names the PRF.
 pub(super) fn check(proposal: &str) -> Result<(), (String, String)> {
     let mut kinds = Vec::new();
     let mut seen: Vec<&str> = Vec::new();
@@ -71,7 +72,7 @@ pub(super) fn check(proposal: &str) -> Result<(), (String, String)> {
         (has(Kind::Weak), "modp1024 is too weak", "use modp2048 or a curve"),
         (has(Kind::Esn), "esn belongs to ESP", "remove it; esp.prefer_esn decides"),
         (!has(Kind::Aead) && !has(Kind::Cipher), "has no cipher", "name one, as in aes256gcm16 or aes256"),
-        (has(Kind::Aead) && has(Kind::Cipher), "mixes GCM and CBC ciphers", "write two proposals"),
+        (has(Kind::Aead) && has(Kind::Cipher), "mixes AEAD and CBC ciphers", "write two proposals"),
         (has(Kind::Cipher) && !has(Kind::Hash), "has no integrity algorithm", "name one, as in sha256"),
         (!has(Kind::Hash) && !has(Kind::Prf), "has no PRF", "name one, as in prfsha384"),
         (!has(Kind::Group), "has no key exchange group", "name one, as in ecp384"),
@@ -91,6 +92,7 @@ mod tests {
         for good in [
             "aes256gcm16-prfsha384-ecp384",
             "aes256gcm16-sha384-ecp384",
+            "chacha20poly1305-aes256gcm16-prfsha256-curve25519",
             "aes128-sha256-modp2048",
             "aes256-aes128-sha384-sha256-prfsha512-curve25519-ecp256",
         ] {
@@ -101,7 +103,7 @@ mod tests {
             ("aes256gcm12-prfsha384-ecp384", "unknown algorithm `aes256gcm12`"),
             ("AES256GCM16-prfsha384-ecp384", "unknown algorithm `AES256GCM16`"),
             ("aes256gcm16-ecp384", "has no PRF"),
-            ("aes256gcm16-aes256-sha256-ecp384", "mixes GCM and CBC ciphers"),
+            ("aes256gcm16-aes256-sha256-ecp384", "mixes AEAD and CBC ciphers"),
             ("aes256-ecp384", "has no integrity algorithm"),
             ("aes256-prfsha256-ecp384", "has no integrity algorithm"),
             ("aes256-sha256", "has no key exchange group"),

@@ -1,8 +1,9 @@
-//! Protection of the SK and SKF payloads: AES-CBC with HMAC-SHA2 (RFC 7296 §3.14) and AES-GCM (RFC 5282).
+//! Protection of the SK and SKF payloads: AES-CBC with HMAC-SHA2 (RFC 7296 §3.14), AES-GCM (RFC 5282) and
+//! ChaCha20-Poly1305 (RFC 7634), which only its algorithm tells from the latter.
 //!
 //! The unit is a whole datagram whose tail is `IV | ciphertext | ICV`. One sealer or opener holds one direction's keys.
 
-use aws_lc_rs::aead::{AES_128_GCM, AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
+use aws_lc_rs::aead::{AES_128_GCM, AES_256_GCM, Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey};
 use aws_lc_rs::cipher::{
     AES_128, AES_192, AES_256, DecryptingKey, DecryptionContext, EncryptingKey, EncryptionContext,
     UnboundCipherKey,
@@ -12,19 +13,19 @@ use aws_lc_rs::iv::FixedLength;
 
 use super::prf::mac;
 use super::{CryptoError, Random, Secret, same};
-use crate::suite::{Cipher, GCM_SALT_LEN, Integ};
+use crate::suite::{AEAD_SALT_LEN, Cipher, Integ};
 
 const CBC_BLOCK: usize = 16;
-const GCM_IV_LEN: usize = 8;
-const GCM_NONCE_LEN: usize = 12;
-const GCM_TAG_LEN: usize = 16;
+const AEAD_IV_LEN: usize = 8;
+const AEAD_NONCE_LEN: usize = 12;
+const AEAD_TAG_LEN: usize = 16;
 
 /// Seals what we send.
 pub struct SkSealer(Seal);
 
 enum Seal {
     Cbc { cipher: Box<EncryptingKey>, integ: Box<HmacIntegrity> },
-    Gcm { key: GcmKey, next_iv: u64 },
+    Aead { key: AeadKey, next_iv: u64 },
 }
 
 /// Opens what the peer sent.
@@ -32,7 +33,7 @@ pub struct SkOpener(Open);
 
 enum Open {
     Cbc { cipher: Box<DecryptingKey>, integ: Box<HmacIntegrity> },
-    Gcm(GcmKey),
+    Aead(AeadKey),
 }
 
 impl SkSealer {
@@ -47,7 +48,7 @@ impl SkSealer {
         sk_a: &Secret,
     ) -> Result<SkSealer, CryptoError> {
         Ok(SkSealer(match integ {
-            None => Seal::Gcm { key: GcmKey::new(cipher, sk_e)?, next_iv: 1 },
+            None => Seal::Aead { key: AeadKey::new(cipher, sk_e)?, next_iv: 1 },
             Some(integ) => Seal::Cbc {
                 cipher: Box::new(EncryptingKey::cbc(cbc_key(cipher, sk_e)?)?),
                 integ: Box::new(HmacIntegrity::new(integ, sk_a)?),
@@ -55,17 +56,17 @@ impl SkSealer {
         }))
     }
 
-    /// The next AES-GCM IV; `None` with AES-CBC. To be kept with an SA that outlives its process.
+    /// The next IV of an AEAD; `None` with AES-CBC. To be kept with an SA that outlives its process.
     pub fn next_iv(&self) -> Option<u64> {
         match &self.0 {
-            Seal::Gcm { next_iv, .. } => Some(*next_iv),
+            Seal::Aead { next_iv, .. } => Some(*next_iv),
             Seal::Cbc { .. } => None,
         }
     }
 
-    /// Moves the AES-GCM IV forward, past all that may have been used; never back.
+    /// Moves the AEAD's IV forward, past all that may have been used; never back.
     pub fn skip_ivs_to(&mut self, iv: u64) {
-        if let Seal::Gcm { next_iv, .. } = &mut self.0 {
+        if let Seal::Aead { next_iv, .. } = &mut self.0 {
             *next_iv = iv.max(*next_iv);
         }
     }
@@ -76,7 +77,7 @@ impl SkSealer {
             Seal::Cbc { integ, .. } => {
                 CBC_BLOCK + plaintext.saturating_add(1).next_multiple_of(CBC_BLOCK) + integ.icv_len
             }
-            Seal::Gcm { .. } => GCM_IV_LEN + plaintext.saturating_add(1) + GCM_TAG_LEN,
+            Seal::Aead { .. } => AEAD_IV_LEN + plaintext.saturating_add(1) + AEAD_TAG_LEN,
         }
     }
 
@@ -87,7 +88,7 @@ impl SkSealer {
                 let blocks = room.checked_sub(CBC_BLOCK + integ.icv_len)? / CBC_BLOCK;
                 (blocks * CBC_BLOCK).checked_sub(1)
             }
-            Seal::Gcm { .. } => room.checked_sub(GCM_IV_LEN + GCM_TAG_LEN + 1),
+            Seal::Aead { .. } => room.checked_sub(AEAD_IV_LEN + AEAD_TAG_LEN + 1),
         }
     }
 
@@ -120,11 +121,11 @@ impl SkSealer {
                 let icv = integ.icv(message);
                 message.extend_from_slice(icv.as_ref().get(..integ.icv_len).unwrap_or_default());
             }
-            Seal::Gcm { key, next_iv } => {
+            Seal::Aead { key, next_iv } => {
                 let iv = next_iv.to_be_bytes();
                 *next_iv = next_iv.checked_add(1).ok_or(CryptoError::Library)?;
                 message.extend_from_slice(&iv);
-                let mut body = Vec::with_capacity(plaintext.len() + 1 + GCM_TAG_LEN);
+                let mut body = Vec::with_capacity(plaintext.len() + 1 + AEAD_TAG_LEN);
                 body.extend_from_slice(plaintext);
                 body.push(0);
                 let aad = Aad::from(message.get(..header_len).unwrap_or_default());
@@ -148,7 +149,7 @@ impl SkOpener {
         sk_a: &Secret,
     ) -> Result<SkOpener, CryptoError> {
         Ok(SkOpener(match integ {
-            None => Open::Gcm(GcmKey::new(cipher, sk_e)?),
+            None => Open::Aead(AeadKey::new(cipher, sk_e)?),
             Some(integ) => Open::Cbc {
                 cipher: Box::new(DecryptingKey::cbc(cbc_key(cipher, sk_e)?)?),
                 integ: Box::new(HmacIntegrity::new(integ, sk_a)?),
@@ -181,10 +182,11 @@ impl SkOpener {
                 cipher.decrypt(&mut body, DecryptionContext::Iv128(FixedLength::from(*iv)))?;
                 body
             }
-            Open::Gcm(key) => {
+            Open::Aead(key) => {
                 let (header, body) =
                     message.split_at_checked(body_offset).ok_or(CryptoError::BadIntegrity)?;
-                let (iv, sealed) = body.split_first_chunk::<GCM_IV_LEN>().ok_or(CryptoError::BadIntegrity)?;
+                let (iv, sealed) =
+                    body.split_first_chunk::<AEAD_IV_LEN>().ok_or(CryptoError::BadIntegrity)?;
                 let mut body = sealed.to_vec();
                 let opened = key
                     .key
@@ -226,28 +228,29 @@ impl HmacIntegrity {
     }
 }
 
-struct GcmKey {
+struct AeadKey {
     key: LessSafeKey,
-    salt: [u8; GCM_SALT_LEN],
+    salt: [u8; AEAD_SALT_LEN],
 }
 
-impl GcmKey {
-    fn new(cipher: Cipher, sk_e: &Secret) -> Result<GcmKey, CryptoError> {
+impl AeadKey {
+    fn new(cipher: Cipher, sk_e: &Secret) -> Result<AeadKey, CryptoError> {
         let algorithm = match cipher {
             Cipher::AesGcm16_128 => &AES_128_GCM,
             Cipher::AesGcm16_256 => &AES_256_GCM,
+            Cipher::ChaCha20Poly1305 => &CHACHA20_POLY1305,
             Cipher::AesCbc128 | Cipher::AesCbc192 | Cipher::AesCbc256 => {
                 return Err(CryptoError::BadKeyLength);
             }
         };
         let (key, salt) =
-            sk_e.as_bytes().split_last_chunk::<GCM_SALT_LEN>().ok_or(CryptoError::BadKeyLength)?;
+            sk_e.as_bytes().split_last_chunk::<AEAD_SALT_LEN>().ok_or(CryptoError::BadKeyLength)?;
         let key = UnboundKey::new(algorithm, key).map_err(|_| CryptoError::BadKeyLength)?;
-        Ok(GcmKey { key: LessSafeKey::new(key), salt: *salt })
+        Ok(AeadKey { key: LessSafeKey::new(key), salt: *salt })
     }
 
-    fn nonce(&self, iv: [u8; GCM_IV_LEN]) -> Nonce {
-        let mut nonce = [0; GCM_NONCE_LEN];
+    fn nonce(&self, iv: [u8; AEAD_IV_LEN]) -> Nonce {
+        let mut nonce = [0; AEAD_NONCE_LEN];
         for (place, octet) in nonce.iter_mut().zip(self.salt.into_iter().chain(iv)) {
             *place = octet;
         }
@@ -260,7 +263,9 @@ fn cbc_key(cipher: Cipher, sk_e: &Secret) -> Result<UnboundCipherKey, CryptoErro
         Cipher::AesCbc128 => &AES_128,
         Cipher::AesCbc192 => &AES_192,
         Cipher::AesCbc256 => &AES_256,
-        Cipher::AesGcm16_128 | Cipher::AesGcm16_256 => return Err(CryptoError::BadKeyLength),
+        Cipher::AesGcm16_128 | Cipher::AesGcm16_256 | Cipher::ChaCha20Poly1305 => {
+            return Err(CryptoError::BadKeyLength);
+        }
     };
     UnboundCipherKey::new(algorithm, sk_e.as_bytes()).map_err(|_| CryptoError::BadKeyLength)
 }
@@ -270,7 +275,8 @@ mod tests {
     use super::*;
     use crate::crypto::SystemRandom;
 
-    const ALGORITHMS: [(Cipher, Option<Integ>); 6] = [
+    const ALGORITHMS: [(Cipher, Option<Integ>); 7] = [
+        (Cipher::ChaCha20Poly1305, None),
         (Cipher::AesGcm16_128, None),
         (Cipher::AesGcm16_256, None),
         (Cipher::AesCbc128, Some(Integ::HmacSha2_256_128)),
@@ -353,13 +359,13 @@ mod tests {
     }
 
     #[test]
-    fn gcm_never_repeats_an_iv() {
+    fn an_aead_never_repeats_an_iv() {
         let (mut sealer, _) = pair(Cipher::AesGcm16_128, None);
         let mut ivs = std::collections::HashSet::new();
         for _ in 0..5 {
             let mut message = Vec::new();
             sealer.seal(&mut message, b"x", &mut SystemRandom).unwrap();
-            assert!(ivs.insert(message[..GCM_IV_LEN].to_vec()));
+            assert!(ivs.insert(message[..AEAD_IV_LEN].to_vec()));
         }
         assert_eq!(sealer.next_iv(), Some(6));
         sealer.skip_ivs_to(3);
@@ -368,6 +374,24 @@ mod tests {
         assert_eq!(sealer.next_iv(), Some(100));
         sealer.skip_ivs_to(u64::MAX);
         assert_eq!(sealer.seal(&mut Vec::new(), b"x", &mut SystemRandom), Err(CryptoError::Library));
+    }
+
+    /// RFC 7634 appendix B: an INFORMATIONAL request with SET_WINDOW_SIZE.
+    #[test]
+    fn the_example_of_the_rfc_opens() {
+        const MESSAGE: [u8; 69] = [
+            0xc0, 0xc1, 0xc2, 0xc3, 0xc4, 0xc5, 0xc6, 0xc7, 0xd0, 0xd1, 0xd2, 0xd3, 0xd4, 0xd5, 0xd6, 0xd7,
+            0x2e, 0x20, 0x25, 0x00, 0x00, 0x00, 0x00, 0x09, 0x00, 0x00, 0x00, 0x45, 0x29, 0x00, 0x00, 0x29,
+            0x10, 0x11, 0x12, 0x13, 0x14, 0x15, 0x16, 0x17, 0x61, 0x03, 0x94, 0x70, 0x1f, 0x8d, 0x01, 0x7f,
+            0x7c, 0x12, 0x92, 0x48, 0x89, 0x6b, 0x71, 0xbf, 0xe2, 0x52, 0x36, 0xef, 0xd7, 0xcd, 0xc6, 0x70,
+            0x66, 0x90, 0x63, 0x15, 0xb2,
+        ];
+        let sk_e = Secret::new((0x80..=0x9f).chain(0xa0..=0xa3).collect());
+        let opener = SkOpener::new(Cipher::ChaCha20Poly1305, None, &sk_e, &secret(0)).unwrap();
+        assert_eq!(opener.open(&MESSAGE, 32).unwrap(), [0, 0, 0, 0x0c, 0, 0, 0x40, 0x01, 0, 0, 0, 0x0a]);
+        let mut forged = MESSAGE;
+        forged[31] ^= 1;
+        assert_eq!(opener.open(&forged, 32).err(), Some(CryptoError::BadIntegrity));
     }
 
     #[test]

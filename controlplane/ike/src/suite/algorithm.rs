@@ -1,5 +1,5 @@
 //! The algorithms that this implementation has, with their IANA numbers, key sizes and names
-//! (RFC 3602, RFC 4106, RFC 5282, RFC 4868, RFC 3526, RFC 5903, RFC 8031).
+//! (RFC 3602, RFC 4106, RFC 5282, RFC 7634, RFC 4868, RFC 3526, RFC 5903, RFC 8031).
 
 use crate::wire::{Transform, TransformType};
 
@@ -12,9 +12,10 @@ pub const ESN_EXTENDED: u16 = 1;
 
 const ENCR_AES_CBC: u16 = 12;
 const ENCR_AES_GCM_16: u16 = 20;
+const ENCR_CHACHA20_POLY1305: u16 = 28;
 
-/// Octets of the salt at the end of an AES-GCM key (RFC 4106 §8.1, RFC 5282 §7.1).
-pub const GCM_SALT_LEN: usize = 4;
+/// Octets of the salt at the end of an AEAD's key (RFC 4106 §8.1, RFC 5282 §7.1, RFC 7634 §2).
+pub const AEAD_SALT_LEN: usize = 4;
 
 /// An encryption algorithm with its key length.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -29,41 +30,51 @@ pub enum Cipher {
     AesGcm16_128,
     /// AES-GCM with a 16-octet ICV, 256-bit key.
     AesGcm16_256,
+    /// ChaCha20-Poly1305.
+    ChaCha20Poly1305,
 }
 
 impl Cipher {
     /// Every cipher.
-    pub const ALL: [Cipher; 5] =
-        [Cipher::AesCbc128, Cipher::AesCbc192, Cipher::AesCbc256, Cipher::AesGcm16_128, Cipher::AesGcm16_256];
+    pub const ALL: [Cipher; 6] = [
+        Cipher::AesCbc128,
+        Cipher::AesCbc192,
+        Cipher::AesCbc256,
+        Cipher::AesGcm16_128,
+        Cipher::AesGcm16_256,
+        Cipher::ChaCha20Poly1305,
+    ];
 
     /// Whether it is an AEAD, which needs no integrity algorithm.
     pub fn is_aead(self) -> bool {
-        matches!(self, Cipher::AesGcm16_128 | Cipher::AesGcm16_256)
+        matches!(self, Cipher::AesGcm16_128 | Cipher::AesGcm16_256 | Cipher::ChaCha20Poly1305)
     }
 
-    /// Octets of the AES key.
-    pub fn aes_key_len(self) -> usize {
+    /// Octets of the cipher's key, without salt.
+    pub fn key_len(self) -> usize {
         match self {
             Cipher::AesCbc128 | Cipher::AesGcm16_128 => 16,
             Cipher::AesCbc192 => 24,
-            Cipher::AesCbc256 | Cipher::AesGcm16_256 => 32,
+            Cipher::AesCbc256 | Cipher::AesGcm16_256 | Cipher::ChaCha20Poly1305 => 32,
         }
     }
 
-    /// Octets of keying material: the AES key, and the salt of an AEAD.
+    /// Octets of keying material: the cipher's key, and the salt of an AEAD.
     pub fn keymat_len(self) -> usize {
-        self.aes_key_len() + if self.is_aead() { GCM_SALT_LEN } else { 0 }
+        self.key_len() + if self.is_aead() { AEAD_SALT_LEN } else { 0 }
     }
 
     /// Its transform.
     pub fn transform(self) -> Transform {
-        let id = if self.is_aead() { ENCR_AES_GCM_16 } else { ENCR_AES_CBC };
-        let bits = match self.aes_key_len() {
-            16 => 128,
-            24 => 192,
-            _ => 256,
-        };
-        Transform::encr(id, bits)
+        match self {
+            Cipher::AesCbc128 => Transform::encr(ENCR_AES_CBC, 128),
+            Cipher::AesCbc192 => Transform::encr(ENCR_AES_CBC, 192),
+            Cipher::AesCbc256 => Transform::encr(ENCR_AES_CBC, 256),
+            Cipher::AesGcm16_128 => Transform::encr(ENCR_AES_GCM_16, 128),
+            Cipher::AesGcm16_256 => Transform::encr(ENCR_AES_GCM_16, 256),
+            // RFC 7296 §3.3.5: a cipher with one key length has no attribute that says so.
+            Cipher::ChaCha20Poly1305 => Transform::new(TransformType::Encr, ENCR_CHACHA20_POLY1305),
+        }
     }
 
     /// Its name in proposals.
@@ -74,6 +85,7 @@ impl Cipher {
             Cipher::AesCbc256 => "aes256",
             Cipher::AesGcm16_128 => "aes128gcm16",
             Cipher::AesGcm16_256 => "aes256gcm16",
+            Cipher::ChaCha20Poly1305 => "chacha20poly1305",
         }
     }
 }

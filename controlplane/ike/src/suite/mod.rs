@@ -4,7 +4,7 @@ mod algorithm;
 mod proposal;
 mod select;
 
-pub use algorithm::{Cipher, ESN_EXTENDED, ESN_NONE, GCM_SALT_LEN, Group, Integ, Prf, TRANSFORM_NONE};
+pub use algorithm::{AEAD_SALT_LEN, Cipher, ESN_EXTENDED, ESN_NONE, Group, Integ, Prf, TRANSFORM_NONE};
 pub use proposal::{EspProposal, EspSuite, IkeProposal, IkeSuite, ProposalError};
 pub use select::{
     ChildKe, EspChoice, EspPolicy, IkeChoice, SelectError, accept_esp_answer, accept_ike_answer, select_esp,

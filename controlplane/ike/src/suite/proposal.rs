@@ -197,6 +197,7 @@ fn word(text: &str) -> Result<Word, ProposalError> {
         "aes256" => Word::Cipher(Cipher::AesCbc256),
         "aes128gcm16" | "aes128gcm128" | "aes128gcm" => Word::Cipher(Cipher::AesGcm16_128),
         "aes256gcm16" | "aes256gcm128" | "aes256gcm" => Word::Cipher(Cipher::AesGcm16_256),
+        "chacha20poly1305" => Word::Cipher(Cipher::ChaCha20Poly1305),
         "sha256" | "sha2_256" => Word::Integ(Integ::HmacSha2_256_128),
         "sha384" | "sha2_384" => Word::Integ(Integ::HmacSha2_384_192),
         "sha512" | "sha2_512" => Word::Integ(Integ::HmacSha2_512_256),
@@ -308,6 +309,7 @@ mod tests {
             ("aes256gcm16-prfsha384-ecp384", "aes256gcm16-prfsha384-ecp384"),
             ("aes128gcm-prfsha256-x25519", "aes128gcm16-prfsha256-curve25519"),
             ("aes256gcm128-sha512-ecp521", "aes256gcm16-prfsha512-ecp521"),
+            ("chacha20poly1305-prfsha256-x25519", "chacha20poly1305-prfsha256-curve25519"),
             ("aes128-sha256-modp2048", "aes128-sha256-modp2048"),
             ("aes192-sha2_384-ecp256", "aes192-sha384-ecp256"),
             ("aes256-sha512-curve25519", "aes256-sha512-curve25519"),
@@ -384,12 +386,13 @@ mod tests {
         assert!("aes256gcm16-ecp256".parse::<EspSuite>().is_err());
     }
 
-    /// Key lengths of RFC 7296 §2.17 with RFC 4106 §8.1 and RFC 4868 §2.1.1.
+    /// Key lengths of RFC 7296 §2.17 with RFC 4106 §8.1, RFC 7634 §2 and RFC 4868 §2.1.1.
     #[test]
     fn keymat_lengths() {
         let table = [
             ("aes128gcm16", 16 + 4),
             ("aes256gcm16", 32 + 4),
+            ("chacha20poly1305", 32 + 4),
             ("aes128-sha256", 16 + 32),
             ("aes192-sha384", 24 + 48),
             ("aes256-sha512", 32 + 64),

@@ -81,7 +81,7 @@ fn changed_octets_are_refused_by_the_reader_with_the_fields_name() {
         (&install, 17, 0, Invalid("inbound_spi")),
         (&install, 21, 0, Invalid("outbound_spi")),
         (&install, 32, 0, Invalid("suite")),
-        (&install, 32, 12, Invalid("suite")),
+        (&install, 32, 13, Invalid("suite")),
         (&install, 32, 1, Invalid("inbound_keys")),
         (&install, 33, 2, Invalid("esn")),
         (&install, 34, 0xff, Invalid("outbound_selected")),
