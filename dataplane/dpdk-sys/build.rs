@@ -18,10 +18,28 @@ const APT_HINT: &str =
 const LIBCLANG_DIRECTORIES: [&str; 3] =
     ["/usr/lib/llvm-14/lib", "/usr/lib/llvm-14/lib64", "/usr/lib/x86_64-linux-gnu"];
 /// Shared libraries that the bindings call into; drivers are loaded by the EAL at run time.
-const LIBRARIES: [&str; 4] = ["rte_eal", "rte_ethdev", "rte_mbuf", "rte_mempool"];
+const LIBRARIES: [&str; 5] = ["rte_eal", "rte_ethdev", "rte_cryptodev", "rte_mbuf", "rte_mempool"];
 
 const FUNCTIONS: &[&str] = &[
     "causeway_.*",
+    "rte_crypto_op_pool_create",
+    "rte_cryptodev_close",
+    "rte_cryptodev_configure",
+    "rte_cryptodev_count",
+    "rte_cryptodev_info_get",
+    "rte_cryptodev_is_valid_dev",
+    "rte_cryptodev_name_get",
+    "rte_cryptodev_queue_pair_setup",
+    "rte_cryptodev_start",
+    "rte_cryptodev_stop",
+    "rte_cryptodev_sym_capability_check_aead",
+    "rte_cryptodev_sym_capability_check_auth",
+    "rte_cryptodev_sym_capability_check_cipher",
+    "rte_cryptodev_sym_capability_get",
+    "rte_cryptodev_sym_get_private_session_size",
+    "rte_cryptodev_sym_session_create",
+    "rte_cryptodev_sym_session_free",
+    "rte_cryptodev_sym_session_pool_create",
     "rte_dev_probe",
     "rte_eal_has_hugepages",
     "rte_eal_init",
@@ -48,6 +66,23 @@ const FUNCTIONS: &[&str] = &[
     "rte_thread_unregister",
 ];
 const TYPES: &[&str] = &[
+    "rte_crypto_aead_algorithm",
+    "rte_crypto_aead_operation",
+    "rte_crypto_auth_algorithm",
+    "rte_crypto_auth_operation",
+    "rte_crypto_cipher_algorithm",
+    "rte_crypto_cipher_operation",
+    "rte_crypto_op",
+    "rte_crypto_op_sess_type",
+    "rte_crypto_op_status",
+    "rte_crypto_op_type",
+    "rte_crypto_sym_op",
+    "rte_crypto_sym_xform",
+    "rte_crypto_sym_xform_type",
+    "rte_cryptodev_config",
+    "rte_cryptodev_info",
+    "rte_cryptodev_qp_conf",
+    "rte_cryptodev_sym_capability_idx",
     "rte_eth_conf",
     "rte_eth_dev_info",
     "rte_eth_link",
@@ -57,6 +92,9 @@ const TYPES: &[&str] = &[
     "rte_mempool",
 ];
 const CONSTANTS: &[&str] = &[
+    "RTE_CRYPTO_.*",
+    "RTE_CRYPTODEV_FF_SYMMETRIC_CRYPTO",
+    "RTE_CRYPTODEV_FF_SYM_OPERATION_CHAINING",
     "RTE_ETH_LINK_UP",
     "RTE_ETH_NAME_MAX_LEN",
     "RTE_LOG_.*",

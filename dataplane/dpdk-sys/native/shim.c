@@ -3,6 +3,8 @@
 #include <stdio.h>
 #include <sys/types.h>
 
+#include <rte_crypto.h>
+#include <rte_cryptodev.h>
 #include <rte_errno.h>
 #include <rte_ethdev.h>
 #include <rte_lcore.h>
@@ -29,6 +31,26 @@ uint16_t causeway_rx_burst(uint16_t port, uint16_t queue, struct rte_mbuf **pack
 uint16_t causeway_tx_burst(uint16_t port, uint16_t queue, struct rte_mbuf **packets, uint16_t count)
 {
 	return rte_eth_tx_burst(port, queue, packets, count);
+}
+
+struct rte_crypto_op *causeway_crypto_op_alloc(struct rte_mempool *pool)
+{
+	return rte_crypto_op_alloc(pool, RTE_CRYPTO_OP_TYPE_SYMMETRIC);
+}
+
+void causeway_crypto_op_free(struct rte_crypto_op *op)
+{
+	rte_crypto_op_free(op);
+}
+
+uint16_t causeway_crypto_enqueue(uint8_t device, uint16_t pair, struct rte_crypto_op **ops, uint16_t count)
+{
+	return rte_cryptodev_enqueue_burst(device, pair, ops, count);
+}
+
+uint16_t causeway_crypto_dequeue(uint8_t device, uint16_t pair, struct rte_crypto_op **ops, uint16_t count)
+{
+	return rte_cryptodev_dequeue_burst(device, pair, ops, count);
 }
 
 int causeway_errno(void)

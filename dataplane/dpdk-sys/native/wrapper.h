@@ -1,4 +1,6 @@
 /* What bindgen reads: the DPDK headers that Causeway uses, and the shim's own declarations. */
+#include <rte_crypto.h>
+#include <rte_cryptodev.h>
 #include <rte_dev.h>
 #include <rte_eal.h>
 #include <rte_errno.h>

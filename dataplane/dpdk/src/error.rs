@@ -81,6 +81,18 @@ pub enum Error {
     /// The device is there already.
     #[error("device `{0}` is named twice; each port needs its own device")]
     Claimed(String),
+    /// A step of a crypto device's set-up failed.
+    #[error("crypto device `{device}`: {step} failed: {errno}{}", quoted(.said))]
+    CryptoDevice {
+        /// The device's name.
+        device: String,
+        /// What was being done.
+        step: &'static str,
+        /// What DPDK answered.
+        errno: Errno,
+        /// What it logged.
+        said: Vec<String>,
+    },
     /// A step of port set-up failed.
     #[error("port `{port}`: {step} failed: {errno}{}", quoted(.said))]
     Port {

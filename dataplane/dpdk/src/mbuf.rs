@@ -110,6 +110,19 @@ impl Mbuf {
         enough
     }
 
+    /// The buffer, for a device that works on it while its owner keeps it.
+    #[inline(always)]
+    pub(crate) fn raw(&self) -> *mut sys::rte_mbuf {
+        self.raw.as_ptr()
+    }
+
+    /// Where a device finds the packet's octet `at`.
+    #[inline(always)]
+    pub(crate) fn iova(&self, at: usize) -> u64 {
+        let header = self.header();
+        header.buf_iova + u64::from(header.data_off) + at as u64
+    }
+
     /// Whether the buffer fulfils the invariant of one segment; asked once, when a driver hands it over.
     #[inline(always)]
     pub(crate) fn is_single(&self) -> bool {
