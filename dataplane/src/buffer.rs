@@ -2,6 +2,8 @@
 //!
 //! DPDK's `Mbuf` implements it in the daemon; [`HeapBuffer`] implements it for tests and tools. Data is contiguous.
 
+use causeway_dpdk::Mbuf;
+
 /// Octets free in front of the data that an [`Allocator`] leaves: room for every header the path prepends.
 pub const HEADROOM: usize = 128;
 /// Octets of data that a fresh buffer can hold at least, behind [`HEADROOM`].
@@ -55,6 +57,25 @@ pub trait Buffer {
         enough && self.truncate(start + len) && self.trim_front(start)
     }
 
+    /// The packet for a device of DPDK's; itself back, where no device could reach it.
+    ///
+    /// # Errors
+    /// Itself.
+    fn into_mbuf(self) -> Result<Mbuf, Self>
+    where
+        Self: Sized,
+    {
+        Err(self)
+    }
+
+    /// A packet that a device has given back; `None` where [`Buffer::into_mbuf`] gives none.
+    fn from_mbuf(_packet: Mbuf) -> Option<Self>
+    where
+        Self: Sized,
+    {
+        None
+    }
+
     /// Octets of the packet.
     fn len(&self) -> usize {
         self.data().len()
@@ -96,6 +117,17 @@ impl HeapBuffer {
 }
 
 impl Buffer for HeapBuffer {
+    /// In tests of the path a device gets a copy.
+    #[cfg(test)]
+    fn into_mbuf(self) -> Result<Mbuf, HeapBuffer> {
+        crate::path::tests::device::copy_in(self)
+    }
+
+    #[cfg(test)]
+    fn from_mbuf(packet: Mbuf) -> Option<HeapBuffer> {
+        Some(HeapBuffer::from_slice(&packet))
+    }
+
     fn data(&self) -> &[u8] {
         self.room.get(self.start..self.end).unwrap_or(&[])
     }

@@ -1,6 +1,6 @@
 //! The data-plane daemon: configuration in, packets forwarded until SIGTERM.
 //!
-//! Order of start: log, cores, EAL, buffers, ports, segment, workers, socket. The socket comes last: who can connect finds
+//! Order of start: log, cores, EAL, buffers, crypto device, ports, segment, workers, socket. The socket comes last: who can connect finds
 //! everything running. The order of the end is the reverse.
 
 use std::num::NonZeroU64;
@@ -11,13 +11,14 @@ use std::thread::{self, JoinHandle};
 use std::{fs, io};
 
 use causeway_dpdk::{Eal, Mempool};
-use causeway_shared::config::{Config, DATAPLANE_SOCKET, Log, Mistakes, Poll};
+use causeway_shared::config::{Config, DATAPLANE_SOCKET, Dataplane, Log, Mistakes, Poll};
 use causeway_shm::{
     CreateError, DataSide, Handover, HandoverError, ListenOptions, MAX_WORKERS, SegmentConfig, WorkerSide,
     monotonic_ns,
 };
 use signal_hook::consts::{SIGINT, SIGTERM};
 
+use crate::crypto::{Line, start_device};
 use crate::dpdk_buffer::{PoolAllocator, data_room};
 use crate::eal_args::{EalArguments, EalArgumentsError, Machine, eal_arguments};
 use crate::handoff::Mailbox;
@@ -135,6 +136,7 @@ fn forward(config: &Config, eal: Eal, version: &str, stop: &Arc<AtomicBool>) -> 
         .filter(|workers| u32::from(*workers) <= MAX_WORKERS)
         .ok_or(DaemonError::TooManyCores(cores.len()))?;
     let pool = make_pool(config, eal)?;
+    let mut lines = start_crypto_device(&config.dataplane, eal, workers, pool)?.into_iter();
     let ports = start_ports(eal, &config.ports, workers, pool)?;
     let side = DataSide::create(&SegmentConfig {
         workers: u32::from(workers),
@@ -153,6 +155,7 @@ fn forward(config: &Config, eal: Eal, version: &str, stop: &Arc<AtomicBool>) -> 
             pool,
             core: *core,
             share,
+            line: lines.next(),
             side: worker_side,
             mailboxes: mailboxes.clone(),
             poll: config.dataplane.poll,
@@ -221,6 +224,26 @@ fn make_pool(config: &Config, eal: Eal) -> Result<Mempool, DaemonError> {
     Ok(Mempool::create(eal, "packets", config.dataplane.buffers, data_room(largest_mtu))?)
 }
 
+/// One way through the crypto device for each worker, as far as it has queue pairs; none without a device.
+fn start_crypto_device(
+    dataplane: &Dataplane,
+    eal: Eal,
+    workers: u16,
+    pool: Mempool,
+) -> Result<Vec<Line>, DaemonError> {
+    let Some(device) = &dataplane.crypto_device else { return Ok(Vec::new()) };
+    let lines = start_device(eal, device, workers, dataplane.crypto_sessions, pool)?;
+    if lines.len() < usize::from(workers) && !lines.is_empty() {
+        tracing::warn!(
+            device,
+            queue_pairs = lines.len(),
+            workers,
+            "the crypto device has fewer queue pairs than there are workers: the others do ESP in software"
+        );
+    }
+    Ok(lines)
+}
+
 /// Differs from every earlier start: the monotonic clock never goes back before a reboot, and a reboot takes the control
 /// plane with it.
 fn epoch() -> u64 {
@@ -252,6 +275,7 @@ struct WorkerParts {
     pool: Mempool,
     core: usize,
     share: WorkerPorts,
+    line: Option<Line>,
     side: WorkerSide,
     mailboxes: Arc<[Mailbox]>,
     poll: Poll,
@@ -276,10 +300,13 @@ impl WorkerParts {
             Ok(registered) => registered,
             Err(error) => return tell(Err(error.to_string())),
         };
-        let path = match Path::new(self.path, PoolAllocator::new(self.pool)) {
+        let mut path = match Path::new(self.path, PoolAllocator::new(self.pool)) {
             Ok(path) => path,
             Err(error) => return tell(Err(error.to_string())),
         };
+        if let Some(line) = self.line {
+            path.use_device(line);
+        }
         let worker = Worker::new(path, self.share, self.mailboxes, self.side, self.poll);
         tell(Ok(()));
         worker.run(stop);

@@ -92,6 +92,16 @@ impl Buffer for Mbuf {
     }
 
     #[inline(always)]
+    fn into_mbuf(self) -> Result<Mbuf, Mbuf> {
+        Ok(self)
+    }
+
+    #[inline(always)]
+    fn from_mbuf(packet: Mbuf) -> Option<Mbuf> {
+        Some(packet)
+    }
+
+    #[inline(always)]
     fn len(&self) -> usize {
         <[u8]>::len(self)
     }

@@ -73,8 +73,8 @@ pub fn eal_arguments(
     } else {
         arguments.extend(["--no-huge".to_owned(), "--no-shconf".to_owned()]);
     }
-    let pci: Vec<&str> =
-        ports.iter().map(|port| port.device.as_str()).filter(|device| is_pci(device)).collect();
+    let devices = ports.iter().map(|port| port.device.as_str()).chain(dataplane.crypto_device.as_deref());
+    let pci: Vec<&str> = devices.filter(|device| is_pci(device)).collect();
     if pci.is_empty() {
         arguments.push("--no-pci".to_owned());
     }
@@ -149,6 +149,8 @@ mod tests {
             sa_capacity: 1024,
             poll: Poll::Full,
             crypto_engine: CryptoEngine::Auto,
+            crypto_device: None,
+            crypto_sessions: 1024,
             eal_args: vec!["--log-level=lib.eal:debug".into()],
             control_uid: None,
         }
@@ -205,6 +207,10 @@ mod tests {
         );
         let with_pci = arguments(&[port("0000:3b:00.0,mprq_en=1"), port("net_null0")]);
         assert!(with_pci.contains("-a 0000:3b:00.0,mprq_en=1") && !with_pci.contains("--no-pci"));
+        let accelerated =
+            Dataplane { crypto_device: Some("0000:3d:01.0".into()), ..dataplane(Hugepages::Never) };
+        let arguments = eal_arguments(&accelerated, &[port("net_null0")], &machine(0)).unwrap().arguments;
+        assert!(arguments.join(" ").contains("-a 0000:3d:01.0"), "{arguments:?}");
     }
 
     #[test]

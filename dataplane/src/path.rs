@@ -18,6 +18,7 @@ pub use crate::sa::{PoolMap, Tables, WorkerSa};
 pub use crate::sink::{Full, Handoff, Ingress, Outer, Punt, SaDirection, SaStatistics, Sink};
 
 use crate::buffer::{Allocator, Buffer};
+use crate::crypto::Line;
 use crate::neighbour::{Due, Neighbours};
 use crate::probe::{NoProbe, Probe};
 use crate::sa::SaTable;
@@ -441,6 +442,31 @@ impl<A: Allocator, P: Probe> Path<A, P> {
         self.state.neighbours = neighbours;
     }
 
+    /// Gives this path its way through a crypto device, for the SAs whose keys are there.
+    pub fn use_device(&mut self, line: Line) {
+        self.state.line = Some(Box::new(line));
+    }
+
+    /// Takes the way through the crypto device away again, with what is under way on it.
+    pub fn give_up_device(&mut self) -> Option<Box<Line>> {
+        self.state.line.take()
+    }
+
+    /// Takes back what the crypto device has done since; answers whether it has more. Call once a turn, whether packets came
+    /// or not.
+    #[inline]
+    pub fn collect(&mut self, now: Now, sink: &mut impl Sink<A::Buffer>) -> bool {
+        if self.state.line.is_none() {
+            return false;
+        }
+        self.state.now = now;
+        let mut out = Out { queues: &mut self.queues, sink: &mut *sink, probe: &mut self.probe };
+        stages::lookaside::collect(&mut self.state, &mut out);
+        // A packet from one client to another goes in again.
+        run(&mut self.state, &mut self.queues, &mut self.probe, sink);
+        self.state.line.as_ref().is_some_and(|line| line.in_flight() > 0)
+    }
+
     /// Uses a turn without packets: publishes figures that wait.
     pub fn idle(&mut self, sink: &mut impl Sink<A::Buffer>) {
         self.state.publish(PUBLISH_IDLE, sink);
@@ -556,9 +582,12 @@ fn run<A: Allocator, S: Sink<A::Buffer>, P: Probe>(
             state.counters.drop(Drop::NoBuffer);
         }
     }
+    if let Some(line) = &mut state.line {
+        line.queue().flush();
+    }
     state.publish(PUBLISH_EACH, sink);
 }
 
 #[cfg(test)]
 #[path = "path_tests/mod.rs"]
-mod tests;
+pub(crate) mod tests;

@@ -132,6 +132,7 @@ fn describe(
     spread: Spread,
     handle: &PortHandle,
 ) -> Description {
+    let (engine, reason) = Engine::description();
     Description {
         name: port.name.clone(),
         device: port.device.clone(),
@@ -144,11 +145,7 @@ fn describe(
         tx_queues: plan.tx_queues,
         polled_by: plan.receivers.iter().copied().collect::<BTreeSet<_>>().into_iter().collect(),
         spread,
-        esp: PortEsp {
-            engine: Engine::kind().name().to_owned(),
-            reason: Engine::reason().to_owned(),
-            inline_capable: capabilities.inline_esp,
-        },
+        esp: PortEsp { engine, reason, inline_capable: capabilities.inline_esp },
     }
 }
 

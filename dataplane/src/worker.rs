@@ -193,6 +193,7 @@ impl Worker {
         self.turns_until_look -= 1;
         busy |= self.receive(self.now);
         busy |= self.take_handoffs(self.now);
+        busy |= self.path.collect(self.now, &mut self.sink);
         busy |= self.sink.flush();
         if !busy {
             self.turns_until_look = 0;

@@ -34,6 +34,9 @@ pub enum Failure {
     /// A path.
     #[error("{0}")]
     Path(#[from] PathError),
+    /// The crypto engine or device.
+    #[error("{0}")]
+    Crypto(#[from] causeway_dataplane::crypto::EngineError),
     /// The segment.
     #[error("{0}")]
     Segment(#[from] CreateError),

@@ -178,7 +178,8 @@ pub fn memory_arguments(huge_dir: Option<&Path>, file_prefix: &str) -> Vec<Strin
 
 /// EAL arguments that let it have the PCI devices among `devices`, and no others.
 pub fn device_arguments(devices: &[String]) -> Vec<String> {
-    let pci: Vec<&String> = devices.iter().filter(|device| !device.starts_with("net_")).collect();
+    let virtual_device = |device: &str| device.starts_with("net_") || device.starts_with("crypto_");
+    let pci: Vec<&String> = devices.iter().filter(|device| !virtual_device(device)).collect();
     if pci.is_empty() {
         return vec!["--no-pci".to_owned()];
     }

@@ -41,6 +41,10 @@ counters! {
         EspInPackets = "esp_in_packets", remedy "";
         /// Inner octets of ESP packets opened.
         EspInBytes = "esp_in_bytes", remedy "";
+        /// ESP packets given to the crypto device.
+        CryptoDevicePackets = "crypto_device_packets", remedy "";
+        /// ESP packets of SAs in the crypto device that software did, because the device was full.
+        CryptoDeviceFull = "crypto_device_full", remedy "The crypto device is slower than the traffic: if software is faster, remove dataplane.crypto_device.";
         /// ESP packets sealed.
         EspOutPackets = "esp_out_packets", remedy "";
         /// Inner octets of ESP packets sealed.
@@ -133,6 +137,8 @@ counters! {
         PortMissed = "port_missed", remedy "The workers are too slow for the traffic: add cores, or queues to the port.";
         /// The port received a damaged packet or failed to send one.
         PortError = "port_error", remedy "Check the cable, the far end and the MTU of the port's network.";
+        /// Too many packets wait for the crypto device to give earlier ones back.
+        CryptoLineFull = "crypto_line_full", remedy "The crypto device is too slow or has stopped: `causeway show ports` names it; remove dataplane.crypto_device to do without.";
         /// No buffer was free.
         NoBuffer = "no_buffer", remedy "Raise dataplane.buffers.";
     }

@@ -120,6 +120,39 @@ def esp_suites(context):
         appliance.expect_empty()
 
 
+def through_device(context, device, suites):
+    """A login and traffic for each suite on an appliance with this crypto device; packets that were ESP, and by the device."""
+    world = context.world()
+    appliance = context.appliance(world, extra={"dataplane": {"crypto_device": device}})
+    shown = appliance.show("ports")
+    expect(f"ESP engine  lookaside: crypto_device {device} " in shown, f"`show ports` names {device}: {shown}")
+    for number, suite in enumerate(suites, start=2):
+        namespace = world.add_nat_client(number)
+        client = context.client(world, namespace, esp=suite, auth="psk").connect()
+        check_tunnel(context, world, appliance, client, namespace)
+        expect_equal(appliance.only_session()["child_sas"][0]["esp_suite"], suite, "ESP suite")
+        iperf = Iperf(world)
+        expect(iperf.run(namespace, 1) > 1 and iperf.run(namespace, 1, down=True) > 1, f"{suite}: iperf3 moves more than 1 Mbit/s")
+        client.control("--terminate", "--ike", "home")
+        appliance.expect_empty()
+    flow = appliance.counters()["flow"]
+    return flow["esp_in_packets"] + flow["esp_out_packets"], flow["crypto_device_packets"] + flow["crypto_device_full"]
+
+
+@scenario("crypto-device", "ESP through lookaside crypto devices with strongSwan: every suite, and the choice is shown")
+def crypto_device(context):
+    from appliance import ESP
+    for device, suites in (("crypto_openssl0", ESP), ("crypto_aesni_mb0", ["aes256gcm16", "aes256-sha384"])):
+        esp, by_device = through_device(context, device, suites)
+        expect(by_device >= esp > 100, f"{device}: {by_device} of {esp} packets by the device")
+
+
+@scenario("crypto-device-without-suites", "a crypto device that has none of our suites: everything in software")
+def crypto_device_without_suites(context):
+    esp, by_device = through_device(context, "crypto_null0", ["aes256gcm16"])
+    expect(esp > 100 and by_device == 0, f"{by_device} of {esp} packets by the device")
+
+
 def anyconnect(context, world, form, namespace="c1", groups=(), **options):
     """A gateway with this login form, and our client, which has logged in."""
     appliance = context.appliance(world, psks=[], extra={**ANYCONNECT, "anyconnect": form}, groups=groups)

@@ -163,7 +163,7 @@ impl<T> CryptoQueue<T> {
     pub fn submit(
         &mut self,
         session: &CryptoSession,
-        packet: Mbuf,
+        mut packet: Mbuf,
         work: &CryptoWork,
         tag: T,
     ) -> Result<(), (Mbuf, T)> {
@@ -174,7 +174,7 @@ impl<T> CryptoQueue<T> {
         let Some(place) = self.places.get_mut(next).filter(|_| fits) else { return Err((packet, tag)) };
         // SAFETY: the operation is the place's own and not in the device, since the place is free; the packet and a clone of
         // the session stay in the place until the device is done; all ranges lie in the packet.
-        unsafe { place.op.describe(session, &packet, work) };
+        unsafe { place.op.describe(session, &mut packet, work) };
         self.staged.push_back(place.op);
         place.holds = Some(Held { packet, tag, session: Some(session.clone()), done: false });
         self.held += 1;
@@ -277,7 +277,7 @@ impl Op {
     /// # Safety
     /// The operation is not in the device; packet and session outlive its stay there; [`lies_within`] holds.
     #[inline]
-    unsafe fn describe(self, session: &CryptoSession, packet: &Mbuf, work: &CryptoWork) {
+    unsafe fn describe(self, session: &CryptoSession, packet: &mut Mbuf, work: &CryptoWork) {
         let base = self.0.cast::<u8>();
         // SAFETY: the operation is ours, as the caller says, with the symmetric part and PRIVATE octets behind it; the ICV lies in
         // the packet.
@@ -287,7 +287,7 @@ impl Op {
             header.status = sys::RTE_CRYPTO_OP_STATUS_NOT_PROCESSED as u8;
             header.sess_type = sys::RTE_CRYPTO_OP_WITH_SESSION as u8;
             base.add(IV_OFFSET).cast::<[u8; 16]>().write(work.iv);
-            let icv = packet.as_ptr().cast_mut().add(work.icv_at);
+            let icv = packet.as_mut_ptr().add(work.icv_at);
             let icv_iova = packet.iova(work.icv_at);
             let sym = &mut *self.0.add(1).cast::<sys::rte_crypto_sym_op>().as_ptr();
             sym.m_src = packet.raw();

@@ -5,6 +5,7 @@
 
 use std::sync::OnceLock;
 
+use causeway_dpdk::CryptoDirection;
 use causeway_kernels::cbc::{CbcKey, MaybeCbc};
 use causeway_kernels::gcm::{GcmKey, MaybeGcm};
 use causeway_shared::config::CryptoEngine;
@@ -12,6 +13,7 @@ use causeway_shared::sa::{EspKeys, EspSuite};
 use tracing::{info, warn};
 
 use super::aws_lc::{AeadKey, AwsLcInboundKey, AwsLcOutboundKey};
+use super::lookaside::{self, DeviceKey};
 use super::portable::PortableKey;
 use super::self_test::{self_test, test_against_aws_lc};
 use super::wide::{MaybeLibrary, Wide, WideKey};
@@ -29,7 +31,7 @@ pub enum EngineKind {
 }
 
 /// No engine, or not the one that was asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, thiserror::Error)]
 pub enum EngineError {
     /// The processor lacks instructions.
     #[error(
@@ -39,6 +41,12 @@ pub enum EngineError {
     /// The engine that was asked for is broken here.
     #[error("crypto engine {0} fails its self-test: {1}")]
     Broken(&'static str, SelfTestError),
+    /// The crypto device cannot be started.
+    #[error("dataplane.crypto_device: {0}")]
+    Device(#[from] causeway_dpdk::Error),
+    /// The crypto device computes wrongly.
+    #[error("dataplane.crypto_device {0} fails its self-test: {1}; remove the key to do without the device")]
+    BrokenDevice(String, SelfTestError),
 }
 
 /// An engine and why it is this one.
@@ -91,7 +99,7 @@ fn reason_of_best(put_aside: &[(EngineKind, EngineError)]) -> String {
     }
     let aside = put_aside.iter().map(|(kind, error)| match error {
         EngineError::Processor => format!("; {} lacks instructions of the processor", kind.name()),
-        EngineError::Broken(..) => format!("; {} fails its self-test", kind.name()),
+        _ => format!("; {} fails its self-test", kind.name()),
     });
     format!("passed its self-test{}", aside.collect::<String>())
 }
@@ -129,11 +137,11 @@ impl EngineKind {
         let result = match self {
             EngineKind::Wide => {
                 let mut wide = Wide::new().ok_or(EngineError::Processor)?;
-                self_test(&mut wide).and_then(|()| test_against_aws_lc(&mut wide))
+                self_test(&mut wide).and_then(|()| test_against_aws_lc(&mut wide, &EspSuite::ALL))
             }
             EngineKind::AwsLc => self_test(&mut AwsLc),
             EngineKind::Portable => {
-                self_test(&mut Portable).and_then(|()| test_against_aws_lc(&mut Portable))
+                self_test(&mut Portable).and_then(|()| test_against_aws_lc(&mut Portable, &EspSuite::ALL))
             }
         };
         result.map(|()| self).map_err(|error| EngineError::Broken(self.name(), error))
@@ -162,6 +170,8 @@ pub enum InboundKey {
     AwsLc(AwsLcInboundKey),
     /// Of RustCrypto.
     Portable(Box<PortableKey>),
+    /// Of a crypto device, with the software's for when it is full.
+    Device(Box<WithDevice<InboundKey>>),
 }
 
 /// A key for sealing, as [`Engine`] keeps it. What it is stands in front of it, in the cache line that holds a short key.
@@ -175,6 +185,14 @@ pub enum OutboundKey {
     AwsLc(AwsLcOutboundKey),
     /// Of RustCrypto.
     Portable(Box<PortableKey>),
+    /// Of a crypto device, with the software's for when it is full.
+    Device(Box<WithDevice<OutboundKey>>),
+}
+
+/// One SA's keys twice.
+pub struct WithDevice<K> {
+    device: DeviceKey,
+    software: K,
 }
 
 const _: () = assert!(size_of::<InboundKey>() <= 184 && size_of::<OutboundKey>() <= 184);
@@ -196,6 +214,15 @@ impl Engine {
         &chosen().reason
     }
 
+    /// Who does ESP here and why, for the operator: a crypto device, if there is one, before the software.
+    pub fn description() -> (String, String) {
+        let name = Engine::kind().name();
+        match lookaside::description(name) {
+            Some(reason) => ("lookaside".to_owned(), reason),
+            None => (name.to_owned(), Engine::reason().to_owned()),
+        }
+    }
+
     /// Forgets what was derived of the keys of an SA that is about to be removed.
     pub fn forget(&mut self, inbound: Option<&InboundKey>, outbound: Option<&OutboundKey>) {
         if let Some(wide) = &mut self.wide {
@@ -215,19 +242,27 @@ impl EspEngine for Engine {
     type OutboundKey = OutboundKey;
 
     fn setup_inbound(suite: EspSuite, esn: bool, keys: &EspKeys) -> Result<InboundKey, SetupError> {
-        match chosen().kind {
+        let software = match chosen().kind {
             EngineKind::Wide => Wide::setup_inbound(suite, esn, keys).map(InboundKey::from),
             EngineKind::AwsLc => AwsLc::setup_inbound(suite, esn, keys).map(InboundKey::AwsLc),
             EngineKind::Portable => Portable::setup_inbound(suite, esn, keys).map(InboundKey::Portable),
-        }
+        }?;
+        Ok(match lookaside::device_key(CryptoDirection::Open, suite, esn, keys) {
+            Some(device) => InboundKey::Device(Box::new(WithDevice { device, software })),
+            None => software,
+        })
     }
 
     fn setup_outbound(suite: EspSuite, esn: bool, keys: &EspKeys) -> Result<OutboundKey, SetupError> {
-        match chosen().kind {
+        let software = match chosen().kind {
             EngineKind::Wide => Wide::setup_outbound(suite, esn, keys).map(OutboundKey::from),
             EngineKind::AwsLc => AwsLc::setup_outbound(suite, esn, keys).map(OutboundKey::AwsLc),
             EngineKind::Portable => Portable::setup_outbound(suite, esn, keys).map(OutboundKey::Portable),
-        }
+        }?;
+        Ok(match lookaside::device_key(CryptoDirection::Seal, suite, esn, keys) {
+            Some(device) => OutboundKey::Device(Box::new(WithDevice { device, software })),
+            None => software,
+        })
     }
 
     fn open_burst(&mut self, jobs: &mut [OpenJob<'_, InboundKey>]) {
@@ -235,12 +270,7 @@ impl EspEngine for Engine {
             return wide.open(jobs);
         }
         for job in jobs {
-            let opened = match job.key {
-                InboundKey::Gcm(_) | InboundKey::Cbc(_) => None,
-                InboundKey::AwsLc(key) => key.open(job.packet, job.sequence),
-                InboundKey::Portable(key) => key.open(job.packet, job.sequence),
-            };
-            job.opened = opened.is_some();
+            job.opened = job.key.open(job.packet, job.sequence).is_some();
         }
     }
 
@@ -249,12 +279,47 @@ impl EspEngine for Engine {
             return wide.seal(jobs);
         }
         for job in jobs {
-            let sealed = match job.key {
-                OutboundKey::Gcm(_) | OutboundKey::Cbc(_) => None,
-                OutboundKey::AwsLc(key) => key.seal(job.packet, job.sequence),
-                OutboundKey::Portable(key) => key.seal(job.packet, job.sequence),
-            };
-            job.sealed = sealed.is_some();
+            job.sealed = job.key.seal(job.packet, job.sequence).is_some();
+        }
+    }
+}
+
+impl InboundKey {
+    /// The crypto device's part, if it has one.
+    #[inline(always)]
+    pub(crate) fn device(&self) -> Option<&DeviceKey> {
+        match self {
+            InboundKey::Device(key) => Some(&key.device),
+            _ => None,
+        }
+    }
+
+    fn open(&self, packet: &mut [u8], sequence: u64) -> Option<()> {
+        match self {
+            InboundKey::Gcm(_) | InboundKey::Cbc(_) => None,
+            InboundKey::AwsLc(key) => key.open(packet, sequence),
+            InboundKey::Portable(key) => key.open(packet, sequence),
+            InboundKey::Device(key) => key.software.open(packet, sequence),
+        }
+    }
+}
+
+impl OutboundKey {
+    /// The crypto device's part, if it has one.
+    #[inline(always)]
+    pub(crate) fn device(&self) -> Option<&DeviceKey> {
+        match self {
+            OutboundKey::Device(key) => Some(&key.device),
+            _ => None,
+        }
+    }
+
+    fn seal(&self, packet: &mut [u8], sequence: u64) -> Option<()> {
+        match self {
+            OutboundKey::Gcm(_) | OutboundKey::Cbc(_) => None,
+            OutboundKey::AwsLc(key) => key.seal(packet, sequence),
+            OutboundKey::Portable(key) => key.seal(packet, sequence),
+            OutboundKey::Device(key) => key.software.seal(packet, sequence),
         }
     }
 }
@@ -277,6 +342,7 @@ macro_rules! may_be_wide {
             fn gcm_key(&self) -> Option<&GcmKey> {
                 match self {
                     $key::Gcm(key) => Some(key),
+                    $key::Device(key) => key.software.gcm_key(),
                     _ => None,
                 }
             }
@@ -287,6 +353,7 @@ macro_rules! may_be_wide {
             fn cbc_key(&self) -> Option<&CbcKey> {
                 match self {
                     $key::Cbc(key) => Some(key),
+                    $key::Device(key) => key.software.cbc_key(),
                     _ => None,
                 }
             }
@@ -297,6 +364,7 @@ macro_rules! may_be_wide {
             fn library_key(&self) -> Option<&AeadKey> {
                 match self {
                     $key::AwsLc($library::Aead(key)) => Some(key),
+                    $key::Device(key) => key.software.library_key(),
                     _ => None,
                 }
             }
@@ -311,13 +379,16 @@ mod tests {
 
     #[test]
     fn every_engine_that_runs_here_passes_its_test() {
-        assert_eq!(EngineKind::AwsLc.tested(), Ok(EngineKind::AwsLc));
-        assert_eq!(EngineKind::Portable.tested(), Ok(EngineKind::Portable));
-        let wide = Wide::new().map_or(Err(EngineError::Processor), |_| Ok(EngineKind::Wide));
-        assert_eq!(EngineKind::Wide.tested(), wide);
+        assert_eq!(EngineKind::AwsLc.tested().unwrap(), EngineKind::AwsLc);
+        assert_eq!(EngineKind::Portable.tested().unwrap(), EngineKind::Portable);
+        let has_wide = Wide::new().is_some();
+        match EngineKind::Wide.tested() {
+            Ok(kind) => assert!(has_wide && kind == EngineKind::Wide),
+            Err(error) => assert!(!has_wide && matches!(error, EngineError::Processor), "{error}"),
+        }
         let best = best().unwrap();
-        assert_eq!(best.kind, wide.unwrap_or(EngineKind::AwsLc));
-        assert_eq!(best.reason.contains("wide lacks"), wide.is_err(), "{}", best.reason);
+        assert_eq!(best.kind, if has_wide { EngineKind::Wide } else { EngineKind::AwsLc });
+        assert_eq!(best.reason.contains("wide lacks"), !has_wide, "{}", best.reason);
     }
 
     #[test]
@@ -341,7 +412,7 @@ mod tests {
     fn the_first_choice_stands() {
         let first = Engine::kind();
         for choice in [CryptoEngine::Portable, CryptoEngine::AwsLc, CryptoEngine::Auto] {
-            assert_eq!(choose(choice), Ok(first));
+            assert_eq!(choose(choice).unwrap(), first);
         }
         assert_eq!(Engine::default().wide.is_some(), first == EngineKind::Wide);
     }

@@ -5,6 +5,7 @@
 
 mod aws_lc;
 mod engine;
+mod lookaside;
 mod portable;
 mod self_test;
 #[cfg(test)]
@@ -16,6 +17,8 @@ use causeway_shared::sa::{EspKeys, EspSuite};
 pub use aws_lc::AwsLc;
 pub use causeway_kernels::{ESP_HEADER_LEN, OpenJob, SealJob};
 pub use engine::{Engine, EngineError, EngineKind, InboundKey, OutboundKey, choose};
+pub use lookaside::{DeviceKey, Line, start as start_device};
+pub(crate) use lookaside::{Kind, Waiting, shorten};
 pub use portable::Portable;
 pub use self_test::{SelfTestError, self_test};
 pub use wide::Wide;

@@ -1,11 +1,13 @@
 //! Tests of the whole path: frames in, what leaves is looked at. The peers' cryptography is another library's.
 
 mod accounting;
+pub(crate) mod device;
 mod document;
 mod drops;
 mod inbound;
 mod kernel;
 mod lan;
+mod lookaside;
 mod oracle;
 mod outbound;
 mod python;

@@ -138,6 +138,7 @@ impl Team {
         let mut outlets = Outlets { index: index as u16, rings: &self.rings, record: &mut world.record };
         let mut burst = vec![HeapBuffer::from_slice(frame)];
         world.path.receive(world.now, port, &mut burst, &mut outlets);
+        while world.path.collect(world.now, &mut outlets) {}
     }
 
     /// This worker takes a burst from its rings; answers whether there was any.
@@ -148,6 +149,7 @@ impl Team {
         let any = !handed.is_empty();
         let mut outlets = Outlets { index: index as u16, rings: &self.rings, record: &mut world.record };
         world.path.resume(world.now, &mut handed, &mut outlets);
+        while world.path.collect(world.now, &mut outlets) {}
         any
     }
 

@@ -52,6 +52,7 @@ fn deliver(workers: &mut [World; 2]) {
                 .collect();
             let other = &mut workers[1 - from];
             other.path.resume(other.now, &mut items, &mut other.record);
+            other.collect();
         }
     }
 }

@@ -4,12 +4,14 @@
 //! 10.77.0.0/16), pool 10.9.0.0/24 with client A at .5 and client B at .6.
 
 use std::net::Ipv4Addr;
+use std::time::Instant;
 
 use causeway_shared::counters::{Drop, Flow};
 use causeway_shared::net::{arp, checksum, ethernet, icmp, ipv4, udp};
 use causeway_shared::sa::{Encapsulation, EspKeys, EspSuite, SaLimits, SaPair, Selector};
 use causeway_shared::wire::{AckStatus, Event};
 
+use super::device;
 use super::oracle::PeerSa;
 use crate::buffer::{Buffer, HeapAllocator, HeapBuffer};
 use crate::path::*;
@@ -92,6 +94,14 @@ pub struct World {
     pub path: Path<HeapAllocator>,
     pub record: Record,
     pub now: Now,
+    /// Whether `receive` returns before the crypto device is done.
+    pub leaves_in_device: bool,
+}
+
+impl std::ops::Drop for World {
+    fn drop(&mut self) {
+        device::give_back(self.path.give_up_device());
+    }
 }
 
 pub fn config() -> PathConfig {
@@ -118,8 +128,16 @@ pub fn config() -> PathConfig {
 impl World {
     /// The gateway with its pool, no clients, and no neighbours known.
     pub fn silent(config: PathConfig) -> World {
-        let path = Path::new(config, HeapAllocator).unwrap();
-        let mut world = World { path, record: Record::default(), now: Now { monotonic_ms: 1_000 } };
+        let mut path = Path::new(config, HeapAllocator).unwrap();
+        if device::wanted() {
+            path.use_device(device::line());
+        }
+        let mut world = World {
+            path,
+            record: Record::default(),
+            now: Now { monotonic_ms: 1_000 },
+            leaves_in_device: false,
+        };
         let pool = PoolMap::new("10.9.0.0/24".parse().unwrap()).unwrap();
         assert_eq!(world.apply(Operation::AddPool(pool)), AckStatus::Done);
         world
@@ -164,6 +182,17 @@ impl World {
         let mut burst: Vec<_> = frames.iter().map(|frame| HeapBuffer::from_slice(frame)).collect();
         self.path.receive(self.now, port, &mut burst, &mut self.record);
         assert!(burst.is_empty());
+        if !self.leaves_in_device {
+            self.collect();
+        }
+    }
+
+    /// Waits for everything that is in the crypto device, if there is one.
+    pub fn collect(&mut self) {
+        let began = Instant::now();
+        while self.path.collect(self.now, &mut self.record) {
+            assert!(began.elapsed() < device::DEADLINE, "the device keeps packets");
+        }
     }
 
     pub fn tick(&mut self, ms: u64) {

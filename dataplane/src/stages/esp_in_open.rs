@@ -1,11 +1,13 @@
 //! Verifies and decrypts a burst, across SAs (RFC 4303 §3.4.4).
 //!
+//! Where a crypto device has the SA's key the packet goes there (`lookaside`) and comes back later.
+//!
 //! Enters: [`EspIn`] at the ESP header. Leaves: the same, decrypted in place between IV and ICV, to `esp_in_accept`.
 
 use arrayvec::ArrayVec;
 use causeway_shared::counters::Drop;
 
-use super::{Burst, EspIn, Out, State};
+use super::{Burst, EspIn, Out, State, lookaside};
 use crate::buffer::{Allocator, Buffer};
 use crate::crypto::{EspEngine, InboundKey, OpenJob};
 use crate::path::{BURST, SaDirection, Sink};
@@ -20,6 +22,9 @@ pub(crate) fn run<A: Allocator, S: Sink<A::Buffer>, P: Probe>(
     state: &mut State<A>,
     out: &mut Out<'_, A::Buffer, S, P>,
 ) {
+    if state.line.is_some() {
+        lookaside::open(items, state, out);
+    }
     while !items.is_empty() {
         let mut opened = open(items, state, out.probe);
         for packet in items.drain(..items.len().min(BURST)) {

@@ -1,11 +1,13 @@
 //! Seals a burst, across SAs (RFC 4303 §3.3.2).
 //!
+//! Where a crypto device has the SA's key the packet goes there (`lookaside`) and comes back later.
+//!
 //! Enters: [`EspOut`] from SPI to the room for its ICV, padded. Leaves: the same sealed, to `encap`.
 
 use arrayvec::ArrayVec;
 use causeway_shared::counters::Drop;
 
-use super::{Burst, EspOut, Out, State};
+use super::{Burst, EspOut, Out, State, lookaside};
 use crate::buffer::{Allocator, Buffer};
 use crate::crypto::{EspEngine, OutboundKey, SealJob};
 use crate::path::{BURST, SaDirection, Sink};
@@ -20,6 +22,9 @@ pub(crate) fn run<A: Allocator, S: Sink<A::Buffer>, P: Probe>(
     state: &mut State<A>,
     out: &mut Out<'_, A::Buffer, S, P>,
 ) {
+    if state.line.is_some() {
+        lookaside::seal(items, state, out);
+    }
     while !items.is_empty() {
         let mut sealed = seal(items, state, out.probe);
         for packet in items.drain(..items.len().min(BURST)) {

@@ -18,6 +18,7 @@ mod fragment;
 pub(crate) mod icmp_error;
 pub(crate) mod ike_out;
 pub(crate) mod local;
+pub(crate) mod lookaside;
 pub(crate) mod natt;
 pub(crate) mod neighbour;
 pub(crate) mod pmtu;

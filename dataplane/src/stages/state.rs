@@ -9,7 +9,7 @@ use causeway_shared::wire::Event;
 
 use crate::buffer::{Allocator, Buffer};
 use crate::counters::Counters;
-use crate::crypto::Engine;
+use crate::crypto::{Engine, Line};
 use crate::neighbour::{Adjacent, Neighbours};
 use crate::path::{Now, PathConfig, PathError, PortConfig, PortId, SaDirection, Sink, Tables};
 use crate::route::RouteTable;
@@ -36,6 +36,8 @@ pub(crate) struct State<A: Allocator> {
     /// Our addresses, of every port.
     ours: OurAddresses,
     pub engine: Engine,
+    /// The way through a crypto device, where there is one.
+    pub line: Option<Box<Line>>,
     pub events: Backlog,
     pub icmp_errors: RateLimit,
     pub invalid_spi_events: RateLimit,
@@ -59,6 +61,7 @@ impl<A: Allocator> State<A> {
             adjacent: [Adjacent::none(); 2],
             ours: OurAddresses::new(config.ports.iter().map(|port| port.address)),
             engine: Engine::default(),
+            line: None,
             events: Backlog { waiting: Vec::with_capacity(EVENT_BACKLOG) },
             icmp_errors: RateLimit::new(ICMP_ERRORS_PER_SEC),
             invalid_spi_events: RateLimit::new(INVALID_SPI_EVENTS_PER_SEC),

@@ -19,6 +19,7 @@ use std::io::{IsTerminal, stderr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use causeway_dataplane::crypto::{Engine, start_device};
 use causeway_dataplane::dpdk_buffer::data_room;
 use causeway_dataplane::probe::{Groups, NoProbe, Probe, Stages};
 use causeway_dpdk::{BURST, Eal, Mbuf, Mempool, tsc_hz};
@@ -45,6 +46,10 @@ const BUFFERS: u32 = 8192;
 const MEMORY_MIB: u64 = 64;
 /// The same for a generator with ports, whose rings hold more.
 const DRIVEN_MEMORY_MIB: u64 = 128;
+/// Keys that a crypto device has room for: of a hundred SAs or so; those beyond stay in software.
+const CRYPTO_KEYS: u32 = 1024;
+/// Memory for a crypto device's keys and operations, MiB.
+const CRYPTO_MIB: u64 = 32;
 /// Hugepages for the segment of the most SAs, MiB: the daemon's is in hugepages where there are enough.
 const SEGMENT_MIB: u64 = 64;
 /// Part of each chunk that warms caches up before the clock runs: making the chunk has gone over them.
@@ -114,6 +119,10 @@ pub struct Arguments {
     /// Leave out latency and memory.
     #[arg(long)]
     cost_only: bool,
+    /// ESP by this crypto device (a vdev such as crypto_aesni_mb0, or a PCI address) where it has the suite, waiting for the device
+    /// after each burst.
+    #[arg(long, value_name = "DEVICE", conflicts_with = "ports")]
+    crypto_device: Option<String>,
     /// The core; the last one by default.
     #[arg(long)]
     core: Option<usize>,
@@ -137,15 +146,22 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     machine::weigh_more();
     let machine = Machine::probe();
     let core = arguments.core.unwrap_or_else(|| machine.measured_core());
-    let hugepages = Hugepages::reserve_unless(arguments.no_huge, MEMORY_MIB + SEGMENT_MIB);
+    let memory_mib = MEMORY_MIB + if arguments.crypto_device.is_some() { CRYPTO_MIB } else { 0 };
+    let hugepages = Hugepages::reserve_unless(arguments.no_huge, memory_mib + SEGMENT_MIB);
     let file_prefix = format!("causeway-perf-{}", std::process::id());
     let _directory = RuntimeDirectory::of(&file_prefix);
-    let eal = start_eal(&machine, hugepages.are_enough(), &file_prefix, MEMORY_MIB, &[])?;
+    let devices: Vec<String> = arguments.crypto_device.iter().cloned().collect();
+    let eal = start_eal(&machine, hugepages.are_enough(), &file_prefix, memory_mib, &devices)?;
     if !core_affinity::set_for_current(core_affinity::CoreId { id: core }) {
         return Err(Failure::Core(core));
     }
     let _registered = eal.register_thread()?;
     let pool = Mempool::create(eal, "packets", BUFFERS, data_room(world::MTU))?;
+    if let Some(device) = &arguments.crypto_device {
+        let lines = start_device(eal, device, 1, CRYPTO_KEYS, pool)?;
+        lines.into_iter().take(1).for_each(rig::use_device);
+        println!("ESP: {}", Engine::description().1);
+    }
     let plans = plans(arguments);
     let bar = progress(plans.len());
     let mut runs = Vec::new();

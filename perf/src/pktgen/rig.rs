@@ -1,6 +1,9 @@
 //! The path under measurement in this process: with clients installed and neighbours known, over buffers of a DPDK pool, with
 //! the segment's statistics behind it as in the daemon. Frames that it sends are swallowed.
 
+use std::sync::{Mutex, PoisonError};
+
+use causeway_dataplane::crypto::Line;
 use causeway_dataplane::dpdk_buffer::PoolAllocator;
 use causeway_dataplane::path::{Now, Path, PortId};
 use causeway_dataplane::probe::Probe;
@@ -14,6 +17,18 @@ use crate::world::{MACS, World};
 use crate::{Failure, install};
 
 const NS_PER_MS: u64 = 1_000_000;
+
+/// The way through the crypto device, if one is measured: the rig that is there has it.
+static LINE: Mutex<Option<Box<Line>>> = Mutex::new(None);
+
+/// Lets rigs made from now on, one at a time, do ESP by a crypto device.
+pub fn use_device(line: Line) {
+    give_back(Box::new(line));
+}
+
+fn give_back(line: Box<Line>) {
+    *LINE.lock().unwrap_or_else(PoisonError::into_inner) = Some(line);
+}
 
 /// A path and what is around it.
 pub struct Rig<P: Probe> {
@@ -40,7 +55,10 @@ impl<P: Probe> Rig<P> {
     pub fn new(world: &World, pool: Mempool, probe: P) -> Result<Rig<P>, Failure> {
         let config = world.path_config(Direction::Out, MACS);
         let (side, worker) = install::segment(config.sa_capacity)?;
-        let path = Path::with_probe(config, PoolAllocator::new(pool), probe)?;
+        let mut path = Path::with_probe(config, PoolAllocator::new(pool), probe)?;
+        if let Some(line) = LINE.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            path.use_device(*line);
+        }
         let reading = (0..1000).map(|_| tsc().wrapping_sub(tsc()).wrapping_neg()).min().unwrap_or(0);
         let sink = Swallow { frames: Vec::with_capacity(1024), stats: worker.stats, now_ns: 0 };
         let mut rig = Rig { path, sink, _side: side, now: Now::default(), reading };
@@ -55,6 +73,8 @@ impl<P: Probe> Rig<P> {
     pub fn work(&mut self, port: PortId, burst: &mut Vec<Mbuf>) -> u64 {
         let began = tsc();
         self.path.receive(self.now, port, burst, &mut self.sink);
+        // Without a device this is one comparison, as in the worker's turn; with one, its answer is waited for.
+        while self.path.collect(self.now, &mut self.sink) {}
         let cycles = tsc().wrapping_sub(began).saturating_sub(self.reading);
         self.sink.frames.clear();
         cycles
@@ -63,6 +83,7 @@ impl<P: Probe> Rig<P> {
     /// Takes a burst through the path; answers the frames it sent.
     pub fn pass(&mut self, port: PortId, burst: &mut Vec<Mbuf>) -> Vec<Vec<u8>> {
         self.path.receive(self.now, port, burst, &mut self.sink);
+        while self.path.collect(self.now, &mut self.sink) {}
         self.sink.frames.drain(..).map(|frame| frame.to_vec()).collect()
     }
 
@@ -76,6 +97,14 @@ impl<P: Probe> Rig<P> {
     pub fn introduce_neighbours(&mut self) {
         self.path.resume(self.now, &mut install::neighbours(Direction::Out).collect(), &mut self.sink);
         self.sink.frames.clear();
+    }
+}
+
+impl<P: Probe> Drop for Rig<P> {
+    fn drop(&mut self) {
+        if let Some(line) = self.path.give_up_device() {
+            give_back(line);
+        }
     }
 }
 

@@ -114,6 +114,11 @@ section! {
         /// What encrypts ESP: "wide" is our own code for AVX-512 with VAES, "aws-lc" and "portable" are libraries for any
         /// processor; "auto" takes the fastest that passes its self-test at start.
         crypto_engine: CryptoEngine = default(r#""auto""#);
+        /// A device that encrypts ESP in place of the processor (DPDK cryptodev): a PCI address, or a virtual device such as
+        /// "crypto_openssl0". It gets the suites that it has and that pass its self-test; `crypto_engine` does the rest.
+        crypto_device: Option<String> = optional("no device").sketch(r#""0000:3d:01.0""#);
+        /// Room for keys in that device. A Child SA takes two; one that finds none stays in software.
+        crypto_sessions: u32 = default("8192").unit("keys").range(2, 4_194_304);
         /// Further arguments for DPDK's EAL. Cores, memory and device arguments are made from this file.
         eal_args: Vec<String> = default("[]").most(64);
         /// User id that the control plane runs as, when it is another one than the data plane's: beside that and root, nobody

@@ -79,6 +79,10 @@ pub struct Dataplane {
     pub poll: Poll,
     /// Which ESP crypto engine to use.
     pub crypto_engine: CryptoEngine,
+    /// The lookaside crypto device, as an EAL device string.
+    pub crypto_device: Option<String>,
+    /// Keys that it has room for.
+    pub crypto_sessions: u32,
     /// Further EAL arguments.
     pub eal_args: Vec<String>,
     /// User that may attach as the control plane, beside root and the data plane's own.

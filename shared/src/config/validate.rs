@@ -98,6 +98,8 @@ pub(super) fn validate(document: Document, checks: &Checks<'_>, notes: &mut Note
             sa_capacity,
             poll: poll(dataplane.poll?.value, dataplane.idle_sleep_usecs?.value),
             crypto_engine: dataplane.crypto_engine?.value,
+            crypto_device: dataplane.crypto_device?.value,
+            crypto_sessions: dataplane.crypto_sessions?.value,
             eal_args: dataplane.eal_args?.value,
             control_uid: dataplane.control_uid?.value,
         },

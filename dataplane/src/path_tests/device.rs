@@ -1,0 +1,88 @@
+//! A crypto device for tests of the path: DPDK's software one over OpenSSL, with a queue pair for each test at a time.
+//!
+//! `CAUSEWAY_TEST_DEVICE=crypto_aesni_mb0 cargo test -p causeway-dataplane --lib path` runs every test of the path through a device.
+
+use std::sync::{Condvar, Mutex, OnceLock};
+use std::time::{Duration, Instant};
+
+use causeway_dpdk::{Eal, Mbuf, Mempool};
+
+use crate::buffer::{Buffer, HeapBuffer};
+use crate::crypto::{Line, start_device};
+
+/// Longest wait for the device.
+pub const DEADLINE: Duration = Duration::from_secs(20);
+const DEVICE: &str = "crypto_openssl0";
+/// Names another device, and sends every test of the path there.
+const VARIABLE: &str = "CAUSEWAY_TEST_DEVICE";
+const QUEUE_PAIRS: u16 = 16;
+const SESSIONS: u32 = 4096;
+const BUFFERS: u32 = 8192;
+
+struct Site {
+    pool: Mempool,
+    free: Mutex<Vec<Line>>,
+    freed: Condvar,
+}
+
+static SITE: OnceLock<Site> = OnceLock::new();
+
+/// The EAL of this test process.
+pub fn eal() -> Eal {
+    static EAL: OnceLock<Eal> = OnceLock::new();
+    *EAL.get_or_init(|| {
+        let prefix = format!("--file-prefix=causeway-path-test-{}", std::process::id());
+        let arguments =
+            ["-l", "0", "--no-huge", "--no-shconf", "--no-pci", "--no-telemetry", "-m", "256", &prefix];
+        Eal::init(&arguments.map(str::to_owned)).unwrap()
+    })
+}
+
+fn site() -> &'static Site {
+    SITE.get_or_init(|| {
+        let pool = Mempool::create(eal(), "device", BUFFERS, 2048).unwrap();
+        let named = std::env::var(VARIABLE).ok();
+        let device = format!("{},max_nb_queue_pairs={QUEUE_PAIRS}", named.as_deref().unwrap_or(DEVICE));
+        let lines = start_device(eal(), &device, QUEUE_PAIRS, SESSIONS, pool).unwrap();
+        assert_eq!(lines.len(), usize::from(QUEUE_PAIRS));
+        Site { pool, free: Mutex::new(lines), freed: Condvar::new() }
+    })
+}
+
+/// Whether every test is to go through the device.
+pub fn wanted() -> bool {
+    std::env::var_os(VARIABLE).is_some()
+}
+
+/// A way through the device; waits for another test to give one back.
+pub fn line() -> Line {
+    let site = site();
+    let free = site.free.lock().unwrap();
+    site.freed.wait_while(free, |free| free.is_empty()).unwrap().pop().unwrap()
+}
+
+/// Gives back a way, emptied.
+pub fn give_back(line: Option<Box<Line>>) {
+    let (Some(site), Some(mut line)) = (SITE.get(), line) else { return };
+    // The next test must not meet what one that failed has left.
+    let began = Instant::now();
+    while line.in_flight() > 0 && began.elapsed() < DEADLINE {
+        line.queue().flush();
+        line.queue().poll();
+        while line.queue().take().is_some() {}
+    }
+    if let Ok(mut free) = site.free.lock() {
+        free.push(*line);
+        site.freed.notify_one();
+    }
+}
+
+/// Where the device can reach it.
+pub fn copy_in(packet: HeapBuffer) -> Result<Mbuf, HeapBuffer> {
+    let Some(site) = SITE.get() else { return Err(packet) };
+    let copy = site.pool.allocate().and_then(|mut copy| {
+        copy.append(packet.len())?.copy_from_slice(packet.data());
+        Some(copy)
+    });
+    copy.ok_or(packet)
+}
