@@ -1,6 +1,6 @@
 //! A crypto device for tests of the path: DPDK's software one over OpenSSL, with a queue pair for each test at a time.
 //!
-//! `CAUSEWAY_TEST_DEVICE=crypto_aesni_mb0 cargo test -p causeway-dataplane --lib path` runs every test of the path through a device.
+//! `CAUSEWAY_TEST_DEVICE=crypto_openssl0 cargo test -p causeway-dataplane --lib path` runs every test of the path through a device.
 
 use std::sync::{Condvar, Mutex, OnceLock};
 use std::time::{Duration, Instant};
