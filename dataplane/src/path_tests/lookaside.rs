@@ -27,7 +27,9 @@ fn world(suite: EspSuite, esn: bool) -> World {
 
 #[test]
 fn every_suite_goes_both_ways_through_the_device_in_order() {
-    for (suite, esn) in EspSuite::ALL.iter().flat_map(|suite| [(*suite, false), (*suite, true)]) {
+    // ChaCha20-Poly1305 never goes there.
+    let suites = EspSuite::ALL.into_iter().filter(|suite| *suite != EspSuite::ChaCha20Poly1305);
+    for (suite, esn) in suites.flat_map(|suite| [(suite, false), (suite, true)]) {
         let mut world = world(suite, esn);
         let clear: Vec<Vec<u8>> = (0..48).map(|number| echo(HOST, CLIENT_A, 8 + number * 29)).collect();
         world.receive(INSIDE, &clear.iter().map(|packet| frame(INSIDE, packet)).collect::<Vec<_>>());
@@ -60,8 +62,7 @@ fn every_suite_goes_both_ways_through_the_device_in_order() {
         assert_eq!(world.drops(), [(Drop::BadIcv, 2)], "{suite} esn {esn}");
         // Another device may have fewer suites; software does the others.
         let by_device = world.flow(Flow::CryptoDevicePackets);
-        let expected = if suite == EspSuite::ChaCha20Poly1305 { 0 } else { 98 };
-        assert!(by_device == expected || device::wanted() && by_device == 0, "{by_device} {suite} esn {esn}");
+        assert!(by_device == 98 || device::wanted() && by_device == 0, "{by_device} {suite} esn {esn}");
     }
 }
 
