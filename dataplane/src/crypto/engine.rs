@@ -44,6 +44,9 @@ pub enum EngineError {
     /// The crypto device cannot be started.
     #[error("dataplane.crypto_device: {0}")]
     Device(#[from] causeway_dpdk::Error),
+    /// A process has one crypto device.
+    #[error("crypto device {0}: this process has one already")]
+    SecondDevice(String),
     /// The crypto device computes wrongly.
     #[error("dataplane.crypto_device {0} fails its self-test: {1}; remove the key to do without the device")]
     BrokenDevice(String, SelfTestError),

@@ -8,7 +8,7 @@
 //! additional data of AES-GCM), RFC 3602 §3 (IVs that nobody foresees).
 
 use std::fmt::Write as _;
-use std::sync::{PoisonError, RwLock};
+use std::sync::OnceLock;
 
 use causeway_dpdk::{
     CryptoDevice, CryptoDirection, CryptoHash, CryptoQueue, CryptoSession, CryptoWork, Eal, Finished, Mbuf,
@@ -32,12 +32,9 @@ const UPPER_LEN: usize = 4;
 const LOOKS: u32 = 50_000_000;
 
 /// The device of this process, once there is one.
-static OFFER: RwLock<Option<Offer>> = RwLock::new(None);
-
-struct Offer {
-    device: CryptoDevice,
-    suites: Vec<EspSuite>,
-}
+static DEVICE: OnceLock<CryptoDevice> = OnceLock::new();
+/// The suites that go there, once they are tested; until then the self-test alone makes keys.
+static SUITES: OnceLock<Vec<EspSuite>> = OnceLock::new();
 
 /// One SA's keys in one direction, in the device.
 pub struct DeviceKey {
@@ -86,9 +83,11 @@ pub fn start(
     let (device, queues) = CryptoDevice::start(eal, device, workers, sessions)?;
     let mut lines: Vec<Line> = queues.into_iter().map(|queue| Line { queue }).collect();
     let name = device.name().to_owned();
+    if DEVICE.set(device.clone()).is_err() {
+        return Err(EngineError::SecondDevice(name));
+    }
     let offered: Vec<EspSuite> =
         EspSuite::ALL.iter().copied().filter(|suite| offers(&device, *suite)).collect();
-    offer(device.clone(), offered.clone());
     let Some(first) = lines.first_mut() else { return Ok(lines) };
     let mut engine = Synchronous { line: first, pool };
     let works = |suite: &EspSuite, engine: &mut Synchronous<'_>| match self_test_suite(engine, *suite) {
@@ -99,12 +98,12 @@ pub fn start(
         }
     };
     let suites: Vec<EspSuite> = offered.into_iter().filter(|suite| works(suite, &mut engine)).collect();
-    offer(device.clone(), suites.clone());
+    let suites = SUITES.get_or_init(|| suites);
     if suites.is_empty() {
         warn!(device = name, "the crypto device has none of our suites; all ESP stays in software");
         return Ok(Vec::new());
     }
-    test_against_aws_lc(&mut engine, &suites)
+    test_against_aws_lc(&mut engine, suites)
         .map_err(|error| EngineError::BrokenDevice(device.name().to_owned(), error))?;
     info!(
         device = name,
@@ -118,8 +117,7 @@ pub fn start(
 
 /// Name and driver of the device, and the suites that go to it.
 pub(super) fn description(software: &str) -> Option<String> {
-    let offer = OFFER.read().unwrap_or_else(PoisonError::into_inner);
-    let Offer { device, suites } = offer.as_ref()?;
+    let (device, suites) = (DEVICE.get()?, SUITES.get()?);
     let mut text = format!("crypto_device {} ({}) takes", device.name(), device.driver());
     let names: Vec<String> = suites.iter().map(EspSuite::to_string).collect();
     let _ = match names.len() {
@@ -129,10 +127,6 @@ pub(super) fn description(software: &str) -> Option<String> {
     };
     let _ = write!(text, "; {software} does the rest, and what finds the device full");
     Some(text)
-}
-
-fn offer(device: CryptoDevice, suites: Vec<EspSuite>) {
-    *OFFER.write().unwrap_or_else(PoisonError::into_inner) = Some(Offer { device, suites });
 }
 
 /// Whether the device says that it can do a suite, with and without ESN.
@@ -149,9 +143,9 @@ pub(super) fn device_key(
     esn: bool,
     keys: &EspKeys,
 ) -> Option<DeviceKey> {
-    let offer = OFFER.read().unwrap_or_else(PoisonError::into_inner);
-    let Offer { device, suites } = offer.as_ref()?;
-    let wanted = transform(suite, esn, keys).filter(|_| suites.contains(&suite))?;
+    let device = DEVICE.get()?;
+    let goes_there = SUITES.get().is_none_or(|suites| suites.contains(&suite));
+    let wanted = transform(suite, esn, keys).filter(|_| goes_there)?;
     let mut iv_salt = Zeroizing::new([0; 8]);
     aws_lc_rs::rand::fill(&mut *iv_salt).ok()?;
     let session = device.session(direction, &wanted);
