@@ -60,7 +60,7 @@ pub enum Spread {
 /// The ESP path of a port.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct PortEsp {
-    /// The crypto engine: `wide`, `aws-lc` or `portable`.
+    /// The crypto engine: `wide`, `aws-lc`, `portable`, or `lookaside` for a crypto device with one of those behind it.
     pub engine: String,
     /// Why this one.
     pub reason: String,
