@@ -24,7 +24,11 @@ const EDGES: &[(&str, &[&str])] = &[
     ),
     ("causeway-ike", &[]),
     ("causeway-eap", &[]),
-    ("causeway-controlplane", &["causeway-shared", "causeway-shm", "causeway-ike", "causeway-eap"]),
+    ("causeway-radius", &[]),
+    (
+        "causeway-controlplane",
+        &["causeway-shared", "causeway-shm", "causeway-ike", "causeway-eap", "causeway-radius"],
+    ),
     ("causeway-sim", &["causeway-shared", "causeway-ike", "causeway-eap", "causeway-controlplane"]),
     ("causeway-client", &["causeway-ike", "causeway-eap"]),
     ("causeway-cli", &["causeway-client", "causeway-shared"]),
@@ -37,7 +41,7 @@ const TEST_EDGES: &[(&str, &[&str])] = &[
 ];
 
 /// Crates that know no clock, socket, thread or file: what they must not depend on.
-const SANS_IO: &[&str] = &["causeway-ike", "causeway-eap"];
+const SANS_IO: &[&str] = &["causeway-ike", "causeway-eap", "causeway-radius"];
 const IO_CRATES: &[&str] =
     &["tokio", "mio", "rustix", "libc", "socket2", "hyper", "axum", "rayon", "crossbeam", "tracing"];
 

@@ -2,11 +2,13 @@
 //! from these declarations; see `schema.rs` for what a declaration says.
 
 mod access;
+mod radius;
 
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
 pub(super) use access::{RawAaa, RawAnyconnect, RawCisco, RawGroup, RawReconnect, RawStore, RawUser};
+pub(super) use radius::{RawDynamic, RawLockout, RawRadius, RawRadiusServer};
 
 use super::model::{AuthMethod, CryptoEngine, Hugepages, PollMode, PortRole, Secret, TrafficSelectors};
 use super::schema::{Section, SectionDoc, section};
@@ -72,6 +74,10 @@ pub fn sections() -> impl Iterator<Item = SectionDoc> {
         RawGroup::DOC,
         RawUser::DOC,
         RawAaa::DOC,
+        RawLockout::DOC,
+        RawRadius::DOC,
+        RawRadiusServer::DOC,
+        RawDynamic::DOC,
         RawStore::DOC,
         RawManagement::DOC,
         RawLog::DOC,
@@ -203,8 +209,9 @@ section! {
 section! {
     /// How gateway and clients prove who they are. Relative paths start at this file's directory.
     RawAuth = "auth".table() {
-        /// Methods that clients may use.
-        methods: Vec<AuthMethod> = default(r#"["eap-mschapv2"]"#).most(4);
+        /// Methods that clients may use. `eap-radius` is whatever EAP method client and RADIUS server agree on; beside other
+        /// EAP methods it is for users that are no [[user]] here.
+        methods: Vec<AuthMethod> = default(r#"["eap-mschapv2"]"#).most(16);
         /// PEM file: the gateway's certificate first, then the intermediates.
         certificate_file: Option<PathBuf> = optional("needed unless `psk` is the only method")
             .examples(&[r#""/etc/causeway/gateway.pem""#]);

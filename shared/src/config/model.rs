@@ -1,6 +1,7 @@
 //! The validated configuration: plain values with units, made only by the parser in this module's siblings.
 
 mod access;
+mod radius;
 
 use std::fmt;
 use std::net::Ipv4Addr;
@@ -9,6 +10,7 @@ use std::path::PathBuf;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
 pub use access::*;
+pub use radius::*;
 
 use crate::sa::{EspSuite, Ipv4Prefix};
 
@@ -43,6 +45,10 @@ pub struct Config {
     pub users: Vec<User>,
     /// `[aaa]`
     pub aaa: Aaa,
+    /// `[aaa.lockout]`
+    pub lockout: Lockout,
+    /// `[aaa.radius]`
+    pub radius: Radius,
     /// `[store]`
     pub store: Store,
     /// `[management]`
@@ -238,6 +244,8 @@ pub enum AuthMethod {
     Psk,
     /// Cisco's aggregate authentication inside EAP, against `[[user]]` and as `[anyconnect]` says.
     AnyconnectEap,
+    /// Whatever EAP method client and RADIUS server agree on.
+    EapRadius,
 }
 
 /// A pre-shared key for one identity.

@@ -5,8 +5,9 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::keys::{
-    RawAaa, RawAnyconnect, RawAuth, RawCisco, RawDataplane, RawEsp, RawGateway, RawGroup, RawIke, RawLog,
-    RawManagement, RawPool, RawPort, RawPsk, RawReconnect, RawRoute, RawStore, RawUser, sections,
+    RawAaa, RawAnyconnect, RawAuth, RawCisco, RawDataplane, RawDynamic, RawEsp, RawGateway, RawGroup, RawIke,
+    RawLockout, RawLog, RawManagement, RawPool, RawPort, RawPsk, RawRadius, RawRadiusServer, RawReconnect,
+    RawRoute, RawStore, RawUser, sections,
 };
 use super::mistake::{Notes, Place};
 use super::schema::{Section, refuse_key};
@@ -28,6 +29,10 @@ pub(super) struct Document {
     pub groups: Vec<RawGroup>,
     pub users: Vec<RawUser>,
     pub aaa: RawAaa,
+    pub lockout: RawLockout,
+    pub radius: RawRadius,
+    pub radius_servers: Vec<RawRadiusServer>,
+    pub dynamic: RawDynamic,
     pub store: RawStore,
     pub management: RawManagement,
     pub log: RawLog,
@@ -58,6 +63,10 @@ pub(super) fn read(text: &str, notes: &mut Notes<'_>) -> Option<Document> {
         groups: many(root, notes),
         users: many(root, notes),
         aaa: one(root, notes),
+        lockout: one(root, notes),
+        radius: one(root, notes),
+        radius_servers: many(root, notes),
+        dynamic: one(root, notes),
         store: one(root, notes),
         management: one(root, notes),
         log: one(root, notes),

@@ -1,6 +1,7 @@
 //! The whole way of a file: what a good one gives, what each mistake says and where, and that example, manual and parser agree.
 
 mod access;
+mod radius;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

@@ -5,6 +5,7 @@ mod access;
 mod auth;
 mod network;
 mod policy;
+mod radius;
 
 use super::Checks;
 use super::keys::{RawDataplane, RawGateway, RawLog, RawManagement};
@@ -54,6 +55,7 @@ pub(super) fn validate(document: Document, checks: &Checks<'_>, notes: &mut Note
     policy::check_ike(&document.ike, checks, notes);
     policy::check_esp(&document.esp, notes);
     let psks = auth::check(&document, checks, notes);
+    let secrets = radius::check(&document, checks, notes);
     access::check(&document, notes);
     let socket = socket_path(&document.gateway, &document.management, notes);
     log(&document.log, checks, notes);
@@ -77,16 +79,22 @@ pub(super) fn validate(document: Document, checks: &Checks<'_>, notes: &mut Note
         groups,
         users,
         aaa,
+        lockout,
+        radius,
+        radius_servers,
+        dynamic,
         store,
         management,
         log,
     } = document;
     let run_directory = gateway.run_directory?.value;
+    let identity = gateway.identity?.value;
+    let store = access::store(store, &run_directory)?;
     let sa_capacity = dataplane.sa_capacity?.value;
     let cisco = access::cisco(cisco)?;
     Some(Config {
         gateway: Gateway {
-            identity: gateway.identity?.value,
+            identity: identity.clone(),
             run_directory: run_directory.clone(),
             profile: gateway.profile?.value,
         },
@@ -128,7 +136,9 @@ pub(super) fn validate(document: Document, checks: &Checks<'_>, notes: &mut Note
         groups: groups.into_iter().map(access::group).collect::<Option<_>>()?,
         users: users.into_iter().map(access::user).collect::<Option<_>>()?,
         aaa: access::aaa(aaa)?,
-        store: access::store(store, &run_directory)?,
+        lockout: radius::lockout(lockout)?,
+        radius: radius::radius(radius, dynamic, radius_servers, secrets?, (&identity, &store, notes.file()))?,
+        store,
         management: Management { socket: socket?, allow_key_export: management.allow_key_export?.value },
         log: Log { filter: log.filter?.value, json: log.json?.value },
     })

@@ -1,7 +1,7 @@
 //! TOML values into typed values. Enters: one value of the document and its key's declaration. Leaves: a typed value, or faults
 //! with their places (each wrong element of a list is its own fault).
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::ops::Range;
 use std::path::PathBuf;
 
@@ -9,9 +9,9 @@ use toml::Spanned;
 use toml::de::DeValue;
 
 use super::model::{
-    AttributeProfile, AuthMethod, CertificateLogin, CryptoEngine, Hugepages, NtHash, OnClientDelete,
-    OnTokenReplay, PasswordHash, PollMode, PortRole, Secret, ServerCertHash, StoreBackend, TokenPolicy,
-    TrafficSelectors,
+    AttributeProfile, AuthMethod, CertificateLogin, CryptoEngine, GroupAttribute, Hugepages, NtHash,
+    OnClientDelete, OnSessionLimit, OnSuspend, OnTokenReplay, PasswordHash, PollMode, PortRole, Secret,
+    ServerCertHash, StoreBackend, TokenPolicy, TrafficSelectors,
 };
 use super::phc;
 use super::schema::KeyDoc;
@@ -225,6 +225,25 @@ impl FromToml for Ipv4Addr {
     }
 }
 
+impl FromToml for IpAddr {
+    fn type_name() -> String {
+        "IPv4 or IPv6 address".into()
+    }
+
+    fn from_toml(value: &Spanned<DeValue<'_>>, _: &KeyDoc, faults: &mut Vec<Fault>) -> Option<Self> {
+        let text = text("an IP address", value, faults)?;
+        match text.parse() {
+            Ok(address) => Some(address),
+            Err(_) => fault(
+                faults,
+                value,
+                format!("`{text}` is not an IP address"),
+                "write an address, as in \"192.0.2.1\" or \"2001:db8::1\"",
+            ),
+        }
+    }
+}
+
 impl FromToml for Ipv4Prefix {
     fn type_name() -> String {
         "IPv4 prefix".into()
@@ -376,6 +395,7 @@ choices! {
         ("certificate", AuthMethod::Certificate),
         ("psk", AuthMethod::Psk),
         ("anyconnect-eap", AuthMethod::AnyconnectEap),
+        ("eap-radius", AuthMethod::EapRadius),
     ];
     CertificateLogin: "choice" = [
         ("none", CertificateLogin::None),
@@ -387,6 +407,13 @@ choices! {
     OnTokenReplay: "choice" = [("kill", OnTokenReplay::Kill), ("refuse", OnTokenReplay::Refuse)];
     AttributeProfile: "profile" = [("lab", AttributeProfile::Lab), ("capture", AttributeProfile::Capture)];
     ServerCertHash: "hash" = [("cert-sha1", ServerCertHash::CertSha1), ("spki-sha1", ServerCertHash::SpkiSha1)];
+    OnSessionLimit: "choice" = [("refuse", OnSessionLimit::Refuse), ("replace", OnSessionLimit::Replace)];
+    OnSuspend: "choice" = [("interim", OnSuspend::Interim), ("stop", OnSuspend::Stop)];
+    GroupAttribute: "choice" = [
+        ("none", GroupAttribute::None),
+        ("class", GroupAttribute::Class),
+        ("filter-id", GroupAttribute::FilterId),
+    ];
     TrafficSelectors: "choice" = [("subnets", TrafficSelectors::Subnets), ("any", TrafficSelectors::Any)];
     StoreBackend: "backend" = [("sqlite", StoreBackend::Sqlite), ("memory", StoreBackend::Memory)];
     EspSuite: "suite" = EspSuite::ALL.map(|suite| (suite.name(), suite));

@@ -6,8 +6,8 @@ use std::path::PathBuf;
 
 use super::{MAX_DNS, MAX_USERS};
 use crate::config::model::{
-    AttributeProfile, CertificateLogin, NtHash, OnClientDelete, OnTokenReplay, PasswordHash, ServerCertHash,
-    StoreBackend, TokenPolicy, TrafficSelectors,
+    AttributeProfile, CertificateLogin, NtHash, OnClientDelete, OnSessionLimit, OnTokenReplay, PasswordHash,
+    ServerCertHash, StoreBackend, TokenPolicy, TrafficSelectors,
 };
 use crate::config::schema::section;
 use crate::config::value::Paragraph;
@@ -171,6 +171,10 @@ section! {
         user_attributes_cached: bool = default("true");
         /// Whether a group's keys count before the user's.
         group_overrides: bool = default("false");
+        /// Most sessions of one user that are up at once. 0 for no limit.
+        max_sessions_per_user: u32 = default("0").unit("sessions").range(0, 1_000_000);
+        /// Whether a user's next session is refused, or takes the place of the oldest one.
+        on_session_limit: OnSessionLimit = default(r#""refuse""#);
     }
 }
 

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
-use super::NtHash;
+use super::{NtHash, OnSessionLimit};
 use crate::sa::Ipv4Prefix;
 
 /// How AnyConnect clients log in.
@@ -223,6 +223,10 @@ pub struct Aaa {
     pub user_attributes_cached: bool,
     /// Whether the group's policy counts before the user's.
     pub group_overrides: bool,
+    /// Most sessions of one user that are up; 0 for no limit.
+    pub max_sessions_per_user: usize,
+    /// What happens to one more.
+    pub on_session_limit: OnSessionLimit,
 }
 
 /// Where sessions are stored.

@@ -326,6 +326,8 @@ pub(super) fn aaa(raw: RawAaa) -> Option<Aaa> {
         authorize_group: raw.authorize_group?.value,
         user_attributes_cached: raw.user_attributes_cached?.value,
         group_overrides: raw.group_overrides?.value,
+        max_sessions_per_user: raw.max_sessions_per_user?.value as usize,
+        on_session_limit: raw.on_session_limit?.value,
     })
 }
 

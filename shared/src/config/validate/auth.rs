@@ -59,7 +59,7 @@ fn check_methods(document: &Document, notes: &mut Notes<'_>) {
         notes.mistake(
             &methods.place,
             "is empty",
-            "name at least one of: eap-mschapv2, anyconnect-eap, certificate, psk",
+            "name at least one of: eap-mschapv2, eap-radius, anyconnect-eap, certificate, psk",
         );
     }
     if methods.value.iter().any(|method| *method != AuthMethod::Psk) {
@@ -187,7 +187,32 @@ fn check_pem_files(auth: &RawAuth, notes: &mut Notes<'_>) {
 }
 
 fn read_psk(raw: &RawPsk, checks: &Checks<'_>, notes: &mut Notes<'_>) -> Option<Psk> {
-    let (secret, file) = (raw.secret.as_ref()?, raw.secret_file.as_ref()?);
+    let keys = SecretKeys {
+        secret: raw.secret.as_ref()?,
+        file: raw.secret_file.as_ref()?,
+        place: &raw.place,
+        what: "key",
+    };
+    let secret = read_secret(&keys, checks, notes)?;
+    Some(Psk { identity: raw.identity.as_ref()?.value.clone(), secret })
+}
+
+/// The two ways to write a secret, of which one is used.
+pub(super) struct SecretKeys<'a> {
+    pub secret: &'a At<Option<Secret>>,
+    pub file: &'a At<Option<PathBuf>>,
+    /// The section.
+    pub place: &'a Place,
+    /// What it is called.
+    pub what: &'a str,
+}
+
+pub(super) fn read_secret(
+    keys: &SecretKeys<'_>,
+    checks: &Checks<'_>,
+    notes: &mut Notes<'_>,
+) -> Option<Secret> {
+    let SecretKeys { secret, file, place: section, what } = *keys;
     let (key, place) = match (&secret.value, &file.value) {
         (Some(key), None) => (key.clone(), &secret.place),
         (None, Some(_)) if !checks.files => (Secret(Vec::new()), &file.place),
@@ -197,18 +222,22 @@ fn read_psk(raw: &RawPsk, checks: &Checks<'_>, notes: &mut Notes<'_>) -> Option<
             return None;
         }
         (None, None) => {
-            notes.mistake(&raw.place, "has no key", "add `secret_file = \"…\"` (or `secret = \"…\"`)");
+            notes.mistake(
+                section,
+                format!("has no {what}"),
+                "add `secret_file = \"…\"` (or `secret = \"…\"`)",
+            );
             return None;
         }
     };
     if key.0.len() < SHORT_PSK && (checks.files || secret.value.is_some()) {
         notes.warning(
             place,
-            format!("the key has fewer than {SHORT_PSK} characters and can be guessed"),
+            format!("the {what} has fewer than {SHORT_PSK} characters and can be guessed"),
             "make one with `openssl rand -base64 24`",
         );
     }
-    Some(Psk { identity: raw.identity.as_ref()?.value.clone(), secret: key })
+    Some(key)
 }
 
 fn read_psk_file(path: &Path, place: &Place, notes: &mut Notes<'_>) -> Option<Secret> {
@@ -224,15 +253,18 @@ fn read_psk_file(path: &Path, place: &Place, notes: &mut Notes<'_>) -> Option<Se
 }
 
 fn warn_if_world_readable_secrets(document: &Document, notes: &mut Notes<'_>) {
-    let psk =
-        document.psks.iter().find_map(|p| p.secret.as_ref().filter(|s| s.value.is_some()).map(|s| &s.place));
+    let written = |secret: &Option<At<Option<Secret>>>| {
+        secret.as_ref().filter(|secret| secret.value.is_some()).map(|secret| secret.place.clone())
+    };
+    let psk = document.psks.iter().find_map(|psk| written(&psk.secret));
+    let psk = psk.or_else(|| document.radius_servers.iter().find_map(|server| written(&server.secret)));
     let user = document.users.iter().find_map(|u| {
         let nt_hash = u.password_nt_hash.as_ref().filter(|h| h.value.is_some()).map(|h| &h.place);
-        nt_hash.or(u.password_hash.as_ref().filter(|h| h.value.is_some()).map(|h| &h.place))
+        nt_hash.or(u.password_hash.as_ref().filter(|h| h.value.is_some()).map(|h| &h.place)).cloned()
     });
     if let (Some(place), Ok(metadata)) = (psk.or(user), std::fs::metadata(notes.file())) {
         let file = notes.file();
-        warn_if_world_readable(file, &metadata, place, notes);
+        warn_if_world_readable(file, &metadata, &place, notes);
     }
 }
 
@@ -285,6 +317,6 @@ fn read_file(
 }
 
 /// Relative paths start at the configuration file's directory, wherever the daemon was started.
-fn beside(config_file: &Path, path: &Path) -> PathBuf {
+pub(super) fn beside(config_file: &Path, path: &Path) -> PathBuf {
     config_file.parent().unwrap_or(Path::new("")).join(path)
 }
