@@ -35,7 +35,8 @@ class Appliance:
     """One `causeway run`. `extra` holds TOML per section that replaces or adds keys, e.g. {"ike": {"cookie_threshold": 0}};
     `groups` is a list of [[group]]."""
 
-    def __init__(self, world, pki, binaries, certificate="gateway", users=None, psks=None, extra=None, groups=()):
+    def __init__(self, world, pki, binaries, certificate="gateway", users=None, psks=None, extra=None, groups=(),
+                 radius_servers=()):
         self.world, self.binaries = world, binaries
         self.run_directory = os.path.join(world.directory, "causeway")
         os.makedirs(self.run_directory, exist_ok=True)
@@ -65,6 +66,7 @@ class Appliance:
             "user": [{"name": name, "password_nt_hash": nt_hash(password)}
                      for name, password in (users or {USER: PASSWORD}).items()],
             "group": groups,
+            "aaa.radius.server": radius_servers,
             "auth.psk": [{"identity": "*", "secret": PSK}] if psks is None else psks,
         }
         with open(self.config_path, "w", encoding="utf-8") as file:

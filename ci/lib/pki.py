@@ -21,6 +21,8 @@ def make(directory):
     client = ["--san", USER, "--flag", "clientAuth"]
     _leaf(directory, "gateway", "ca", "ecdsa", "256", GATEWAY_NAME, gateway)
     _leaf(directory, "gateway-rsa", "ca-rsa", "rsa", "3072", GATEWAY_NAME, gateway)
+    _leaf(directory, "radius", "ca-rsa", "rsa", "2048", "radius.example.test",
+          ["--san", "radius.example.test", "--flag", "serverAuth"])
     _leaf(directory, "client", "ca", "ecdsa", "256", USER, client)
     _leaf(directory, "client-rsa", "ca-rsa", "rsa", "2048", USER, client)
     _leaf(directory, "client-expired", "ca", "ecdsa", "256", USER, client,

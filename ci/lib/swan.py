@@ -13,16 +13,17 @@ PASSWORD = "carol-secret"
 PSK = "a shared key of the test network"
 
 PLUGINS = ("random nonce drbg openssl md4 des aes sha1 sha2 md5 mgf1 hmac kdf gcm chapoly curve25519 x509 revocation "
-           "constraints pubkey pkcs1 pkcs8 pem {kernel} socket-default vici updown resolve eap-identity eap-mschapv2 eap-md5")
+           "constraints pubkey pkcs1 pkcs8 pem {kernel} socket-default vici updown resolve eap-identity eap-mschapv2 eap-md5 "
+           "eap-gtc eap-tls eap-ttls")
 
 
 class Client:
-    """One charon. `auth` is `eap-mschapv2`, `cert` or `psk`."""
+    """One charon. `auth` is an EAP method, `cert` or `psk`; `aaa_id` names the server of EAP methods that use TLS."""
 
     def __init__(self, world, namespace, pki, auth="eap-mschapv2", user=USER, password=PASSWORD, psk=PSK,
                  certificate="client", ike=DEFAULT_IKE, esp="aes256gcm16", remote_ts=LAN_NET, dpd="30s",
                  connection="", child="", signature_authentication=True, fragment_size=1280,
-                 gateway_auth=None):
+                 gateway_auth=None, aaa_id=None):
         self.world, self.namespace = world, namespace
         self.run_directory = os.path.join(world.directory, f"swan-{namespace}")
         self.log_path = os.path.join(self.run_directory, "charon.log")
@@ -35,10 +36,12 @@ class Client:
         for authority in ("ca.pem", "ca-rsa.pem"):
             shutil.copy(os.path.join(pki, authority), os.path.join(self.run_directory, "swanctl/x509ca"))
         local, remote = f"auth = {auth}", "auth = pubkey"
-        if auth == "cert":
+        if aaa_id:
+            local += f"\naaa_id = {aaa_id}"
+        if auth in ("cert", "eap-tls"):
             shutil.copy(os.path.join(pki, f"{certificate}.pem"), os.path.join(self.run_directory, "swanctl/x509"))
             shutil.copy(os.path.join(pki, f"{certificate}.key"), os.path.join(self.run_directory, "swanctl/private"))
-            local = f"auth = pubkey\ncerts = {certificate}.pem"
+            local = f"auth = pubkey\ncerts = {certificate}.pem" if auth == "cert" else f"{local}\ncerts = {certificate}.pem"
         if auth == "psk":
             remote = "auth = psk"
         if gateway_auth:

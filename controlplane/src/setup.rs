@@ -6,6 +6,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use aws_lc_rs::digest;
 use causeway_eap::anyconnect::{self, CertificateUse};
@@ -20,6 +21,7 @@ use causeway_ike::suite::{EspPolicy, Group};
 use causeway_shared::config::{AuthMethod, CertificateLogin, Config, ServerCertHash};
 use zeroize::Zeroizing;
 
+use crate::aaa::radius::{self, Asker, RadiusEap, RadiusError};
 use crate::aaa::{AnyConnectConversations, Conversations, Directory, DirectoryError, LocalEap};
 use crate::driver::Services;
 use crate::pool::{AddressPools, PoolError};
@@ -59,6 +61,9 @@ pub enum SetupError {
     /// Pools.
     #[error("{0}")]
     Pool(#[from] PoolError),
+    /// RADIUS.
+    #[error("{0}")]
+    Radius(#[from] RadiusError),
 }
 
 /// Reads our certificate, its key and the clients' authorities.
@@ -103,7 +108,7 @@ pub fn endpoint_config(config: &Config, keyring: &Keyring) -> Result<EndpointCon
         certificates: keyring.credential.iter().flat_map(Credential::cert_payloads).collect(),
         certificate_request: keyring.client_authorities.as_ref().map(TrustStore::cert_req),
         methods: Methods {
-            eap: allows(AuthMethod::EapMschapv2),
+            eap: allows(AuthMethod::EapMschapv2) || allows(AuthMethod::EapRadius),
             certificate: allows(AuthMethod::Certificate),
             psk: allows(AuthMethod::Psk),
             anyconnect_eap: allows(AuthMethod::AnyconnectEap),
@@ -155,8 +160,21 @@ pub fn endpoint_config(config: &Config, keyring: &Keyring) -> Result<EndpointCon
 pub fn services(config: &Config, keyring: &Keyring) -> Result<Services, SetupError> {
     let own: Vec<_> = config.ports.iter().map(|port| port.address).collect();
     let directory = Arc::new(Directory::new(&config.auth, &config.users, &config.groups)?);
+    let allows = |method| config.auth.methods.contains(&method);
+    let radius = &config.radius;
+    let radius_eap = match allows(AuthMethod::EapRadius) {
+        true => {
+            // Whoever waits longer is no half-open IKE SA any more.
+            let asker = Asker::start(radius, Duration::from_secs(config.ike.half_open_secs))?;
+            Some(RadiusEap::new(asker, radius::nas(radius), Arc::clone(&directory)))
+        }
+        false => None,
+    };
     Ok(Services {
         local_eap: LocalEap::new(&config.gateway.identity, Arc::clone(&directory)),
+        local_eap_allowed: allows(AuthMethod::EapMschapv2),
+        radius_eap,
+        group_attribute: radius.group_attribute,
         directory,
         conversations: Conversations::default(),
         anyconnect: AnyConnectConversations::new(anyconnect(config, keyring)),

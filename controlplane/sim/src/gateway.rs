@@ -287,7 +287,7 @@ impl Gateway {
         };
         match answer {
             EapAnswer::Request(packet) => EapOutcome::Request { packet },
-            EapAnswer::Success { packet, login: EapLogin { user, method, msk } } => {
+            EapAnswer::Success { packet, login: EapLogin { user, method, msk, .. } } => {
                 EapOutcome::Success { packet, user, method, msk }
             }
             EapAnswer::Failure { packet, reason } => {

@@ -3,7 +3,7 @@
 //! Enters: the directory, the user, the group chosen at login. Leaves: an [`Authorization`], which is stored with the
 //! session and applied again when it is resumed, so that resuming asks nobody. Rule: user over group over pool, unless
 //! `aaa.group_overrides` turns the first two around; a user's own attributes count only with
-//! `aaa.user_attributes_cached`.
+//! `aaa.user_attributes_cached`. What a RADIUS server grants is the user's own, before what the directory has.
 
 use std::net::Ipv4Addr;
 
@@ -12,6 +12,7 @@ use causeway_shared::sa::Ipv4Prefix;
 use serde::{Deserialize, Serialize};
 
 use super::Directory;
+use super::radius::RemotePolicy;
 
 /// What a session may have. `None` leaves it to the pool.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
@@ -37,37 +38,83 @@ pub struct Authorization {
     pub session_lifetime_secs: u64,
     /// Seconds without traffic after which the session ends; 0 for none.
     pub idle_secs: u64,
+    /// Domains that are looked up through the tunnel.
+    pub split_dns: Vec<String>,
+    /// Seconds between interim records; `None`: as configured.
+    pub interim_secs: Option<u64>,
+    /// Class attributes of the RADIUS server, sent back with accounting.
+    pub class: Vec<Vec<u8>>,
+    /// Filter-Ids of the RADIUS server.
+    pub filter_ids: Vec<String>,
+    /// Whether it was a RADIUS server that let the user in.
+    pub by_radius: bool,
 }
 
-/// Merges what applies to `name`, who chose the group `chosen` at login (if there was a choice).
-pub fn authorize(directory: &Directory, aaa: &Aaa, name: &str, chosen: Option<&str>) -> Authorization {
+/// Merges what applies to `name`, who chose the group `chosen` at login (if there was a choice), and of whom a RADIUS server
+/// said `remote`.
+pub fn authorize(
+    directory: &Directory,
+    aaa: &Aaa,
+    name: &str,
+    chosen: Option<&str>,
+    remote: Option<&RemotePolicy>,
+) -> Authorization {
     let user = directory.user(name);
+    let counts = aaa.user_attributes_cached;
     // The user's own group is not for the user to choose.
-    let group = user.and_then(|user| user.group.as_deref()).or(chosen).or(aaa.authorize_group.as_deref());
+    let named = remote.filter(|_| counts).map_or(&[][..], |remote| &remote.groups);
+    let named = named.iter().map(String::as_str).find(|group| directory.group(group).is_some());
+    let own = user.and_then(|user| user.group.as_deref()).or(named);
+    let group = own.or(chosen).or(aaa.authorize_group.as_deref());
     let group = group.and_then(|group| directory.group(group));
-    merge(user.filter(|_| aaa.user_attributes_cached), group, aaa.group_overrides)
+    let mut merged = merge(user.filter(|_| counts), group, remote.filter(|_| counts), aaa.group_overrides);
+    if let Some(remote) = remote {
+        // These are between server and accounting, whatever counts as the user's.
+        merged.class.clone_from(&remote.class);
+        merged.filter_ids.clone_from(&remote.filter_ids);
+        merged.interim_secs = remote.interim_secs;
+        merged.by_radius = true;
+    }
+    merged
 }
 
-fn merge(user: Option<&User>, group: Option<&Group>, group_overrides: bool) -> Authorization {
+fn merge(
+    user: Option<&User>,
+    group: Option<&Group>,
+    remote: Option<&RemotePolicy>,
+    group_overrides: bool,
+) -> Authorization {
     let (users, groups) = (user.map(|user| &user.policy), group.map(|group| &group.policy));
-    let order = if group_overrides { [groups, users] } else { [users, groups] };
+    let remotes = remote.map(|remote| &remote.policy);
+    let order = if group_overrides { [groups, remotes, users] } else { [remotes, users, groups] };
+    // A group's 0 is no limit, as its absence is.
+    let limit = |of_remote: Option<u64>, of_group: Option<u64>| {
+        let of_group = of_group.filter(|secs| *secs > 0);
+        let secs = if group_overrides { of_group.or(of_remote) } else { of_remote.or(of_group) };
+        secs.unwrap_or(0)
+    };
     Authorization {
         group: group.map(|group| group.name.clone()),
         pool: first(order, |policy| policy.pool.clone()),
-        address: user.and_then(|user| user.address),
+        address: remote.and_then(|remote| remote.address).or(user.and_then(|user| user.address)),
         dns: first(order, |policy| policy.dns.clone()),
         domain: first(order, |policy| policy.domain.clone()),
+        split_dns: remote.map(|remote| remote.split_dns.clone()).unwrap_or_default(),
         subnets: first(order, |policy| policy.subnets.clone())
             .map(|subnets| subnets.into_iter().map(|prefix| (prefix.address, prefix.length)).collect()),
         any_selectors: first(order, |policy| policy.traffic_selectors)
             .map(|selectors| selectors == TrafficSelectors::Any),
         banner: first(order, |policy| policy.banner.clone()),
-        session_lifetime_secs: group.map_or(0, |group| group.session_lifetime_secs),
-        idle_secs: group.map_or(0, |group| group.idle_secs),
+        session_lifetime_secs: limit(
+            remote.and_then(|remote| remote.session_lifetime_secs),
+            group.map(|group| group.session_lifetime_secs),
+        ),
+        idle_secs: limit(remote.and_then(|remote| remote.idle_secs), group.map(|group| group.idle_secs)),
+        ..Authorization::default()
     }
 }
 
-fn first<T>(order: [Option<&Policy>; 2], pick: impl Fn(&Policy) -> Option<T>) -> Option<T> {
+fn first<T>(order: [Option<&Policy>; 3], pick: impl Fn(&Policy) -> Option<T>) -> Option<T> {
     order.into_iter().flatten().find_map(pick)
 }
 
@@ -92,7 +139,7 @@ impl Authorization {
 
 #[cfg(test)]
 mod tests {
-    use causeway_shared::config::Auth;
+    use causeway_shared::config::{Auth, OnSessionLimit};
 
     use super::*;
 
@@ -135,6 +182,8 @@ mod tests {
             authorize_group: default.map(Into::into),
             user_attributes_cached: cached,
             group_overrides: overrides,
+            max_sessions_per_user: 0,
+            on_session_limit: OnSessionLimit::Refuse,
         };
         for (user, chosen, aaa, [group, domain, banner], fixed) in [
             ("ann", None, aaa(None, true, false), ["staff", "ann.test", "hi staff"], true),
@@ -147,12 +196,47 @@ mod tests {
             ("eve", None, aaa(Some("guests"), true, false), ["guests", "", "hi guest"], false),
             ("eve", None, aaa(None, true, false), ["", "", ""], false),
         ] {
-            let merged = authorize(&directory, &aaa, user, chosen);
+            let merged = authorize(&directory, &aaa, user, chosen, None);
             let text = |value: &Option<String>| value.clone().unwrap_or_default();
             let got = [text(&merged.group), text(&merged.domain), text(&merged.banner)];
             assert_eq!(got, [group, domain, banner], "{user} {chosen:?} {aaa:?}");
             assert_eq!(merged.address.is_some(), fixed);
             assert_eq!(merged.session_lifetime_secs, if group.is_empty() { 0 } else { 60 });
+        }
+    }
+
+    #[test]
+    fn what_a_radius_server_grants_is_the_users_own() {
+        let directory = directory();
+        let aaa = |cached, overrides| Aaa {
+            authorize_group: Some("guests".into()),
+            user_attributes_cached: cached,
+            group_overrides: overrides,
+            max_sessions_per_user: 0,
+            on_session_limit: OnSessionLimit::Refuse,
+        };
+        let remote = RemotePolicy {
+            policy: policy(Some("radius.test"), None),
+            groups: vec!["nobody".into(), "staff".into()],
+            address: Some(Ipv4Addr::new(10, 0, 0, 77)),
+            session_lifetime_secs: Some(3600),
+            class: vec![b"c".to_vec()],
+            ..RemotePolicy::default()
+        };
+        for (user, aaa, [group, domain, banner], address, lifetime) in [
+            ("eve", aaa(true, false), ["staff", "radius.test", "hi staff"], 77, 3600),
+            ("eve", aaa(true, true), ["staff", "staff.test", "hi staff"], 77, 60),
+            ("eve", aaa(false, false), ["guests", "", "hi guest"], 0, 60),
+            ("bob", aaa(true, false), ["staff", "radius.test", "hi bob"], 77, 3600),
+            ("bob", aaa(false, false), ["guests", "", "hi guest"], 0, 60),
+        ] {
+            let merged = authorize(&directory, &aaa, user, None, Some(&remote));
+            let text = |value: &Option<String>| value.clone().unwrap_or_default();
+            let got = [text(&merged.group), text(&merged.domain), text(&merged.banner)];
+            assert_eq!(got, [group, domain, banner], "{user} {aaa:?}");
+            assert_eq!(merged.address.map_or(0, |address| address.octets()[3]), address);
+            assert_eq!(merged.session_lifetime_secs, lifetime);
+            assert!(merged.by_radius && merged.class == [b"c"], "the server's in every case");
         }
     }
 
@@ -169,7 +253,7 @@ mod tests {
         ] {
             let user = User { policy: policy(user), ..User::default() };
             let group = Group { policy: policy(group), ..Group::default() };
-            assert_eq!(merge(Some(&user), Some(&group), overrides).any_selectors, merged);
+            assert_eq!(merge(Some(&user), Some(&group), None, overrides).any_selectors, merged);
         }
     }
 

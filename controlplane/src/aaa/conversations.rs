@@ -10,6 +10,8 @@ use std::pin::Pin;
 use causeway_eap::{DiscardReason, FailureReason};
 use causeway_ike::api::Secret;
 
+use super::radius::RemoteLogin;
+
 /// Conversations at once. Above it a new one is refused; half-open IKE SAs are bounded lower by default.
 pub const MAX_CONVERSATIONS: usize = 65_536;
 
@@ -68,6 +70,8 @@ pub struct EapLogin {
     pub method: &'static str,
     /// The method's key; `None` for a method that makes none.
     pub msk: Option<Secret>,
+    /// What a RADIUS server said of the user, if one was asked.
+    pub remote: Option<Box<RemoteLogin>>,
 }
 
 /// Why a conversation ended badly.
@@ -85,6 +89,21 @@ pub enum ConversationFailure {
     /// [`MAX_CONVERSATIONS`] are under way.
     #[error("too many EAP conversations at once")]
     TooMany,
+    /// A RADIUS server said no.
+    #[error("a RADIUS server refused the user")]
+    Rejected,
+    /// No RADIUS server said anything.
+    #[error("no RADIUS server answered")]
+    NoServer,
+    /// A RADIUS server said what EAP does not.
+    #[error("a RADIUS server's answer holds no EAP packet that goes with it")]
+    NoEap,
+    /// The client did not say who it is, or in no way that RADIUS could repeat.
+    #[error("the client's EAP identity is no text of 1 to 253 octets")]
+    NoIdentity,
+    /// The client's packet does not fit into a RADIUS packet.
+    #[error("an EAP packet is too long for RADIUS")]
+    TooLong,
     /// Nobody has time for the turn, or whoever worked on it broke down.
     #[error("the answer to an EAP packet could not be worked out")]
     Unavailable,
@@ -231,7 +250,7 @@ mod tests {
                     let answer = EapAnswer::Request(packet);
                     return Turned { conversation: Some(self), answer };
                 }
-                let login = EapLogin { user: "ann".into(), method: "test", msk: None };
+                let login = EapLogin { user: "ann".into(), method: "test", msk: None, remote: None };
                 Turned { conversation: None, answer: EapAnswer::Success { packet, login } }
             };
             if away { Turn::Work(Box::new(work)) } else { Turn::Done(work()) }

@@ -60,7 +60,7 @@ impl LocalConversation {
             Step::Success { authenticated, packet } => {
                 let (user, msk) = authenticated.into_parts();
                 let msk = Some(Secret::new(msk.as_bytes().to_vec()));
-                EapAnswer::Success { packet, login: EapLogin { user, method: METHOD, msk } }
+                EapAnswer::Success { packet, login: EapLogin { user, method: METHOD, msk, remote: None } }
             }
             Step::Failure { reason, packet } => EapAnswer::Failure { packet, reason: reason.into() },
             Step::Discard(reason) => failure(identifier, ConversationFailure::Protocol(reason)),

@@ -1,8 +1,9 @@
-//! Authentication and authorisation against what the configuration file holds: users, groups, pre-shared keys, methods.
+//! Authentication and authorisation against what the configuration file holds (users, groups, pre-shared keys, methods), and
+//! what RADIUS servers say.
 //!
 //! Enters: `[[user]]`, `[[group]]`, `[auth]`, EAP packets of sessions, IKE identities as text. Leaves: EAP packets,
 //! questions about passwords and certificates, verdicts, keys, merged policies. Nothing here waits; what takes time
-//! ([`Account::accepts`]) is handed out. It knows no socket and no clock.
+//! ([`Account::accepts`]) is handed out. Only [`radius`] knows sockets and a clock.
 
 mod anyconnect;
 mod authorization;
@@ -10,6 +11,7 @@ mod conversations;
 mod directory;
 mod local;
 mod password;
+pub mod radius;
 
 pub use anyconnect::{AnyConnectAnswer, AnyConnectConversations, AnyConnectFailure, MAX_PASSWORD_CHECKS};
 pub use authorization::{Authorization, authorize};

@@ -75,7 +75,7 @@ pub fn lease(grant: Grant, authorization: &Authorization, requested: &[Attribute
             false => SelectorPolicy::Subnets,
         },
         pool: grant.pool,
-        attributes: attributes::policy_reply(requested, domain, banner),
+        attributes: attributes::policy_reply(requested, domain, &authorization.split_dns, banner),
     }
 }
 

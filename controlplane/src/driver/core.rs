@@ -12,7 +12,7 @@ use causeway_ike::api::{
     Liveness, Operator, Output, Outputs, SessionId,
 };
 use causeway_ike::counters::IkeCounter;
-use causeway_shared::config::{Aaa, Esp};
+use causeway_shared::config::{Aaa, Esp, GroupAttribute};
 
 use super::continuity::Continuity;
 use super::convert;
@@ -21,6 +21,7 @@ use super::jobs::{Done, PublicKeyPool};
 use super::later::Desk;
 use super::login::LoginNotes;
 use super::request::Rekey;
+use crate::aaa::radius::RadiusEap;
 use crate::aaa::{AnyConnectConversations, Conversations, Directory, LocalEap};
 use crate::clock;
 use crate::counters::{DriverCounts, bump};
@@ -42,6 +43,12 @@ pub struct Services {
     pub directory: Arc<Directory>,
     /// What opens standard EAP conversations that are answered here.
     pub local_eap: LocalEap,
+    /// Whether it may be used beside RADIUS.
+    pub local_eap_allowed: bool,
+    /// Conversations that RADIUS servers hold, if they hold any.
+    pub radius_eap: Option<RadiusEap>,
+    /// Which attribute of a RADIUS server names a group.
+    pub group_attribute: GroupAttribute,
     /// Standard EAP conversations under way.
     pub conversations: Conversations,
     /// AnyConnect-EAP conversations under way.

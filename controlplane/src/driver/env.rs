@@ -36,7 +36,7 @@ impl<L: Link> Env for DriverEnv<'_, L> {
 }
 
 /// Octets that nobody can predict.
-pub(super) fn fill_random(buffer: &mut [u8]) {
+pub(crate) fn fill_random(buffer: &mut [u8]) {
     // The generator is seeded at start and has no way to fail on Linux; keys and nonces from a broken one must not leave.
     if aws_lc_rs::rand::fill(buffer).is_err() {
         tracing::error!("no randomness");
@@ -45,7 +45,7 @@ pub(super) fn fill_random(buffer: &mut [u8]) {
 }
 
 /// An array of octets that nobody can predict.
-pub(super) fn random<const N: usize>() -> [u8; N] {
+pub(crate) fn random<const N: usize>() -> [u8; N] {
     let mut octets = [0; N];
     fill_random(&mut octets);
     octets

@@ -14,7 +14,10 @@ use super::convert;
 use super::core::{Core, Services};
 use super::env::{fill_random, random};
 use super::later::Stored;
-use crate::aaa::{AnyConnectAnswer, Asked, Authorization, EapAnswer, EapLogin, TurnId, Turned, authorize};
+use crate::aaa::radius::{Caller, RemotePolicy};
+use crate::aaa::{
+    AnyConnectAnswer, Asked, Authorization, Conversation, EapAnswer, EapLogin, TurnId, Turned, authorize,
+};
 use crate::clock;
 use crate::link::Link;
 use crate::pool::{Grant, LeaseError, Wish};
@@ -28,6 +31,10 @@ pub(super) struct LoginNotes {
     group: Option<String>,
     /// What the client said of itself, as JSON.
     client: Vec<u8>,
+    /// What a RADIUS server said.
+    remote: Option<RemotePolicy>,
+    /// Acct-Session-Id under which RADIUS servers know it already.
+    accounting_id: Option<String>,
 }
 
 impl<L: Link> Core<L> {
@@ -48,8 +55,9 @@ impl<L: Link> Core<L> {
             EapStep::Start { .. } => {
                 let [identifier] = random();
                 let server = ServerRandom { identifier, challenge: random(), failure_challenge: random() };
-                let conversation = self.services.local_eap.open(server);
-                Some(eap_outcome(self.services.conversations.start(session.0, conversation)))
+                let conversation = self.conversation(session, server);
+                let answer = self.services.conversations.start(session.0, conversation);
+                Some(self.eap_outcome(session, answer))
             }
             EapStep::Response { packet } if self.services.anyconnect.has(session.0) => {
                 let answer = self.services.anyconnect.respond(session.0, &packet);
@@ -67,7 +75,41 @@ impl<L: Link> Core<L> {
                         None
                     }
                 };
-                answer.map(eap_outcome)
+                answer.map(|answer| self.eap_outcome(session, answer))
+            }
+        }
+    }
+
+    /// A standard EAP conversation: with a RADIUS server, if there is one for logins, or with the local users.
+    fn conversation(&mut self, session: SessionId, random: ServerRandom) -> Box<dyn Conversation> {
+        let identifier = random.identifier;
+        let Some(radius) = &self.services.radius_eap else { return self.services.local_eap.open(random) };
+        let local = self.services.local_eap_allowed.then(|| self.services.local_eap.open(random));
+        let client = self.endpoint.peer_end(session).map(|(address, _)| address);
+        let gateway = self.endpoint.ike_facts(session).map(|facts| facts.local);
+        let caller = Caller { session: session.0, accounting_id: new_accounting_id(), client, gateway };
+        radius.open(caller, identifier, local)
+    }
+
+    fn eap_outcome(&mut self, session: SessionId, answer: EapAnswer) -> EapOutcome {
+        match answer {
+            EapAnswer::Request(packet) => EapOutcome::Request { packet },
+            EapAnswer::Success { packet, login } => {
+                let EapLogin { user, method, msk, remote } = login;
+                if let Some(remote) = remote {
+                    let group_attribute = self.services.group_attribute;
+                    let notes = LoginNotes {
+                        group: None,
+                        client: Vec::new(),
+                        remote: Some(RemotePolicy::of(remote.grant, group_attribute)),
+                        accounting_id: Some(remote.accounting_id),
+                    };
+                    self.logins.insert(session.0, notes);
+                }
+                EapOutcome::Success { packet, user, method, msk }
+            }
+            EapAnswer::Failure { packet, reason } => {
+                EapOutcome::Failure { packet, reason: reason.to_string() }
             }
         }
     }
@@ -81,7 +123,8 @@ impl<L: Link> Core<L> {
     ) {
         // Who abandoned the conversation no longer waits for the job.
         if let Some(answer) = self.services.conversations.turned(session.0, turn, turned) {
-            self.answer_job(job, JobResult::Eap(eap_outcome(answer)));
+            let outcome = self.eap_outcome(session, answer);
+            self.answer_job(job, JobResult::Eap(outcome));
         }
     }
 
@@ -104,7 +147,7 @@ impl<L: Link> Core<L> {
             Err(reason) => CertificateVerdict::Refused { reason },
             Ok(names) => match names.into_iter().find(|name| directory.user(name).is_some()) {
                 Some(user) => {
-                    let banner = authorize(directory, aaa, &user, None).banner;
+                    let banner = authorize(directory, aaa, &user, None, None).banner;
                     CertificateVerdict::Accepted(Accepted { user, banner })
                 }
                 None => CertificateVerdict::Refused { reason: "the certificate names no user".to_owned() },
@@ -158,7 +201,8 @@ impl<L: Link> Core<L> {
         let other = question.certificate_identity.as_ref().is_some_and(|name| *name != question.user);
         let (user, password) = (question.user, question.password);
         let banner =
-            authorize(&self.services.directory, &self.services.aaa, &user, question.group.as_deref()).banner;
+            authorize(&self.services.directory, &self.services.aaa, &user, question.group.as_deref(), None)
+                .banner;
         let check = move || {
             let good = account.accepts(password.as_str()) && !other;
             good.then_some(Accepted { user, banner })
@@ -188,7 +232,9 @@ impl<L: Link> Core<L> {
         }
         let notes = self.logins.remove(&session.0);
         let chosen = notes.as_ref().and_then(|notes| notes.group.as_deref());
-        let authorization = authorize(&self.services.directory, &self.services.aaa, &request.user, chosen);
+        let remote = notes.as_ref().and_then(|notes| notes.remote.as_ref());
+        let authorization =
+            authorize(&self.services.directory, &self.services.aaa, &request.user, chosen, remote);
         self.limits.idle_for(session.0, authorization.idle_secs);
         let grant = match self.grant(session, &request, &authorization) {
             Ok(grant) => grant,
@@ -199,14 +245,16 @@ impl<L: Link> Core<L> {
         let settings = self.table.settings();
         let wants = attributes::wants_reconnect(&settings.attributes, &request.attributes);
         let resumable = settings.enabled && wants;
-        let client = notes.map(|notes| notes.client).unwrap_or_default();
+        let (client, accounting_id) =
+            notes.map(|notes| (notes.client, notes.accounting_id)).unwrap_or_default();
+        let known = (client, accounting_id.unwrap_or_else(new_accounting_id));
         if !resumable {
             self.limit_lifetime(session, authorization.session_lifetime_secs);
-            let record = self.record(&request.user, &authorization, &lease, client);
+            let record = self.record(&request.user, &authorization, &lease, known);
             self.note_plain_login(session.0, SessionRecord { generation: 1, ..record });
             return Some(Ok(lease));
         }
-        self.store_login(job, session, request, &authorization, lease, client)
+        self.store_login(job, session, request, &authorization, (lease, known))
     }
 
     fn grant(
@@ -242,11 +290,10 @@ impl<L: Link> Core<L> {
         session: SessionId,
         request: AddressRequest,
         authorization: &Authorization,
-        lease: Lease,
-        client: Vec<u8>,
+        (lease, known): (Lease, (Vec<u8>, String)),
     ) -> Option<Result<Lease, AddressFailure>> {
         let lifetime = authorization.session_lifetime_secs;
-        let record = self.record(&request.user, authorization, &lease, client);
+        let record = self.record(&request.user, authorization, &lease, known);
         let login = NewSession { session: session.0, record, method: request.method };
         match self.table.login(login, &mut fill_random) {
             Ok((record, tokens)) => {
@@ -270,13 +317,14 @@ impl<L: Link> Core<L> {
         }
     }
 
-    /// What is stored of a login. Generation and serial are still to be set.
+    /// What is stored of a login, with what the client said of itself and the session's id for accounting. Generation and
+    /// serial are still to be set.
     fn record(
         &self,
         user: &str,
         authorization: &Authorization,
         lease: &Lease,
-        client: Vec<u8>,
+        (client, accounting_id): (Vec<u8>, String),
     ) -> SessionRecord {
         let now = self.desk.wall();
         let lifetime = authorization.session_lifetime_secs;
@@ -293,7 +341,7 @@ impl<L: Link> Core<L> {
             inner_v6: None,
             attributes: authorization.to_stored(),
             client,
-            accounting_id: random::<8>().iter().map(|octet| format!("{octet:02x}")).collect(),
+            accounting_id,
             created_at: now,
             ends_at: (lifetime > 0).then(|| now.after(lifetime)),
             resumptions: 0,
@@ -320,15 +368,9 @@ impl<L: Link> Core<L> {
     }
 }
 
-fn eap_outcome(answer: EapAnswer) -> EapOutcome {
-    match answer {
-        EapAnswer::Request(packet) => EapOutcome::Request { packet },
-        EapAnswer::Success { packet, login } => {
-            let EapLogin { user, method, msk } = login;
-            EapOutcome::Success { packet, user, method, msk }
-        }
-        EapAnswer::Failure { packet, reason } => EapOutcome::Failure { packet, reason: reason.to_string() },
-    }
+/// Names a session for accounting: unique, and the same as long as it lasts.
+fn new_accounting_id() -> String {
+    random::<8>().iter().map(|octet| format!("{octet:02x}")).collect()
 }
 
 impl LoginNotes {
@@ -345,6 +387,6 @@ impl LoginNotes {
         if client.len() > MAX_CLIENT_OCTETS {
             client = Vec::new();
         }
-        LoginNotes { group: login.group().map(str::to_owned), client }
+        LoginNotes { group: login.group().map(str::to_owned), client, remote: None, accounting_id: None }
     }
 }

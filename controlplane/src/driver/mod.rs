@@ -20,6 +20,7 @@ mod restore;
 
 pub use self::core::{Core, Services};
 pub use convert::NotInstallable;
+pub(crate) use env::fill_random;
 pub use jobs::{MAX_JOBS, PublicKeyPool};
 pub use later::Desk;
 pub use request::{

@@ -15,6 +15,8 @@ pub const INTERNAL_DNS_DOMAIN: u16 = 25;
 pub const BANNER: u16 = 28_672;
 /// Unity: default domain.
 pub const DEF_DOMAIN: u16 = 28_674;
+/// Unity: domains that are looked up through the tunnel, separated by commas.
+pub const SPLITDNS_NAME: u16 = 28_675;
 /// First type of private use; from here on every attribute is logged, so that one capture settles what it is.
 pub const FIRST_PRIVATE: u16 = 16_384;
 /// Attributes of one request that are logged.
@@ -64,9 +66,17 @@ pub fn reconnect_reply(
     all.into_iter().filter(|(kind, _)| is_requested(requested, *kind)).collect()
 }
 
-/// Domain and banner, for who asks.
-pub fn policy_reply(requested: &[Attribute], domain: Option<&str>, banner: Option<&str>) -> Vec<Attribute> {
-    let texts = [(INTERNAL_DNS_DOMAIN, domain), (DEF_DOMAIN, domain), (BANNER, banner)];
+/// Domain, domains for split DNS and banner, for who asks.
+pub fn policy_reply(
+    requested: &[Attribute],
+    domain: Option<&str>,
+    split_dns: &[String],
+    banner: Option<&str>,
+) -> Vec<Attribute> {
+    let split_dns = (!split_dns.is_empty()).then(|| split_dns.join(","));
+    let split_dns = split_dns.as_deref();
+    let texts =
+        [(INTERNAL_DNS_DOMAIN, domain), (DEF_DOMAIN, domain), (SPLITDNS_NAME, split_dns), (BANNER, banner)];
     texts
         .into_iter()
         .filter(|(kind, _)| is_requested(requested, *kind))
@@ -128,7 +138,7 @@ mod tests {
 
     #[test]
     fn domain_and_banner_go_to_who_asks_if_there_are_any() {
-        let reply = |request: &[u16], domain, banner| policy_reply(&asked(request), domain, banner);
+        let reply = |request: &[u16], domain, banner| policy_reply(&asked(request), domain, &[], banner);
         let all = [INTERNAL_DNS_DOMAIN, BANNER, DEF_DOMAIN];
         assert_eq!(reply(&all, None, None), []);
         assert_eq!(reply(&[], Some("x.test"), Some("hi")), []);
