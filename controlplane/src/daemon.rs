@@ -19,7 +19,7 @@ use crate::api::view::ViewPolicy;
 use crate::api::{ApiContext, ApiServer, KeyExport};
 use crate::continuity;
 use crate::debug::{self, Board};
-use crate::driver::{self, Core, Desk, PublicKeyPool, request_queue, restore};
+use crate::driver::{self, Accounts, Core, Desk, PublicKeyPool, request_queue, restore};
 use crate::link::Link;
 use crate::link::rings::{RingLink, RingOptions};
 use crate::link::udp::{NotAnEndpoint, UdpEndpoint, UdpLink};
@@ -191,7 +191,8 @@ pub async fn serve<L: Link>(
     let slots = Slots::new(config.dataplane.sa_capacity)?;
     let board = Arc::new(Board::default());
     let mut core = Core::new(link, endpoint, jobs, services, slots, version.to_owned(), (table, desk))
-        .watched_by(Arc::clone(&board));
+        .watched_by(Arc::clone(&board))
+        .accounted_by(setup::accounts(config)?);
     // Memory forgets with the process: nothing could go on.
     let boot_id = match config.store.backend {
         StoreBackend::Sqlite => continuity::boot_id(),
@@ -210,7 +211,10 @@ pub async fn serve<L: Link>(
     let api = ApiServer::start(listener, context)
         .map_err(|source| DaemonError::System { doing: "start the API's thread", source })?;
     tracing::info!(version, "control plane started");
-    driver::run(core, requests, stop).await;
+    let accounts = driver::run(core, requests, stop).await;
+    if let Some(bookkeeper) = accounts.and_then(Accounts::into_bookkeeper) {
+        bookkeeper.finish().await;
+    }
     api.stop();
     // The next control plane would replace it anyway; clients see at once that nobody is there.
     let _ = std::fs::remove_file(&config.management.socket);

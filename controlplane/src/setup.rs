@@ -21,9 +21,9 @@ use causeway_ike::suite::{EspPolicy, Group};
 use causeway_shared::config::{AuthMethod, CertificateLogin, Config, ServerCertHash};
 use zeroize::Zeroizing;
 
-use crate::aaa::radius::{self, Asker, RadiusEap, RadiusError};
+use crate::aaa::radius::{self, Accountant, Asker, Bookkeeper, RadiusEap, RadiusError};
 use crate::aaa::{AnyConnectConversations, Conversations, Directory, DirectoryError, LocalEap};
-use crate::driver::Services;
+use crate::driver::{Accounts, Services};
 use crate::pool::{AddressPools, PoolError};
 
 /// Why the configuration cannot be put to work.
@@ -188,6 +188,20 @@ pub fn services(config: &Config, keyring: &Keyring) -> Result<Services, SetupErr
             tries: config.reconnect.dpd_tries,
         },
     })
+}
+
+/// What RADIUS servers are told of sessions; `None` without a server.
+///
+/// # Errors
+/// When the file of accounting records cannot be used, or there is no thread.
+pub fn accounts(config: &Config) -> Result<Option<Accounts>, SetupError> {
+    let radius = &config.radius;
+    if radius.servers.is_empty() {
+        return Ok(None);
+    }
+    let bookkeeper = radius.accounting.as_ref().map(|accounting| Bookkeeper::start(radius, accounting));
+    let accountant = Accountant::new(radius.accounting.clone());
+    Ok(Some(Accounts::new(accountant, bookkeeper.transpose()?)))
 }
 
 fn anyconnect(config: &Config, keyring: &Keyring) -> anyconnect::ServerConfig {

@@ -9,6 +9,7 @@ use causeway_shared::counters::{Drop, Flow};
 
 use super::core::Core;
 use super::request::{InactiveQuery, Request, TrafficAnswer};
+use crate::aaa::radius;
 use crate::clock;
 use crate::counters;
 use crate::debug::keys;
@@ -108,7 +109,16 @@ impl<L: Link> Core<L> {
         let ike = self.endpoint.counters();
         let ike = ike.iter().map(|(c, value)| counter(c.name(), value, c.meaning(), c.remedy()));
         let own = counters::render(&self.counts, &self.link.counts());
-        Counters { flow: flow.collect(), drops: drops.collect(), ike: ike.chain(own).collect() }
+        let radius = self.services.radius_eap.as_ref().map(|radius| radius.asker().status());
+        let radius = radius.map(|status| radius::counters::render(&status)).unwrap_or_default();
+        let accounting = self.bookkeeper_status();
+        let accounting =
+            accounting.map(|status| radius::counters::render_accounting(&status)).unwrap_or_default();
+        Counters {
+            flow: flow.collect(),
+            drops: drops.collect(),
+            ike: ike.chain(own).chain(radius).chain(accounting).collect(),
+        }
     }
 
     fn ports(&self) -> PortList {
@@ -120,6 +130,9 @@ impl<L: Link> Core<L> {
         let link = self.link.status(clock::now());
         let mut problems = link.problems;
         problems.extend(self.desk.store_problem());
+        let radius = self.services.radius_eap.as_ref().map(|radius| radius.asker().status());
+        problems.extend(radius.iter().flat_map(radius::AskerStatus::problems));
+        problems.extend(self.bookkeeper_status().iter().flat_map(radius::BookkeeperStatus::problems));
         let mut pools = std::collections::BTreeMap::new();
         for usage in self.services.pools.usage() {
             let (used, size) = (usage.leased as u64, usage.capacity as u64);

@@ -14,6 +14,7 @@ use causeway_ike::api::{
 use causeway_ike::counters::IkeCounter;
 use causeway_shared::config::{Aaa, Esp, GroupAttribute};
 
+use super::accounting::Accounts;
 use super::continuity::Continuity;
 use super::convert;
 use super::env::DriverEnv;
@@ -89,6 +90,8 @@ pub struct Core<L> {
     pub(super) current_peer: Option<Ipv4Addr>,
     /// What the endpoint is told when the outputs are performed.
     pub(super) inputs: VecDeque<Input>,
+    /// What RADIUS servers are told of sessions.
+    pub(super) accounts: Option<Accounts>,
     pub(super) watcher: Watcher,
     pub(super) out: Outputs,
     /// Answers of jobs that were done at once; they are given when the outputs are performed.
@@ -124,6 +127,7 @@ impl<L: Link> Core<L> {
             continuity: Continuity::default(),
             current_peer: None,
             inputs: VecDeque::new(),
+            accounts: None,
             watcher: Watcher::new(Arc::default()),
             out: Outputs::new(),
             answered: VecDeque::new(),
@@ -429,6 +433,7 @@ impl<L: Link> Core<L> {
             Event::SessionUp(facts) => {
                 self.logins.remove(&facts.session.0);
                 self.table.up(facts.session.0, (facts.peer, facts.peer_port));
+                self.account_up(facts);
                 self.make_reconnectable(facts.session.0);
                 self.begin_idle_watch(facts.session.0);
                 self.begin_keeping(facts.session.0);
@@ -438,13 +443,16 @@ impl<L: Link> Core<L> {
                 self.limits.down(session.0);
                 let totals = self.sessions.totals(session.0);
                 let now = self.desk.wall();
+                let durable = self.table.of_session(session.0).map(|(record, _)| record.id);
                 self.table.down(session.0, ending(*reason), now, totals);
+                self.account_down(session.0, *reason, totals, durable);
                 self.end_keeping(session.0);
             }
             Event::HandshakeFailed { session, counter, .. } => {
                 self.logins.remove(&session.0);
                 self.limits.down(session.0);
                 self.end_keeping(session.0);
+                self.account_never_up(session.0);
                 let authentication = *counter == IkeCounter::AuthFailed;
                 let now = self.both_clocks();
                 self.table.handshake_failed(session.0, authentication, now);

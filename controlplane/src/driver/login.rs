@@ -251,6 +251,7 @@ impl<L: Link> Core<L> {
         if !resumable {
             self.limit_lifetime(session, authorization.session_lifetime_secs);
             let record = self.record(&request.user, &authorization, &lease, known);
+            self.account_login(session, &record, false);
             self.note_plain_login(session.0, SessionRecord { generation: 1, ..record });
             return Some(Ok(lease));
         }
@@ -297,6 +298,7 @@ impl<L: Link> Core<L> {
         let login = NewSession { session: session.0, record, method: request.method };
         match self.table.login(login, &mut fill_random) {
             Ok((record, tokens)) => {
+                self.account_login(session, &record, true);
                 let stored = Stored {
                     job,
                     session,

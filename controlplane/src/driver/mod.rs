@@ -5,6 +5,7 @@
 //! signals. Leaves: datagrams, changes of SAs, answers. Each source is served in small batches, so that none starves
 //! another.
 
+mod accounting;
 mod answers;
 mod certificate;
 mod continuity;
@@ -19,6 +20,7 @@ mod request;
 mod restore;
 
 pub use self::core::{Core, Services};
+pub use accounting::Accounts;
 pub use convert::NotInstallable;
 pub(crate) use env::fill_random;
 pub use jobs::{MAX_JOBS, PublicKeyPool};
@@ -44,12 +46,13 @@ pub const SETTLE_DEADLINE: Duration = Duration::from_millis(500);
 /// How long a shutdown may take in all, beyond what the endpoint itself waits for its peers.
 pub const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(10);
 
-/// Runs the endpoint until `stop` says so and every peer has been told, or the deadlines have passed.
+/// Runs the endpoint until `stop` says so and every peer has been told, or the deadlines have passed. Leaves what is still to
+/// be told to RADIUS servers.
 pub async fn run<L: Link>(
     mut core: Core<L>,
     mut requests: mpsc::Receiver<Request>,
     mut stop: watch::Receiver<bool>,
-) {
+) -> Option<Accounts> {
     loop {
         core.flush();
         let wake = core.time_until_wake();
@@ -63,7 +66,7 @@ pub async fn run<L: Link>(
         }
         serve_batches(&mut core, &mut requests);
     }
-    shut_down(core, requests).await;
+    shut_down(core, requests).await
 }
 
 /// Whatever else is there, a bounded share of each.
@@ -86,7 +89,7 @@ fn serve_batches<L: Link>(core: &mut Core<L>, requests: &mut mpsc::Receiver<Requ
     core.timer_if_due();
 }
 
-async fn shut_down<L: Link>(mut core: Core<L>, mut requests: mpsc::Receiver<Request>) {
+async fn shut_down<L: Link>(mut core: Core<L>, mut requests: mpsc::Receiver<Request>) -> Option<Accounts> {
     requests.close();
     core.shut_down();
     let mut deadline = clock::now().saturating_add(SHUTDOWN_DEADLINE);
@@ -99,7 +102,7 @@ async fn shut_down<L: Link>(mut core: Core<L>, mut requests: mpsc::Receiver<Requ
         }
         let left = deadline.saturating_sub(clock::now());
         if (complete && core.link.is_settled() && core.desk.is_idle()) || left.is_zero() {
-            return;
+            return core.accounts.take();
         }
         let wake = core.time_until_wake().min(left);
         tokio::select! {

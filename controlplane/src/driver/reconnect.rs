@@ -144,6 +144,7 @@ impl<L: Link> Core<L> {
             self.table.address_gone(session.0);
             return Err(AddressFailure::Exhausted);
         };
+        self.account_resumed(&resumption.record);
         let authorization = Authorization::from_stored(&resumption.record.attributes);
         self.limits.idle_for(session.0, authorization.idle_secs);
         let mut lease = convert::lease(grant, &authorization, requested);
@@ -178,6 +179,7 @@ impl<L: Link> Core<L> {
             match effect {
                 // What a peer is told of the end of its session must not be forgotten.
                 Effect::Write(write @ (Write::Park { .. } | Write::Remove { .. })) => {
+                    self.account_write(&write);
                     let ticket = self.needed_write();
                     self.desk.write(ticket, write);
                 }
@@ -196,7 +198,10 @@ impl<L: Link> Core<L> {
                     }
                     self.inputs.extend(order.order().map(Input::Operator));
                 }
-                Effect::Event(event) => tell(&event),
+                Effect::Event(event) => {
+                    self.account_event(&event);
+                    tell(&event);
+                }
             }
         }
     }
@@ -215,12 +220,16 @@ impl<L: Link> Core<L> {
         for session in self.limits.idle(clock::millis(clock::now()), carried) {
             self.end(session, PolicyEnd::Idle);
         }
+        self.account_interims(now);
         self.pump();
     }
 
     /// When [`Core::expire`] has something to do.
     pub(super) fn time_until_expiry(&self) -> Option<Duration> {
-        let end = [self.table.next_deadline(), self.limits.next_end()].into_iter().flatten().min();
+        let end = [self.table.next_deadline(), self.limits.next_end(), self.next_interim()]
+            .into_iter()
+            .flatten()
+            .min();
         let end = end.map(|end| Duration::from_secs(end.0.saturating_sub(self.desk.wall().0)));
         let look = self.limits.next_look_ms().map(Duration::from_millis);
         let look = look.map(|look| look.saturating_sub(clock::now()));

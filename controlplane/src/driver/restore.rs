@@ -71,9 +71,13 @@ pub async fn restore<L: Link>(
                 core.wait_again(found.record);
                 continue;
             }
+            let plain = found.tokens.is_none().then(|| found.record.clone());
             match core.take_up(found) {
                 Ok(()) => drop(go_on.insert(id)),
                 Err(why) => {
+                    if let Some(record) = plain {
+                        core.account_lost(&record);
+                    }
                     tracing::debug!(%id, %why, "an active session of the last run ends");
                     ended.push(id);
                 }
@@ -93,6 +97,9 @@ pub async fn restore<L: Link>(
         }
     }
     core.all_taken_up();
+    if on == 0 && core.table.inactive_count() == 0 {
+        core.account_begin();
+    }
     if on > 0 || core.table.inactive_count() > 0 || parked.removed > 0 {
         tracing::info!(
             go_on = on,
@@ -126,7 +133,11 @@ impl<L: Link> Core<L> {
     /// A session of an earlier run waits for its client.
     fn wait_again(&mut self, record: SessionRecord) {
         let (id, address) = (record.id, record.inner_v4);
+        let for_accounts = record.state.is_inactive().then(|| record.clone());
         let Some(owner) = self.table.restore(record) else { return };
+        if let Some(record) = for_accounts {
+            self.account_resumed(&record);
+        }
         if !address.is_some_and(|address| self.services.pools.reserve(owner, address)) {
             tracing::warn!(
                 "the address of a waiting session is in no pool any more; its client must log in anew"
@@ -182,6 +193,7 @@ impl<L: Link> Core<L> {
         let numbers = Numbers { serial: record.serial, tunnel_id: kept.tunnel_id };
         let authorization = Authorization::from_stored(&record.attributes);
         self.limits.idle_for(session, authorization.idle_secs);
+        let (for_accounts, resumable) = (record.clone(), tokens.is_some());
         let plain = match tokens {
             Some(tokens) => {
                 self.table.goes_on(session, record, &tokens, kept.method);
@@ -206,6 +218,7 @@ impl<L: Link> Core<L> {
         }
         self.pump();
         self.sessions.goes_on(session, numbers, kept.past);
+        self.account_goes_on(session, &for_accounts, resumable);
         self.table.serial_is_taken(numbers.serial);
     }
 }

@@ -101,6 +101,17 @@ impl Registry {
         record.carried(record.inbound_spis().filter_map(traffic))
     }
 
+    /// What a session has carried in both directions, octets too. `traffic` gives the figures of a Child SA that is there.
+    pub fn traffic(&self, session: u64, traffic: impl Fn(u32) -> Option<SaTraffic>) -> Totals {
+        let Some(record) = self.records.get(&session) else { return Totals::default() };
+        record.inbound_spis().filter_map(traffic).fold(record.totals(), |sum, one| Totals {
+            in_packets: sum.in_packets.saturating_add(one.traffic.in_packets),
+            in_bytes: sum.in_bytes.saturating_add(one.traffic.in_bytes),
+            out_packets: sum.out_packets.saturating_add(one.traffic.out_packets),
+            out_bytes: sum.out_bytes.saturating_add(one.traffic.out_bytes),
+        })
+    }
+
     /// Gives a session the number that the store has for it; sessions that come up later get higher ones.
     pub fn set_serial(&mut self, session: u64, serial: u64) {
         self.last_serial = self.last_serial.max(serial);

@@ -67,6 +67,15 @@ pub struct AskerStatus {
     pub under_way: usize,
 }
 
+impl AskerStatus {
+    /// What is wrong, with the next step.
+    pub fn problems(&self) -> impl Iterator<Item = String> {
+        self.servers.iter().filter(|server| server.dead).map(|server| {
+            format!("RADIUS server {} does not answer: look at it, and at the way to it.", server.address)
+        })
+    }
+}
+
 /// How one server stands.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ServerStatus {
@@ -128,7 +137,7 @@ async fn ask(
     let mut waiting: HashMap<Ticket, oneshot::Sender<Result<Answer, NotAnswered>>> = HashMap::new();
     loop {
         perform(&mut client, &mut sockets, &mut waiting, &addresses);
-        publish_status(&client, &sockets, &addresses, &publish);
+        publish.send_replace(status_of(&client, &sockets, &addresses));
         let sleep = client.next_wakeup().map_or(MAX_SLEEP, |at| at.saturating_sub(clock::now()));
         tokio::select! {
             asked = questions.recv() => {
@@ -184,23 +193,19 @@ pub(super) fn tell(output: &Output, addresses: &[SocketAddr]) {
     }
 }
 
-fn publish_status(
-    client: &Client,
-    sockets: &Sockets,
-    addresses: &[SocketAddr],
-    publish: &watch::Sender<AskerStatus>,
-) {
+/// How the servers of a client stand.
+pub(super) fn status_of(client: &Client, sockets: &Sockets, addresses: &[SocketAddr]) -> AskerStatus {
     let now = clock::now();
     let server = |(server, address): (usize, &SocketAddr)| ServerStatus {
         address: *address,
         dead: client.is_dead(server, now),
     };
-    publish.send_replace(AskerStatus {
+    AskerStatus {
         counts: client.counts(),
         unsent: sockets.unsent,
         servers: addresses.iter().enumerate().map(server).collect(),
         under_way: client.under_way(),
-    });
+    }
 }
 
 /// Authenticators must not be predictable (RFC 2865 §3).

@@ -4,17 +4,25 @@
 //! Enters: `[aaa.radius]`, EAP packets, sessions' facts. Leaves: verdicts, records, orders. Two threads of their own do the
 //! waiting, so that a silent server never stands in IKE's way: one asks and listens, the other one keeps accounts.
 
+mod accountant;
 mod asker;
+mod bookkeeper;
 mod conversation;
+pub mod counters;
 mod policy;
 mod sockets;
+mod spool;
 
+pub use accountant::{Accountant, Ends, MAX_INTERIMS, Meant};
 pub use asker::{Answer, Asker, AskerStatus, NotAnswered, ServerStatus};
+pub use bookkeeper::{Bookkeeper, BookkeeperStatus};
 pub use conversation::{Caller, RadiusEap, RemoteLogin};
 pub use policy::RemotePolicy;
+pub use spool::SpoolError;
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use causeway_radius::SharedSecret;
@@ -28,6 +36,16 @@ pub enum RadiusError {
     /// A secret is empty.
     #[error("aaa.radius.server[{0}]: the secret is empty; write one that the server has, too")]
     NoSecret(usize),
+    /// The file of accounting records.
+    #[error(
+        "aaa.radius.queue_file: {path} cannot be used: {source}; correct the path, or move the file away"
+    )]
+    Queue {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: SpoolError,
+    },
     /// No thread or runtime.
     #[error("aaa.radius: cannot start its thread: {0}")]
     Thread(#[source] io::Error),

@@ -1,0 +1,525 @@
+//! Which accounting records a session makes (RFC 2866), and which sessions a server's request means.
+//!
+//! Enters: logins, sessions that come up, wait for their clients, go on and end, what they have carried, the time. Leaves:
+//! [`Record`]s. A session keeps its Acct-Session-Id from login to end, however often its client comes back; what it carried
+//! before is in every record. Nothing here reads a clock or waits.
+
+use std::collections::{BTreeSet, HashMap};
+use std::net::Ipv4Addr;
+
+use causeway_radius::accounting::{Record, Subject, Usage};
+use causeway_radius::attribute::{Authentic, StatusType, TerminateCause};
+use causeway_radius::dynamic::Selector;
+use causeway_shared::config::{Accounting, OnSuspend};
+
+use crate::aaa::Authorization;
+use crate::store::{SessionRecord, Totals, WallSecs};
+
+/// Interim records made in one go; more are made after the next messages.
+pub const MAX_INTERIMS: usize = 256;
+
+/// All sessions that servers may ask about.
+pub struct Accountant {
+    /// `None`: no records are made.
+    policy: Option<Accounting>,
+    accounts: HashMap<String, Account>,
+    by_session: HashMap<u64, String>,
+    /// When interim records are due.
+    interims: BTreeSet<(WallSecs, String)>,
+}
+
+struct Account {
+    subject: Subject,
+    authentic: Authentic,
+    began_at: WallSecs,
+    ends_at: Option<WallSecs>,
+    /// Carried before the session that holds it now.
+    before: Totals,
+    interim_secs: u64,
+    interim_at: Option<WallSecs>,
+    place: Place,
+    /// Why it ends, if that is known before it does.
+    cause: Option<TerminateCause>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Place {
+    /// Logged in; not up yet.
+    Pending(u64),
+    /// Up.
+    Up(u64),
+    /// It waits for its client.
+    Waiting,
+}
+
+/// Where a session came to and from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Ends {
+    /// The client.
+    pub client: Option<Ipv4Addr>,
+    /// The gateway.
+    pub gateway: Option<Ipv4Addr>,
+}
+
+/// A session that a server's request means.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Meant {
+    /// Its Acct-Session-Id.
+    pub accounting_id: String,
+    /// The session that holds it, if it is up.
+    pub session: Option<u64>,
+}
+
+impl Accountant {
+    /// No sessions yet; without a policy no records.
+    pub fn new(policy: Option<Accounting>) -> Accountant {
+        Accountant { policy, accounts: HashMap::new(), by_session: HashMap::new(), interims: BTreeSet::new() }
+    }
+
+    /// A user has logged in, or is there since an earlier run: the session that holds it, if it is up or about to be.
+    pub fn open(&mut self, session: Option<u64>, record: &SessionRecord) {
+        if record.accounting_id.is_empty() || self.accounts.contains_key(&record.accounting_id) {
+            return;
+        }
+        let allowed = Authorization::from_stored(&record.attributes);
+        let configured = self.policy.as_ref().map_or(0, |policy| policy.interim_secs);
+        let account = Account {
+            subject: Subject {
+                user: record.user.clone(),
+                session_id: record.accounting_id.clone(),
+                port: 0,
+                client: None,
+                gateway: None,
+                address: record.inner_v4,
+                class: allowed.class,
+            },
+            authentic: if allowed.by_radius { Authentic::Radius } else { Authentic::Local },
+            began_at: record.created_at,
+            ends_at: record.ends_at,
+            before: record.totals,
+            interim_secs: allowed.interim_secs.unwrap_or(configured),
+            interim_at: None,
+            place: session.map_or(Place::Waiting, Place::Pending),
+            cause: None,
+        };
+        if let Some(session) = session {
+            self.by_session.insert(session, record.accounting_id.clone());
+        }
+        self.accounts.insert(record.accounting_id.clone(), account);
+    }
+
+    /// A session of an earlier run goes on: it has told its start already.
+    pub fn goes_on(&mut self, session: u64, record: &SessionRecord, ends: Ends, now: WallSecs) {
+        self.open(Some(session), record);
+        if let Some(account) = self.accounts.get_mut(&record.accounting_id) {
+            account.take(session, ends);
+            self.schedule(&record.accounting_id, now);
+        }
+    }
+
+    /// A session came up. `accounting_id`: that of the session that it goes on with, if it is known.
+    pub fn up(
+        &mut self,
+        session: u64,
+        accounting_id: Option<&str>,
+        ends: Ends,
+        now: WallSecs,
+    ) -> Option<Record> {
+        let id = accounting_id.map(str::to_owned).or_else(|| self.by_session.get(&session).cloned())?;
+        let stops = self.policy.as_ref().is_some_and(|policy| policy.on_suspend == OnSuspend::Stop);
+        let account = self.accounts.get_mut(&id)?;
+        let is_new = matches!(account.place, Place::Pending(_));
+        if let Place::Up(before) = account.place {
+            self.by_session.remove(&before);
+        }
+        account.take(session, ends);
+        let record = match is_new || stops {
+            true => account.record(StatusType::Start, Totals::default(), now, None),
+            false => account.record(StatusType::InterimUpdate, Totals::default(), now, Some("resumed")),
+        };
+        self.by_session.insert(session, id.clone());
+        self.schedule(&id, now);
+        self.wanted(record)
+    }
+
+    /// A session went down that waits for its client now, or that another one goes on with; `carried` by this one.
+    pub fn waits(&mut self, session: u64, carried: Totals, now: WallSecs) -> Option<Record> {
+        let id = self.by_session.remove(&session)?;
+        let stops = self.policy.as_ref().is_some_and(|policy| policy.on_suspend == OnSuspend::Stop);
+        let account = self.accounts.get_mut(&id).filter(|account| account.place == Place::Up(session))?;
+        account.before = sum(account.before, carried);
+        account.place = Place::Waiting;
+        let record = match stops {
+            true => {
+                account.cause = Some(TerminateCause::LostCarrier);
+                account.record(StatusType::Stop, Totals::default(), now, None)
+            }
+            false => account.record(StatusType::InterimUpdate, Totals::default(), now, Some("inactive")),
+        };
+        account.cause = None;
+        self.unschedule(&id);
+        self.wanted(record)
+    }
+
+    /// Why a session will end, known before it does. The first cause counts.
+    pub fn blame(&mut self, accounting_id: &str, cause: TerminateCause) {
+        if let Some(account) = self.accounts.get_mut(accounting_id) {
+            account.cause.get_or_insert(cause);
+        }
+    }
+
+    /// A session is over for good; `carried` by the session that held it last.
+    pub fn ended(
+        &mut self,
+        session: u64,
+        carried: Totals,
+        cause: TerminateCause,
+        now: WallSecs,
+    ) -> Option<Record> {
+        let id = self.by_session.remove(&session)?;
+        self.close(&id, carried, cause, now)
+    }
+
+    /// A session that waited for its client is over for good. One that is up ends with the session that holds it.
+    pub fn given_up(&mut self, accounting_id: &str, cause: TerminateCause, now: WallSecs) -> Option<Record> {
+        let account = self.accounts.get(accounting_id).filter(|account| account.place == Place::Waiting)?;
+        let is_old = account.ends_at.is_some_and(|ends_at| ends_at <= now);
+        // Its stop was told when it began to wait.
+        if self.policy.as_ref().is_some_and(|policy| policy.on_suspend == OnSuspend::Stop) {
+            self.accounts.remove(accounting_id);
+            return None;
+        }
+        let cause = match cause {
+            // RFC 2866 §5.10: it waited until its own end, not until patience with its client did.
+            TerminateCause::LostCarrier if is_old => TerminateCause::SessionTimeout,
+            cause => cause,
+        };
+        self.close(accounting_id, Totals::default(), cause, now)
+    }
+
+    /// A login came to nothing.
+    pub fn never_up(&mut self, session: u64) {
+        let pending = |account: &Account| account.place == Place::Pending(session);
+        if let Some(id) = self.by_session.get(&session)
+            && self.accounts.get(id).is_some_and(pending)
+        {
+            self.accounts.remove(id);
+            self.by_session.remove(&session);
+        }
+    }
+
+    /// The stop of a session of an earlier run that nobody can go on with.
+    pub fn lost(&self, record: &SessionRecord, now: WallSecs) -> Option<Record> {
+        let mut alone = Accountant::new(self.policy.clone());
+        alone.open(None, record);
+        alone.close(&record.accounting_id, Totals::default(), TerminateCause::NasReboot, now)
+    }
+
+    /// Time between interim records of a session, from now on; 0 for none.
+    pub fn set_interim(&mut self, accounting_id: &str, secs: u64, now: WallSecs) {
+        self.unschedule(accounting_id);
+        if let Some(account) = self.accounts.get_mut(accounting_id) {
+            account.interim_secs = secs;
+            self.schedule(accounting_id, now);
+        }
+    }
+
+    /// When [`Accountant::due`] has something to say.
+    pub fn next_interim(&self) -> Option<WallSecs> {
+        self.interims.first().map(|(at, _)| *at)
+    }
+
+    /// The interim records that are due, at most [`MAX_INTERIMS`]. `carried`: by the session that holds it.
+    pub fn due(&mut self, now: WallSecs, carried: impl Fn(u64) -> Totals) -> Vec<Record> {
+        let mut records = Vec::new();
+        while records.len() < MAX_INTERIMS {
+            let Some((_, id)) = self.interims.first().filter(|(at, _)| *at <= now).cloned() else { break };
+            self.unschedule(&id);
+            let Some(account) = self.accounts.get(&id) else { continue };
+            let Place::Up(session) = account.place else { continue };
+            records.extend(self.wanted(account.record(
+                StatusType::InterimUpdate,
+                carried(session),
+                now,
+                None,
+            )));
+            self.schedule(&id, now);
+        }
+        records
+    }
+
+    /// The sessions that a request means: those that every value fits.
+    pub fn meant(&self, selector: &Selector) -> Vec<Meant> {
+        let fits = |account: &&Account| account.place.session().is_some() || account.place == Place::Waiting;
+        let found = match &selector.session_id {
+            Some(id) => self.accounts.get(id).into_iter().collect::<Vec<_>>(),
+            None => self.accounts.values().collect(),
+        };
+        let found = found.into_iter().filter(fits).filter(|account| account.is_meant(selector));
+        let meant = |account: &Account| Meant {
+            accounting_id: account.subject.session_id.clone(),
+            session: account.place.session(),
+        };
+        found.map(meant).collect()
+    }
+
+    /// The Acct-Session-Id of a session that is up or about to be.
+    pub fn id_of(&self, session: u64) -> Option<&str> {
+        self.by_session.get(&session).map(String::as_str)
+    }
+
+    /// Sessions that are known.
+    pub fn len(&self) -> usize {
+        self.accounts.len()
+    }
+
+    /// Whether none is known.
+    pub fn is_empty(&self) -> bool {
+        self.accounts.is_empty()
+    }
+
+    fn close(&mut self, id: &str, carried: Totals, cause: TerminateCause, now: WallSecs) -> Option<Record> {
+        self.unschedule(id);
+        let mut account = self.accounts.remove(id)?;
+        account.cause.get_or_insert(cause);
+        // Without a start there is no stop.
+        if let Place::Pending(_) = account.place {
+            return None;
+        }
+        self.wanted(account.record(StatusType::Stop, carried, now, None))
+    }
+
+    fn wanted(&self, record: Record) -> Option<Record> {
+        self.policy.is_some().then_some(record)
+    }
+
+    fn schedule(&mut self, id: &str, now: WallSecs) {
+        if self.policy.is_none() {
+            return;
+        }
+        let Some(account) = self.accounts.get_mut(id).filter(|account| account.interim_secs > 0) else {
+            return;
+        };
+        let at = now.after(account.interim_secs);
+        if let Some(before) = account.interim_at.replace(at) {
+            self.interims.remove(&(before, id.to_owned()));
+        }
+        self.interims.insert((at, id.to_owned()));
+    }
+
+    fn unschedule(&mut self, id: &str) {
+        if let Some(at) = self.accounts.get_mut(id).and_then(|account| account.interim_at.take()) {
+            self.interims.remove(&(at, id.to_owned()));
+        }
+    }
+}
+
+impl Place {
+    fn session(self) -> Option<u64> {
+        match self {
+            Place::Up(session) => Some(session),
+            Place::Pending(_) | Place::Waiting => None,
+        }
+    }
+}
+
+impl Account {
+    fn take(&mut self, session: u64, ends: Ends) {
+        self.place = Place::Up(session);
+        self.subject.port = u32::try_from(session & u64::from(u32::MAX)).unwrap_or(0);
+        self.subject.client = ends.client.or(self.subject.client);
+        self.subject.gateway = ends.gateway.or(self.subject.gateway);
+    }
+
+    fn record(
+        &self,
+        status: StatusType,
+        carried: Totals,
+        now: WallSecs,
+        reconnect_state: Option<&'static str>,
+    ) -> Record {
+        let Totals { in_packets, in_bytes, out_packets, out_bytes } = sum(self.before, carried);
+        Record {
+            status,
+            subject: self.subject.clone(),
+            authentic: self.authentic,
+            usage: Usage {
+                in_octets: in_bytes,
+                out_octets: out_bytes,
+                in_packets,
+                out_packets,
+                session_secs: now.0.saturating_sub(self.began_at.0),
+            },
+            cause: self.cause,
+            reconnect_state,
+            at_unix_secs: now.0,
+        }
+    }
+
+    fn is_meant(&self, selector: &Selector) -> bool {
+        let Selector { session_id, user, address, client, port, class } = selector;
+        let subject = &self.subject;
+        session_id.as_ref().is_none_or(|id| *id == subject.session_id)
+            && user.as_ref().is_none_or(|user| *user == subject.user)
+            && address.is_none_or(|address| Some(address) == subject.address)
+            && client.as_ref().is_none_or(|client| subject.client.is_some_and(|at| at.to_string() == *client))
+            && port.is_none_or(|port| port == subject.port && self.place.session().is_some())
+            && class.iter().all(|class| subject.class.contains(class))
+    }
+}
+
+fn sum(one: Totals, other: Totals) -> Totals {
+    Totals {
+        in_packets: one.in_packets.saturating_add(other.in_packets),
+        in_bytes: one.in_bytes.saturating_add(other.in_bytes),
+        out_packets: one.out_packets.saturating_add(other.out_packets),
+        out_bytes: one.out_bytes.saturating_add(other.out_bytes),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::{DurableId, StoredState};
+
+    fn policy(on_suspend: OnSuspend) -> Option<Accounting> {
+        Some(Accounting { interim_secs: 600, on_suspend, queue: 10, queue_file: None })
+    }
+
+    fn record(id: &str, user: &str, class: &[&[u8]]) -> SessionRecord {
+        let allowed = Authorization {
+            class: class.iter().map(|class| class.to_vec()).collect(),
+            by_radius: true,
+            ..Authorization::default()
+        };
+        SessionRecord {
+            id: DurableId::parse(b"rIUHKccDRiUtFTATwq").unwrap(),
+            generation: 1,
+            serial: 1,
+            state: StoredState::Active,
+            user: user.into(),
+            group: String::new(),
+            profile: String::new(),
+            pool: String::new(),
+            inner_v4: Some([10, 0, 0, 9].into()),
+            inner_v6: None,
+            attributes: allowed.to_stored(),
+            client: vec![],
+            accounting_id: id.into(),
+            created_at: WallSecs(1000),
+            ends_at: None,
+            resumptions: 0,
+            totals: Totals::default(),
+        }
+    }
+
+    fn carried(octets: u64) -> Totals {
+        Totals { in_packets: 1, in_bytes: octets, out_packets: 2, out_bytes: 2 * octets }
+    }
+
+    const ENDS: Ends = Ends { client: Some(Ipv4Addr::new(192, 0, 2, 9)), gateway: None };
+
+    #[test]
+    fn a_session_tells_start_interims_and_one_stop() {
+        let mut all = Accountant::new(policy(OnSuspend::Interim));
+        all.open(Some(7), &record("a1", "ann", &[b"c"]));
+        let start = all.up(7, None, ENDS, WallSecs(1001)).unwrap();
+        assert_eq!((start.status, start.subject.class.len()), (StatusType::Start, 1));
+        assert_eq!((start.subject.port, start.subject.client), (7, ENDS.client));
+        assert!(all.due(WallSecs(1600), |_| carried(5)).is_empty());
+        let [interim] = &all.due(WallSecs(1601), |_| carried(5))[..] else { panic!() };
+        assert_eq!((interim.usage.in_octets, interim.usage.session_secs), (5, 601));
+        assert_eq!(all.next_interim(), Some(WallSecs(2201)));
+        let stop = all.ended(7, carried(9), TerminateCause::UserRequest, WallSecs(1700)).unwrap();
+        assert_eq!(
+            (stop.status, stop.cause, stop.usage.out_octets),
+            (StatusType::Stop, Some(TerminateCause::UserRequest), 18)
+        );
+        assert!(all.ended(7, carried(9), TerminateCause::UserRequest, WallSecs(1700)).is_none());
+        assert!(all.is_empty() && all.next_interim().is_none());
+    }
+
+    #[test]
+    fn a_session_that_waits_keeps_its_id_and_its_sum() {
+        let mut all = Accountant::new(policy(OnSuspend::Interim));
+        all.open(Some(7), &record("a1", "ann", &[]));
+        all.up(7, None, ENDS, WallSecs(1000));
+        let waits = all.waits(7, carried(10), WallSecs(1100)).unwrap();
+        assert_eq!((waits.status, waits.reconnect_state), (StatusType::InterimUpdate, Some("inactive")));
+        assert_eq!((waits.usage.in_octets, all.next_interim()), (10, None));
+        let again = all.up(8, Some("a1"), ENDS, WallSecs(1200)).unwrap();
+        assert_eq!((again.status, again.reconnect_state), (StatusType::InterimUpdate, Some("resumed")));
+        assert_eq!((again.subject.session_id.as_str(), again.usage.in_octets), ("a1", 10));
+        all.waits(8, carried(1), WallSecs(1300));
+        let stop = all.given_up("a1", TerminateCause::LostCarrier, WallSecs(3000)).unwrap();
+        assert_eq!((stop.usage.in_octets, stop.usage.session_secs), (11, 2000));
+        assert_eq!(stop.cause, Some(TerminateCause::LostCarrier));
+    }
+
+    #[test]
+    fn a_client_that_comes_back_to_a_session_that_is_up_ends_nothing() {
+        let mut all = Accountant::new(policy(OnSuspend::Interim));
+        all.open(Some(7), &record("a1", "ann", &[]));
+        all.up(7, None, ENDS, WallSecs(1000));
+        all.up(8, Some("a1"), ENDS, WallSecs(1100));
+        assert!(all.ended(7, carried(1), TerminateCause::NasRequest, WallSecs(1101)).is_none());
+        assert!(all.waits(7, carried(1), WallSecs(1101)).is_none());
+        assert_eq!(all.id_of(8), Some("a1"));
+    }
+
+    #[test]
+    fn where_bills_want_it_a_wait_is_a_stop_and_a_return_a_start() {
+        let mut all = Accountant::new(policy(OnSuspend::Stop));
+        all.open(Some(7), &record("a1", "ann", &[]));
+        all.up(7, None, ENDS, WallSecs(1000));
+        let stop = all.waits(7, carried(10), WallSecs(1100)).unwrap();
+        assert_eq!((stop.status, stop.cause), (StatusType::Stop, Some(TerminateCause::LostCarrier)));
+        assert_eq!(all.up(8, Some("a1"), ENDS, WallSecs(1200)).unwrap().status, StatusType::Start);
+        all.waits(8, carried(1), WallSecs(1300));
+        assert!(all.given_up("a1", TerminateCause::AdminReset, WallSecs(1400)).is_none(), "told already");
+        assert!(all.is_empty());
+    }
+
+    #[test]
+    fn the_first_cause_counts_and_who_never_came_up_tells_nothing() {
+        let mut all = Accountant::new(policy(OnSuspend::Interim));
+        all.open(Some(7), &record("a1", "ann", &[]));
+        all.up(7, None, ENDS, WallSecs(1000));
+        assert!(all.given_up("a1", TerminateCause::AdminReset, WallSecs(1001)).is_none(), "it is up");
+        all.blame("a1", TerminateCause::PortPreempted);
+        let stop = all.ended(7, carried(0), TerminateCause::AdminReset, WallSecs(1002)).unwrap();
+        assert_eq!(stop.cause, Some(TerminateCause::PortPreempted));
+        all.open(Some(8), &record("a2", "ann", &[]));
+        all.never_up(8);
+        all.open(Some(9), &record("a3", "ann", &[]));
+        assert!(all.ended(9, carried(0), TerminateCause::NasError, WallSecs(1002)).is_none());
+        assert!(all.is_empty() && all.by_session.is_empty());
+    }
+
+    #[test]
+    fn a_request_means_the_sessions_that_every_value_fits() {
+        let mut all = Accountant::new(None);
+        for (session, id, user, class) in
+            [(1, "a", "ann", &[&b"x"[..], b"y"][..]), (2, "b", "ann", &[]), (3, "c", "bob", &[b"x"])]
+        {
+            all.open(Some(session), &record(id, user, class));
+            assert!(all.up(session, None, ENDS, WallSecs(1)).is_none(), "without accounting no record");
+        }
+        all.waits(3, carried(1), WallSecs(2));
+        let meant = |selector: Selector| {
+            let mut ids: Vec<_> = all.meant(&selector).into_iter().map(|meant| meant.accounting_id).collect();
+            ids.sort();
+            ids.concat()
+        };
+        let user = |user: &str| Selector { user: Some(user.into()), ..Selector::default() };
+        assert_eq!(meant(user("ann")), "ab");
+        assert_eq!(meant(user("bob")), "c");
+        assert_eq!(meant(Selector { port: Some(2), ..user("ann") }), "b");
+        assert_eq!(meant(Selector { class: vec![b"x".to_vec()], ..Selector::default() }), "ac");
+        assert_eq!(meant(Selector { class: vec![b"x".to_vec(), b"y".to_vec()], ..Selector::default() }), "a");
+        assert_eq!(meant(Selector { session_id: Some("b".into()), ..user("bob") }), "");
+        assert_eq!(meant(Selector { session_id: Some("b".into()), ..Selector::default() }), "b");
+        assert_eq!(meant(Selector { client: Some("192.0.2.9".into()), ..Selector::default() }), "abc");
+        assert_eq!(meant(Selector { address: Some([10, 0, 0, 8].into()), ..Selector::default() }), "");
+    }
+}
