@@ -14,6 +14,7 @@ use tokio::sync::watch;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::Directive;
 
+use crate::aaa::radius::{Listener, RadiusError};
 use crate::api::socket::{self, SocketError};
 use crate::api::view::ViewPolicy;
 use crate::api::{ApiContext, ApiServer, KeyExport};
@@ -75,6 +76,9 @@ pub enum DaemonError {
         /// The system's answer.
         source: io::Error,
     },
+    /// RADIUS.
+    #[error(transparent)]
+    Radius(#[from] RadiusError),
     /// The API.
     #[error("management.socket: {0}")]
     Api(#[from] SocketError),
@@ -183,7 +187,9 @@ pub async fn serve<L: Link>(
     let keyring = setup::keyring(config)?;
     let endpoint = Endpoint::new(setup::endpoint_config(config, &keyring)?);
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let services = setup::services(config, &keyring)?;
+    let mut services = setup::services(config, &keyring)?;
+    let (publish, listener) = Listener::channel();
+    services.radius_listener = config.radius.dynamic.map(|_| listener);
     let table = Table::new(Settings::new(&config.reconnect, config.cisco.attributes));
     let store = store::open(&config.store)?;
     let desk = Desk::new(Some(store.clone()));
@@ -201,6 +207,9 @@ pub async fn serve<L: Link>(
     restore(&store, boot_id, &mut core).await?;
     drop(store);
     let (handle, requests) = request_queue();
+    if let Some(dynamic) = &config.radius.dynamic {
+        Listener::start(&config.radius, dynamic, handle.clone(), publish)?;
+    }
     let listener = socket::bind(&config.management.socket)?;
     let context = ApiContext {
         driver: handle,

@@ -174,6 +174,7 @@ pub fn services(config: &Config, keyring: &Keyring) -> Result<Services, SetupErr
         local_eap: LocalEap::new(&config.gateway.identity, Arc::clone(&directory)),
         local_eap_allowed: allows(AuthMethod::EapMschapv2),
         radius_eap,
+        radius_listener: None,
         group_attribute: radius.group_attribute,
         directory,
         conversations: Conversations::default(),

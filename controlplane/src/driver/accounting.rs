@@ -29,6 +29,11 @@ impl Accounts {
         Accounts { accountant, bookkeeper, durable: HashMap::new() }
     }
 
+    /// The session that can be resumed of an Acct-Session-Id.
+    pub(super) fn durable_id(&self, accounting_id: &str) -> Option<DurableId> {
+        self.durable.iter().find(|(_, id)| *id == accounting_id).map(|(durable, _)| *durable)
+    }
+
     /// What still brings records to a server.
     pub fn into_bookkeeper(self) -> Option<Bookkeeper> {
         self.bookkeeper

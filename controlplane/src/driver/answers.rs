@@ -48,6 +48,7 @@ impl<L: Link> Core<L> {
                 self.table.reset_counts();
                 let _ = sender.send(());
             }
+            Request::Order(order, sender) => drop(sender.send(self.order(&order))),
             Request::Rekey(session, what, sender) => drop(sender.send(self.rekey(session, what))),
         }
     }
@@ -111,13 +112,15 @@ impl<L: Link> Core<L> {
         let own = counters::render(&self.counts, &self.link.counts());
         let radius = self.services.radius_eap.as_ref().map(|radius| radius.asker().status());
         let radius = radius.map(|status| radius::counters::render(&status)).unwrap_or_default();
+        let orders = self.services.radius_listener.as_ref().map(|listener| listener.counts());
+        let orders = orders.map(radius::counters::render_orders).unwrap_or_default();
         let accounting = self.bookkeeper_status();
         let accounting =
             accounting.map(|status| radius::counters::render_accounting(&status)).unwrap_or_default();
         Counters {
             flow: flow.collect(),
             drops: drops.collect(),
-            ike: ike.chain(own).chain(radius).chain(accounting).collect(),
+            ike: ike.chain(own).chain(radius).chain(accounting).chain(orders).collect(),
         }
     }
 

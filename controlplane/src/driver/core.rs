@@ -22,7 +22,7 @@ use super::jobs::{Done, PublicKeyPool};
 use super::later::Desk;
 use super::login::LoginNotes;
 use super::request::Rekey;
-use crate::aaa::radius::RadiusEap;
+use crate::aaa::radius::{Listener, RadiusEap};
 use crate::aaa::{AnyConnectConversations, Conversations, Directory, LocalEap};
 use crate::clock;
 use crate::counters::{DriverCounts, bump};
@@ -48,6 +48,8 @@ pub struct Services {
     pub local_eap_allowed: bool,
     /// Conversations that RADIUS servers hold, if they hold any.
     pub radius_eap: Option<RadiusEap>,
+    /// Requests of RADIUS servers, if any are taken.
+    pub radius_listener: Option<Listener>,
     /// Which attribute of a RADIUS server names a group.
     pub group_attribute: GroupAttribute,
     /// Standard EAP conversations under way.

@@ -15,6 +15,7 @@ mod env;
 mod jobs;
 mod later;
 mod login;
+mod orders;
 mod reconnect;
 mod request;
 mod restore;

@@ -8,9 +8,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use causeway_ike::api::IkeFacts;
+use causeway_radius::attribute::ErrorCause;
 use causeway_shared::api::{Counters, ExportedKeys, Health, InactiveSessionList, PortList, ReconnectStats};
 use tokio::sync::{mpsc, oneshot};
 
+use crate::aaa::radius::Order;
 use crate::reconnect::InactivePlace;
 use crate::sessions::{SaTraffic, Snapshot};
 
@@ -46,6 +48,8 @@ pub enum Request {
     ResetReconnect(oneshot::Sender<()>),
     /// The keys of a session's SAs. `None` if there is no such session.
     Keys(u64, oneshot::Sender<Option<ExportedKeys>>),
+    /// What a RADIUS server orders. The answer says why not, if so.
+    Order(Order, oneshot::Sender<Result<(), ErrorCause>>),
     /// Begin a rekey. The answer says whether there is such a session.
     Rekey(u64, Rekey, oneshot::Sender<bool>),
 }

@@ -69,6 +69,19 @@ impl Limits {
         }
     }
 
+    /// The same for a session that is up, from now on; 0 for never.
+    pub fn change_idle(&mut self, session: u64, secs: u64, carried: Carried, now_ms: u64) {
+        let limit = self.sessions.entry(session).or_default();
+        limit.idle_ms = secs.saturating_mul(1000);
+        if let Some(watch) = limit.watch.take() {
+            self.looks.remove(&(watch.look_at_ms, session));
+        }
+        if secs == 0 && limit.ends_at.is_none() {
+            self.sessions.remove(&session);
+        }
+        self.up(session, carried, now_ms);
+    }
+
     /// The session came up, or goes on in this process, with `carried` behind it.
     pub fn up(&mut self, session: u64, carried: Carried, now_ms: u64) {
         let Some(limit) = self.sessions.get_mut(&session).filter(|limit| limit.idle_ms > 0) else { return };

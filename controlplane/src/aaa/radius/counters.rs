@@ -2,7 +2,7 @@
 
 use causeway_shared::api::Counter;
 
-use super::{AskerStatus, BookkeeperStatus};
+use super::{AskerStatus, BookkeeperStatus, ListenerCounts};
 
 /// Name, meaning, remedy.
 type Text = (&'static str, &'static str, &'static str);
@@ -91,4 +91,44 @@ pub fn render_accounting(status: &BookkeeperStatus) -> Vec<Counter> {
     let records = RECORDS.into_iter().zip(values);
     let records = records.map(|(text, value)| counter("radius_accounting_", text, value));
     records.chain(asked("radius_accounting_", &status.servers)).collect()
+}
+
+/// Of servers' requests, in the order of their figures in [`render_orders`].
+const ORDERS: [Text; 8] = [
+    ("acknowledged", "Disconnect and CoA requests carried out.", ""),
+    ("refused", "Disconnect and CoA requests answered with a reason not to.", "The log names the reason."),
+    ("repeated", "Repetitions, answered as the first was.", ""),
+    (
+        "strangers",
+        "Requests dropped because no server has that address.",
+        "If it is a server of yours, add it as [[aaa.radius.server]]; `port` and `accounting_port` may be 0.",
+    ),
+    (
+        "unsigned",
+        "Requests dropped because they have no Message-Authenticator.",
+        "Have the server send it, or see `aaa.radius.dynamic.require_message_authenticator`.",
+    ),
+    ("forged", "Requests dropped because a hash is wrong.", "Compare the secret with the server's."),
+    (
+        "stale",
+        "Requests dropped because their Event-Timestamp is missing or not of now.",
+        "Compare the clocks, or see `aaa.radius.dynamic.require_event_timestamp`.",
+    ),
+    ("malformed", "Datagrams dropped because they are no such requests.", ""),
+];
+
+/// Every counter of servers' requests: `radius_dynamic_…`.
+pub fn render_orders(counts: ListenerCounts) -> Vec<Counter> {
+    let values = [
+        counts.acknowledged,
+        counts.refused,
+        counts.repeated,
+        counts.strangers,
+        counts.unsigned,
+        counts.forged,
+        counts.stale,
+        counts.malformed,
+    ];
+    let all = ORDERS.into_iter().zip(values);
+    all.map(|(text, value)| counter("radius_dynamic_", text, value)).collect()
 }

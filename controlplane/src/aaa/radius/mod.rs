@@ -9,6 +9,7 @@ mod asker;
 mod bookkeeper;
 mod conversation;
 pub mod counters;
+mod listener;
 mod policy;
 mod sockets;
 mod spool;
@@ -17,6 +18,7 @@ pub use accountant::{Accountant, Ends, MAX_INTERIMS, Meant};
 pub use asker::{Answer, Asker, AskerStatus, NotAnswered, ServerStatus};
 pub use bookkeeper::{Bookkeeper, BookkeeperStatus};
 pub use conversation::{Caller, RadiusEap, RemoteLogin};
+pub use listener::{Listener, ListenerCounts, Order};
 pub use policy::RemotePolicy;
 pub use spool::SpoolError;
 
@@ -45,6 +47,14 @@ pub enum RadiusError {
         path: PathBuf,
         /// Why not.
         source: SpoolError,
+    },
+    /// The address for servers' requests.
+    #[error("aaa.radius.dynamic: cannot listen on {at}: {source}")]
+    Listen {
+        /// Where.
+        at: SocketAddr,
+        /// Why not.
+        source: io::Error,
     },
     /// No thread or runtime.
     #[error("aaa.radius: cannot start its thread: {0}")]
