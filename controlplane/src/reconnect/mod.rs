@@ -7,6 +7,7 @@
 pub mod attempts;
 pub mod attributes;
 mod ike;
+mod lifetime;
 mod resume;
 mod statistics;
 mod table;

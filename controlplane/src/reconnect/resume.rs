@@ -276,7 +276,9 @@ impl Table {
         entry.phase = Phase::Resuming;
         entry.token_generation = tokens.as_ref().map_or(0, |tokens| tokens.generation);
         entry.confirmed = tokens.as_ref().is_none_or(|tokens| tokens.previous.is_none());
-        entry.record = without_blobs(record.clone());
+        // Its end may have been changed since it was stored.
+        let ends_at = entry.record.ends_at;
+        entry.record = SessionRecord { ends_at, ..without_blobs(record.clone()) };
         let owner = entry.owner;
         if let Some(predecessor) = predecessor {
             self.by_session.remove(&predecessor);

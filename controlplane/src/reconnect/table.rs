@@ -35,7 +35,7 @@ pub struct Table {
     /// The same by user.
     inactive_of: HashMap<String, BTreeSet<(WallSecs, DurableId)>>,
     /// When something ends: the wait of an inactive session, or the lifetime of one that is not.
-    deadlines: BTreeSet<(WallSecs, DurableId)>,
+    pub(super) deadlines: BTreeSet<(WallSecs, DurableId)>,
     pub(super) attempts: HashMap<u64, Attempt>,
     pub(super) by_id: Attempts<DurableId>,
     pub(super) by_source: Attempts<Ipv4Addr>,
@@ -371,26 +371,6 @@ impl Table {
         let known = self.entries.contains_key(id);
         self.remove(id, None);
         known
-    }
-
-    /// Another end than it was stored with; it counts until this process ends.
-    pub fn end_at(&mut self, id: &DurableId, ends_at: WallSecs) {
-        let Some(entry) = self.entries.get_mut(id) else { return };
-        let before = entry.record.ends_at.replace(ends_at);
-        match entry.phase {
-            Phase::Inactive { since, expires_at } => {
-                let sooner = expires_at.min(ends_at);
-                entry.phase = Phase::Inactive { since, expires_at: sooner };
-                self.deadlines.remove(&(expires_at, *id));
-                self.deadlines.insert((sooner, *id));
-            }
-            _ => {
-                if let Some(before) = before {
-                    self.deadlines.remove(&(before, *id));
-                }
-                self.deadlines.insert((ends_at, *id));
-            }
-        }
     }
 
     /// Policy ends the session of an IKE session for good. Returns whether there is one.

@@ -374,6 +374,29 @@ fn the_sessions_lifetime_caps_the_wait_and_ends_an_active_session() {
 }
 
 #[test]
+fn an_end_that_changes_counts_for_who_is_there_who_waits_and_who_comes_back() {
+    let mut world = world(settings());
+    let (active, _) = world.login(1, "ann", INNER);
+    let (waiting, _) = world.login(2, "bob", Ipv4Addr::new(10, 0, 0, 6));
+    let (resumed, token) = world.login(3, "eve", Ipv4Addr::new(10, 0, 0, 7));
+    world.down(2, Ending::Silent);
+    for id in [&active, &waiting, &resumed] {
+        world.table.end_at(id, WallSecs(START + 500));
+        world.table.end_at(id, WallSecs(START + 300));
+    }
+    world.down(3, Ending::Silent);
+    world.resume(4, &resumed, &token).unwrap();
+    world.pass(299);
+    assert_eq!(world.figures()[3..], [2, 1]);
+    world.pass(1);
+    assert_eq!(world.figures()[3..], [0, 0]);
+    assert_eq!(world.deleted, [1, 4]);
+    assert!(world.table.deadlines.is_empty(), "no deadline is left behind");
+    world.table.end_at(&active, WallSecs(START));
+    assert!(world.table.next_deadline().is_none(), "who is gone has no end");
+}
+
+#[test]
 fn wrong_tokens_freeze_an_id_and_then_the_right_one_does_not_help() {
     let mut world = world(settings());
     let (id, token) = world.login(1, "ann", INNER);

@@ -231,6 +231,20 @@ mod tests {
     }
 
     #[test]
+    fn an_idle_time_that_changes_counts_from_then_on() {
+        let mut limits = Limits::default();
+        limits.change_idle(1, 60, Carried::default(), 0);
+        limits.change_idle(1, 120, inbound(1, 5), 50_000);
+        assert!(limits.idle(169_999, |_| Some(inbound(1, 5))).is_empty());
+        assert_eq!(limits.idle(170_000, |_| Some(inbound(1, 5))), [1]);
+        limits.change_idle(2, 60, Carried::default(), 0);
+        limits.change_idle(2, 0, Carried::default(), 10_000);
+        assert_eq!(limits.next_look_ms(), None);
+        limits.down(1);
+        assert!(limits.sessions.is_empty() && limits.looks.is_empty());
+    }
+
+    #[test]
     fn what_is_over_leaves_nothing_behind() {
         let mut limits = Limits::default();
         for session in 0..100 {
