@@ -61,13 +61,19 @@ class Iperf:
     """An iperf3 server on the LAN host; `run` measures TCP up or down from a client."""
 
     def __init__(self, world):
-        self.world = world
+        self.world, self.runs = world, 0
         self.server = world.spawn("lan", ["iperf3", "-s", "--forceflush"], "iperf3-server.log")
-        wait_until("iperf3 listens on the LAN host", 10,
-                   lambda: "Server listening" in read(os.path.join(world.directory, "iperf3-server.log")))
+        self._wait_for_server()
+
+    def _wait_for_server(self):
+        """The server closes its socket after each test and opens it anew; who comes between is reset."""
+        log = os.path.join(self.world.directory, "iperf3-server.log")
+        wait_until("iperf3 listens on the LAN host", 10, lambda: read(log).count("Server listening") > self.runs)
 
     def run(self, namespace, seconds=4, down=False):
         """Megabits per second that arrived."""
+        self._wait_for_server()
+        self.runs += 1
         done = self.world.exec(namespace, "iperf3", "-J", "-c", LAN_HOST, "-t", str(seconds), "--connect-timeout", "5000",
                                *(["-R"] if down else []), check=False, timeout=seconds + 40)
         try:
@@ -81,6 +87,8 @@ class Iperf:
     def start(self, namespace, seconds=120, down=False, rate="20M"):
         """A run in the background, to be ended with the world. Its rate is bounded: a TCP stream that fills the link
         loses packets to full queues, and those losses would hide the ones that a test looks for."""
+        self._wait_for_server()
+        self.runs += 1
         return self.world.spawn(namespace, ["iperf3", "-c", LAN_HOST, "-t", str(seconds), "-i", "1", "-b", rate, "--forceflush",
                                             *(["-R"] if down else [])], f"iperf3-{namespace}.log")
 

@@ -126,13 +126,13 @@ def through_device(context, device, suites):
     appliance = context.appliance(world, extra={"dataplane": {"crypto_device": device}})
     shown = appliance.show("ports")
     expect(f"ESP engine  lookaside: crypto_device {device} " in shown, f"`show ports` names {device}: {shown}")
+    iperf = Iperf(world)
     for number, suite in enumerate(suites, start=2):
         namespace = world.add_nat_client(number)
         client = context.client(world, namespace, esp=suite, auth="psk").connect()
         expect_equal(appliance.only_session()["child_sas"][0]["esp_suite"], suite, "ESP suite")
         for size in (0, 1, 56, 1250):
             expect_ping(world, namespace, count=3, size=size)
-        iperf = Iperf(world)
         expect(iperf.run(namespace, 1) > 1 and iperf.run(namespace, 1, down=True) > 1, f"{suite}: iperf3 moves more than 1 Mbit/s")
         client.control("--terminate", "--ike", "home")
         appliance.expect_empty()
