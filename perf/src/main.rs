@@ -16,6 +16,7 @@ mod plane;
 mod programs;
 mod regress;
 mod report;
+mod scale;
 mod stat;
 mod subject;
 mod targets;
@@ -45,6 +46,8 @@ enum Command {
     Pktgen(pktgen::Arguments),
     /// SAs installed and removed by the control plane's ring while a worker forwards: its pauses, and what was lost.
     Churn(churn::Arguments),
+    /// One worker and two on two cores, with half of the packets handed over: what the second adds, and order.
+    Scale(scale::Arguments),
     /// Two builds by turns: fails when a stage became more than a tenth dearer.
     Regress(regress::Arguments),
     /// Instructions per packet, counted by Valgrind: the same in every run.
@@ -61,6 +64,7 @@ fn main() -> ExitCode {
         Command::Compare(arguments) => compare::run(&arguments),
         Command::Pktgen(arguments) => pktgen::run(&arguments),
         Command::Churn(arguments) => churn::run(&arguments),
+        Command::Scale(arguments) => scale::run(&arguments),
         Command::Memory(arguments) => pktgen::memory::run(&arguments),
         Command::Regress(arguments) => regress::run(&arguments),
         Command::Instructions(arguments) => instructions::run(&arguments),

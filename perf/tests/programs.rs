@@ -88,6 +88,28 @@ fn clients_that_are_rekeyed_under_traffic_lose_no_packet() {
     assert_eq!(found["drops"].as_array().unwrap().len(), 0, "{found}");
 }
 
+/// Threads on cores of their own: hand-offs happen, order stays, and the busy SA's packets are the only ones that may be refused.
+#[test]
+fn two_workers_keep_the_order_and_a_busy_sa_takes_nothing_from_others() {
+    let json = temporary("scale.json");
+    let output = causeway_perf(&[
+        "scale",
+        "--no-huge",
+        "--sas=16",
+        "--rounds=1",
+        "--turn=20",
+        "--json",
+        json.to_str().unwrap(),
+    ]);
+    assert!(output.status.success(), "{}", said(&output));
+    let found: Value = serde_json::from_str(&std::fs::read_to_string(&json).unwrap()).unwrap();
+    std::fs::remove_file(json).unwrap();
+    let count = |place: &str| found.pointer(place).and_then(Value::as_u64).unwrap();
+    assert!(count("/order_handed") > 100 && count("/out_of_order") == 0, "{found}");
+    assert!(count("/hot/others_received") > 1000 && count("/hot/hot_sent") > 0, "{found}");
+    assert_eq!(count("/hot/others_sent"), count("/hot/others_received"), "{found}");
+}
+
 #[test]
 fn the_device_under_test_forwards_a_capture_both_ways() {
     for direction in ["out", "in"] {
