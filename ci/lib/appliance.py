@@ -33,10 +33,10 @@ class UnixConnection(http.client.HTTPConnection):
 
 class Appliance:
     """One `causeway run`. `extra` holds TOML per section that replaces or adds keys, e.g. {"ike": {"cookie_threshold": 0}};
-    `groups` is a list of [[group]]."""
+    `groups` is a list of [[group]], `lists` holds lists of other sections, e.g. {"auth.ppk": [{"id": "a", "secret": "b"}]}."""
 
     def __init__(self, world, pki, binaries, certificate="gateway", users=None, psks=None, extra=None, groups=(),
-                 radius_servers=()):
+                 radius_servers=(), lists=None):
         self.world, self.binaries = world, binaries
         self.run_directory = os.path.join(world.directory, "causeway")
         os.makedirs(self.run_directory, exist_ok=True)
@@ -60,6 +60,7 @@ class Appliance:
         for section, keys in (extra or {}).items():
             sections[section] = {**sections.get(section, {}), **keys}
         lists = {
+            **(lists or {}),
             "port": [{"name": "wan", "device": "net_af_packet0,iface=wan0", "role": "outside", "address": f"{GATEWAY_OUTSIDE}/24"},
                      {"name": "lan", "device": "net_af_packet1,iface=lan0", "role": "inside", "address": f"{GATEWAY_INSIDE}/24"}],
             "pool": [{"name": "staff", "range": POOL_NET, "dns": ["10.99.10.53"], "subnets": [LAN_NET, POOL_NET]}],

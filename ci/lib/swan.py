@@ -23,7 +23,7 @@ class Client:
     def __init__(self, world, namespace, pki, auth="eap-mschapv2", user=USER, password=PASSWORD, psk=PSK,
                  certificate="client", ike=DEFAULT_IKE, esp="aes256gcm16", remote_ts=LAN_NET, dpd="30s",
                  connection="", child="", signature_authentication=True, fragment_size=1280,
-                 gateway_auth=None, aaa_id=None):
+                 gateway_auth=None, aaa_id=None, ppk=None):
         self.world, self.namespace = world, namespace
         self.run_directory = os.path.join(world.directory, f"swan-{namespace}")
         self.log_path = os.path.join(self.run_directory, "charon.log")
@@ -46,6 +46,13 @@ class Client:
             remote = "auth = psk"
         if gateway_auth:
             remote = f"auth = {gateway_auth}"
+        # A post-quantum pre-shared key: its id and the key.
+        own_ppk = f"""  ppk-1 {{
+    id = {ppk[0]}
+    secret = "{ppk[1]}"
+  }}
+""" if ppk else ""
+        connection += f"\n    ppk_id = {ppk[0]}" if ppk else ""
         self._write("strongswan.conf", self._strongswan_conf())
         self._write("swanctl/swanctl.conf", f"""connections {{
   home {{
@@ -85,7 +92,7 @@ secrets {{
     id-2 = "{user}"
     secret = "{psk}"
   }}
-}}
+{own_ppk}}}
 """)
 
     def _write(self, name, text):

@@ -10,19 +10,20 @@ use std::time::Duration;
 
 use aws_lc_rs::digest;
 use causeway_eap::anyconnect::{self, CertificateUse};
-use causeway_ike::api::Liveness;
+use causeway_ike::api::{Liveness, Secret};
 use causeway_ike::cert::{Credential, CredentialError, TrustStore};
 use causeway_ike::ident::Identity;
 use causeway_ike::job::Keyring;
 use causeway_ike::policy::{
     CiscoPolicy, EndpointConfig, ExtensionPolicy, IdrMismatch, Lifetimes, Limits, Methods, Timing,
 };
+use causeway_ike::ppk::{Ppk, PpkPolicy};
 use causeway_ike::suite::{EspPolicy, Group};
-use causeway_shared::config::{AuthMethod, CertificateLogin, Config, ServerCertHash};
+use causeway_shared::config::{self, AuthMethod, CertificateLogin, Config, ServerCertHash};
 use zeroize::Zeroizing;
 
 use crate::aaa::radius::{self, Accountant, Asker, Bookkeeper, RadiusEap, RadiusError};
-use crate::aaa::{AnyConnectConversations, Conversations, Directory, DirectoryError, LocalEap};
+use crate::aaa::{ANY_IDENTITY, AnyConnectConversations, Conversations, Directory, DirectoryError, LocalEap};
 use crate::driver::{Accounts, Services};
 use crate::pool::{AddressPools, PoolError};
 
@@ -150,7 +151,16 @@ pub fn endpoint_config(config: &Config, keyring: &Keyring) -> Result<EndpointCon
             id_types: config.cisco.idi_types.clone(),
         },
         extensions: ExtensionPolicy { mobike: config.ike.mobike },
+        ppk: PpkPolicy {
+            required: config.auth.ppk_required,
+            keys: config.auth.ppks.iter().map(ppk).collect(),
+        },
     })
+}
+
+fn ppk(ppk: &config::Ppk) -> (Vec<u8>, Ppk) {
+    let identity = (ppk.identity != ANY_IDENTITY).then(|| ppk.identity.clone());
+    (ppk.id.clone().into_bytes(), Ppk { identity, key: Secret::new(ppk.secret.0.clone()) })
 }
 
 /// Users, pools and conversations.

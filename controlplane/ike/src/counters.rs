@@ -82,6 +82,12 @@ ike_counters! {
     CertificateRefused = "ike_certificate_refused", remedy "Expired, or not signed by auth.client_ca_file.";
     /// Authentications refused: the method is switched off.
     MethodRefused = "ike_method_refused", remedy "Compare auth.methods with the client's settings.";
+    /// Authentications refused: no post-quantum pre-shared key (PPK, RFC 8784), or one that the client may not use here.
+    PpkRefused = "ike_ppk_refused", remedy "Compare auth.ppk_required and [[auth.ppk]] with the client's settings.";
+    /// Sessions whose keys depend on a PPK.
+    PpkUsed = "ike_ppk_used", remedy "";
+    /// Sessions of clients that announced PPKs but named one that is not theirs, and went on without.
+    PpkDeclined = "ike_ppk_declined", remedy "Compare the id and identity in [[auth.ppk]] with the client's.";
     /// Authentications refused: the client asked for another gateway identity.
     IdrRefused = "ike_idr_refused", remedy "The client's remote id differs from gateway.identity.";
     /// Child SAs refused: no common ESP proposal.

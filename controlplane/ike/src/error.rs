@@ -40,6 +40,8 @@ pub(crate) enum IkeError {
     Certificate(&'static str),
     #[error("authentication method is switched off")]
     MethodOff,
+    #[error("post-quantum pre-shared key: {0}")]
+    Ppk(&'static str),
     #[error("client asked for another gateway identity")]
     IdrMismatch,
     #[error("no common ESP proposal")]
@@ -114,7 +116,7 @@ impl IkeError {
             }
             HandshakeTimeout | Certificate(_) | NoIkeProposal | NoEspProposal | InvalidKe(_)
             | TsUnacceptable | PeerGaveUp(_) | UnexpectedNat => Fault::PeerIncompatible,
-            MethodOff | IdrMismatch | CpRequired | NoAdditionalSas | Temporary => Fault::LocalPolicy,
+            MethodOff | Ppk(_) | IdrMismatch | CpRequired | NoAdditionalSas | Temporary => Fault::LocalPolicy,
             NoAddress | Resources(_) | Unavailable(_) => Fault::Resources,
         }
     }
@@ -126,8 +128,8 @@ impl IkeError {
             Syntax(error) => error.notify(),
             BadKeyExchange => NotifyType::InvalidSyntax,
             NoIkeProposal | NoEspProposal => NotifyType::NoProposalChosen,
-            HandshakeTimeout | Authentication(_) | Replayed | Certificate(_) | MethodOff | IdrMismatch
-            | PeerGaveUp(_) => NotifyType::AuthenticationFailed,
+            HandshakeTimeout | Authentication(_) | Replayed | Certificate(_) | MethodOff | Ppk(_)
+            | IdrMismatch | PeerGaveUp(_) => NotifyType::AuthenticationFailed,
             InvalidKe(_) => NotifyType::InvalidKePayload,
             TsUnacceptable => NotifyType::TsUnacceptable,
             NoAddress => NotifyType::InternalAddressFailure,
@@ -171,6 +173,7 @@ impl IkeError {
             HandshakeTimeout => IkeCounter::HandshakeTimeout,
             Certificate(_) => IkeCounter::CertificateRefused,
             MethodOff => IkeCounter::MethodRefused,
+            Ppk(_) => IkeCounter::PpkRefused,
             IdrMismatch => IkeCounter::IdrRefused,
             NoEspProposal => IkeCounter::ChildNoProposal,
             InvalidKe(_) => IkeCounter::InvalidKe,

@@ -19,6 +19,7 @@ mod half_open;
 pub mod ident;
 pub mod job;
 pub mod policy;
+pub mod ppk;
 mod sa;
 mod selectors;
 mod snapshot;

@@ -5,6 +5,7 @@
 use std::net::Ipv4Addr;
 
 use crate::ident::Identity;
+use crate::ppk::PpkPolicy;
 use crate::suite::{EspPolicy, IkeProposal};
 use crate::wire::{Cert, CertReq};
 
@@ -68,6 +69,8 @@ pub struct EndpointConfig {
     pub cisco: CiscoPolicy,
     /// Which extensions of IKEv2 clients may use.
     pub extensions: ExtensionPolicy,
+    /// Post-quantum pre-shared keys (RFC 8784).
+    pub ppk: PpkPolicy,
 }
 
 /// Which extensions of IKEv2 clients may use. A client that announces none sees none.

@@ -76,6 +76,8 @@ pub fn gateway(rng: &mut Rng, gentle: bool) -> Result<GatewayParts, String> {
         private_key_file: None,
         methods: vec![config::AuthMethod::EapMschapv2, config::AuthMethod::Psk],
         client_ca_file: None,
+        ppk_required: false,
+        ppks: vec![],
         psks: vec![config::Psk { identity: "*".into(), secret: config::Secret(PSK.to_vec()) }],
     };
     let hash = config::NtHash(*NtHash::of_password(PASSWORD).as_bytes());
@@ -115,6 +117,7 @@ pub fn gateway(rng: &mut Rng, gentle: bool) -> Result<GatewayParts, String> {
         fragment_size: if rng.chance(300) { 600 } else { 1280 },
         cisco: CiscoPolicy::default(),
         extensions: ExtensionPolicy::default(),
+        ppk: causeway_ike::ppk::PpkPolicy::default(),
     };
     Ok(GatewayParts {
         endpoint,

@@ -163,6 +163,8 @@ mod tests {
             methods: vec![],
             client_ca_file: None,
             psks: vec![],
+            ppk_required: false,
+            ppks: vec![],
         };
         let users = [
             user("ann", Some("staff"), policy(Some("ann.test"), None)),

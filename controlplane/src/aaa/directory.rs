@@ -120,6 +120,8 @@ mod tests {
             methods: methods.to_vec(),
             client_ca_file: None,
             psks: psks.iter().map(psk).collect(),
+            ppk_required: false,
+            ppks: vec![],
         }
     }
 

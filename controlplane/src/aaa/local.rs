@@ -85,6 +85,8 @@ mod tests {
             methods: vec![AuthMethod::EapMschapv2],
             client_ca_file: None,
             psks: vec![],
+            ppk_required: false,
+            ppks: vec![],
         };
         let hash = causeway_shared::config::NtHash(*NtHash::of_password("pw").as_bytes());
         let ann = User { name: "ann".into(), nt_hash: Some(hash), ..User::default() };

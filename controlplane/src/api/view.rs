@@ -93,6 +93,7 @@ fn details(known: IkeDetails, facts: &SessionFacts, numbers: Numbers, policy: &V
         remote_eap_id: by_eap.then(|| facts.user.clone()),
         peer_type: is_anyconnect.then(|| "AnyConnect".to_owned()),
         resumed,
+        ppk: facts.ppk,
         ..known
     }
 }
@@ -283,6 +284,7 @@ mod tests {
             local_identity: Identity::from_text("10.106.45.225"),
             local_auth: "rsa",
             resumed: None,
+            ppk: false,
             started_at: Instant::from_millis(0),
             established_at: Instant::from_millis(1000),
         }

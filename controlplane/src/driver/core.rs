@@ -491,6 +491,7 @@ impl<L: Link> Core<L> {
                     method = %facts.auth_method,
                     suite = %facts.ike_suite,
                     nat = facts.nat_detected,
+                    post_quantum_key = facts.ppk,
                     set_up_ms,
                     "session up"
                 );

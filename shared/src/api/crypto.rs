@@ -75,6 +75,9 @@ pub struct IkeDetails {
     pub group: Option<String>,
     /// Whether the session was resumed by session id and token.
     pub resumed: bool,
+    /// Whether the keys depend on a post-quantum pre-shared key (PPK, RFC 8784).
+    #[serde(default)]
+    pub ppk: bool,
     /// Whether the client has a session id and a token to come back with.
     pub reconnect_capable: bool,
     /// When the policy ends the session, seconds from now; `None` for never.

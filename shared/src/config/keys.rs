@@ -27,6 +27,8 @@ pub const MAX_POOLS: usize = 16;
 pub const MAX_USERS: usize = 100_000;
 /// Most pre-shared keys.
 pub const MAX_PSKS: usize = 10_000;
+/// Most post-quantum pre-shared keys.
+pub const MAX_PPKS: usize = 10_000;
 /// Most workers.
 pub const MAX_CORES: usize = 64;
 /// Most DNS servers that a client is told.
@@ -67,6 +69,7 @@ pub fn sections() -> impl Iterator<Item = SectionDoc> {
         RawEsp::DOC,
         RawAuth::DOC,
         RawPsk::DOC,
+        RawPpk::DOC,
         RawAnyconnect::DOC,
         RawReconnect::DOC,
         RawCisco::DOC,
@@ -221,6 +224,8 @@ section! {
         /// PEM file: authorities that sign client certificates.
         client_ca_file: Option<PathBuf> = optional("needed if `certificate` is a method, or `anyconnect.certificate` is not \"none\"")
             .sketch(r#""/etc/causeway/clients-ca.pem""#);
+        /// Whether every client must use a post-quantum pre-shared key from an [[auth.ppk]]; else those that can, do.
+        ppk_required: bool = default("false");
     }
 }
 
@@ -233,6 +238,22 @@ section! {
         secret: Option<Secret> = optional("`secret_file` is used");
         /// File that holds the key; a line end after it does not count. Relative paths start at this file's directory.
         secret_file: Option<PathBuf> = optional("`secret` is used").examples(&[r#""/etc/causeway/branch.psk""#]);
+    }
+}
+
+section! {
+    /// A post-quantum pre-shared key (PPK, RFC 8784). It goes into the keys of every Child SA beside the key exchange, so that traffic
+    /// recorded today stays secret from a quantum computer of tomorrow. It comes on top of the client's method, whichever that is.
+    RawPpk = "auth.ppk".repeated(MAX_PPKS).commented() {
+        /// The name by which clients choose it (PPK_ID of type PPK_ID_FIXED).
+        id: String = required().examples(&[r#""branch-2026""#]);
+        /// The client's IKE identity (IDi) that may use it; "*" is any. One key for many clients lets each of them read the others'
+        /// recorded traffic with a quantum computer.
+        identity: String = default(r#""*""#).examples(&[r#""branch.example.com""#]);
+        /// The key.
+        secret: Option<Secret> = optional("`secret_file` is used");
+        /// File that holds the key; a line end after it does not count. Relative paths start at this file's directory.
+        secret_file: Option<PathBuf> = optional("`secret` is used").examples(&[r#""/etc/causeway/branch.ppk""#]);
     }
 }
 

@@ -231,6 +231,10 @@ pub struct Auth {
     pub client_ca_file: Option<PathBuf>,
     /// `[[auth.psk]]`: identity and key.
     pub psks: Vec<Psk>,
+    /// Whether every client must use a PPK (RFC 8784).
+    pub ppk_required: bool,
+    /// `[[auth.ppk]]`: post-quantum pre-shared keys.
+    pub ppks: Vec<Ppk>,
 }
 
 /// A client authentication method.
@@ -252,6 +256,17 @@ pub enum AuthMethod {
 #[derive(Clone, Debug)]
 pub struct Psk {
     /// IDi as text: FQDN, mail address or IPv4 address; `*` for any.
+    pub identity: String,
+    /// The key.
+    pub secret: Secret,
+}
+
+/// A post-quantum pre-shared key (RFC 8784).
+#[derive(Clone, Debug)]
+pub struct Ppk {
+    /// PPK_ID.
+    pub id: String,
+    /// IDi as text that may use it; `*` for any.
     pub identity: String,
     /// The key.
     pub secret: Secret,

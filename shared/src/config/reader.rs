@@ -6,8 +6,8 @@ use toml::de::{DeTable, DeValue};
 
 use super::keys::{
     RawAaa, RawAnyconnect, RawAuth, RawCisco, RawDataplane, RawDynamic, RawEsp, RawGateway, RawGroup, RawIke,
-    RawLockout, RawLog, RawManagement, RawPool, RawPort, RawPsk, RawRadius, RawRadiusServer, RawReconnect,
-    RawRoute, RawStore, RawUser, sections,
+    RawLockout, RawLog, RawManagement, RawPool, RawPort, RawPpk, RawPsk, RawRadius, RawRadiusServer,
+    RawReconnect, RawRoute, RawStore, RawUser, sections,
 };
 use super::mistake::{Notes, Place};
 use super::schema::{Section, refuse_key};
@@ -22,6 +22,7 @@ pub(super) struct Document {
     pub esp: RawEsp,
     pub auth: RawAuth,
     pub psks: Vec<RawPsk>,
+    pub ppks: Vec<RawPpk>,
     pub anyconnect: RawAnyconnect,
     pub reconnect: RawReconnect,
     pub cisco: RawCisco,
@@ -56,6 +57,7 @@ pub(super) fn read(text: &str, notes: &mut Notes<'_>) -> Option<Document> {
         esp: one(root, notes),
         auth: one(root, notes),
         psks: many(root, notes),
+        ppks: many(root, notes),
         anyconnect: one(root, notes),
         reconnect: one(root, notes),
         cisco: one(root, notes),

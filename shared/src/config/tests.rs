@@ -309,6 +309,21 @@ fn each_mistake_is_told_with_place_and_remedy() {
             "29:15: auth.psk[1].secret_file: stands beside `secret`; keep one of them",
         ),
         (
+            "[auth]\n",
+            "[auth]\nppk_required = true\n",
+            "23:16: auth.ppk_required: is true, but there is no key; add an [[auth.ppk]]",
+        ),
+        (
+            "[[auth.psk]]\n",
+            "[[auth.ppk]]\nid = \"seven\"\n\n[[auth.psk]]\n",
+            "26:1: auth.ppk[1]: has no key; add `secret_file = \"…\"` (or `secret = \"…\"`)",
+        ),
+        (
+            "[[auth.psk]]\n",
+            "[[auth.ppk]]\nid = \"\"\nsecret = \"0123456789abcdef0123456789abcdef\"\n\n[[auth.psk]]\n",
+            "27:6: auth.ppk[1].id: is empty; write a text that is not empty",
+        ),
+        (
             "\"10.99.0.0/16\"",
             "\"10.99.0.1/16\"",
             "31:9: pool[1].range: `10.99.0.1/16` has bits set behind its prefix length; write \"10.99.0.0/16\", or correct the length",
@@ -420,6 +435,11 @@ fn warnings_do_not_refuse_the_file() {
     for (from, to, expected) in [
         ("suites =", "replay_window = 0\nsuites =", "esp.replay_window: replay protection is off"),
         ("0123456789abcdef-long", "short", "auth.psk[1].secret: the key has fewer than 16 characters"),
+        (
+            "[[auth.psk]]\n",
+            "[[auth.ppk]]\nid = \"seven\"\nsecret = \"not very long\"\n\n[[auth.psk]]\n",
+            "auth.ppk[1].secret: the key has fewer than 32 characters",
+        ),
         ("\"eap-mschapv2\", \"psk\"", "\"psk\"", "user[1]: is not used"),
         ("\"eap-mschapv2\", \"psk\"", "\"eap-mschapv2\"", "auth.psk[1]: is not used"),
     ] {

@@ -54,7 +54,7 @@ pub(super) fn validate(document: Document, checks: &Checks<'_>, notes: &mut Note
     network::check(&document, notes);
     policy::check_ike(&document.ike, checks, notes);
     policy::check_esp(&document.esp, notes);
-    let psks = auth::check(&document, checks, notes);
+    let keys = auth::check(&document, checks, notes);
     let secrets = radius::check(&document, checks, notes);
     access::check(&document, notes);
     let socket = socket_path(&document.gateway, &document.management, notes);
@@ -72,6 +72,7 @@ pub(super) fn validate(document: Document, checks: &Checks<'_>, notes: &mut Note
         esp,
         auth,
         psks: _,
+        ppks: _,
         anyconnect,
         reconnect,
         cisco,
@@ -128,7 +129,7 @@ pub(super) fn validate(document: Document, checks: &Checks<'_>, notes: &mut Note
         routes: routes.into_iter().map(network::route).collect::<Option<_>>()?,
         ike: policy::ike(ike)?,
         esp: policy::esp(esp)?,
-        auth: auth::auth(auth, psks?, notes.file())?,
+        auth: auth::auth(auth, keys?, notes.file())?,
         anyconnect: access::anyconnect(anyconnect)?,
         reconnect: access::reconnect(reconnect, cisco.attribute_profile, sa_capacity)?,
         cisco,

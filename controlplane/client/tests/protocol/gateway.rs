@@ -135,6 +135,7 @@ impl Gateway {
             fragment_size: 1280,
             cisco: CiscoPolicy::default(),
             extensions: ExtensionPolicy::default(),
+            ppk: causeway_ike::ppk::PpkPolicy::default(),
         };
         let login = ServerConfig {
             certificate,

@@ -138,6 +138,8 @@ pub struct SessionFacts {
     pub local_auth: &'static str,
     /// The session that this one resumes ([`PskAnswer::resume`](super::PskAnswer::resume)).
     pub resumed: Option<u64>,
+    /// Whether its keys depend on a post-quantum pre-shared key (RFC 8784).
+    pub ppk: bool,
     /// When the first message of IKE_SA_INIT arrived.
     pub started_at: Instant,
     /// When the session came up.

@@ -16,6 +16,7 @@ use crate::exchange::authenticated::Authenticated;
 use crate::exchange::closing::Farewell;
 use crate::exchange::config::{self, AddressWish};
 use crate::exchange::ike_auth::{Applicant, Handshake};
+use crate::ppk::PpkUse;
 use crate::selectors::{self, SelectorPair};
 use crate::state::State;
 use crate::suite::{ChildKe, select_esp};
@@ -153,6 +154,9 @@ impl Admission {
         let (holder, client) = (self.holder(), self.client());
         let Admission { mut hs, who, mut head, applicant } = self;
         head.extend(tail);
+        if hs.ppk == PpkUse::Mixed {
+            head.push(Payload::Notify(Notify::new(NotifyType::PpkIdentity)));
+        }
         if applicant.mobike {
             head.push(Payload::Notify(Notify::new(NotifyType::MobikeSupported)));
         }
@@ -163,6 +167,11 @@ impl Admission {
         cx.leave_half_open(hs.id);
         cx.set_up(hs.id, holder);
         cx.count(IkeCounter::HandshakesDone);
+        match hs.ppk {
+            PpkUse::Mixed => cx.count(IkeCounter::PpkUsed),
+            PpkUse::Declined => cx.count(IkeCounter::PpkDeclined),
+            PpkUse::NotAnnounced | PpkUse::Announced => {}
+        }
         let path = hs.sa.path;
         let facts = Box::new(SessionFacts {
             session: hs.id,
@@ -184,6 +193,7 @@ impl Admission {
             local_identity: cx.world.config.identity.clone(),
             local_auth: hs.local_auth,
             resumed: who.resume().map(|resume| resume.tag),
+            ppk: hs.ppk == PpkUse::Mixed,
             started_at: hs.started_at,
             established_at: cx.now,
         });

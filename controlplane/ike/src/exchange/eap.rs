@@ -163,11 +163,15 @@ impl EapFinalAuth {
         let Some(auth) = message.auth().filter(|_| message.eap().is_none()) else {
             return talk.refuse(cx, IkeError::Authentication("no AUTH after EAP"), None);
         };
+        let auth = match talk.hs.settle_ppk(cx, &talk.applicant.id_i, &message, auth.clone()) {
+            Ok(auth) => auth,
+            Err(error) => return talk.refuse(cx, error, None),
+        };
         let octets = talk.hs.peer_octets(&talk.applicant.id_i);
         let prf = talk.hs.sa.keys.suite.prf;
         let identity = &talk.applicant.id_i.identity;
         let sk_pi = talk.hs.sa.keys.sk_p(Role::Initiator);
-        match Authenticated::by_eap(identity, &success, sk_pi.as_bytes(), prf, &octets, auth) {
+        match Authenticated::by_eap(identity, &success, sk_pi.as_bytes(), prf, &octets, &auth) {
             Ok(who) => {
                 let EapTalk { hs, applicant } = talk;
                 let sk_pr = hs.sa.keys.sk_p(Role::Responder);

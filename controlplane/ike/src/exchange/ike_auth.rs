@@ -22,6 +22,7 @@ use crate::exchange::eap::EapSign;
 use crate::exchange::mobility;
 use crate::job::{PublicKeyJob, PublicKeyResult, VerifyJob};
 use crate::policy::IdrMismatch;
+use crate::ppk::PpkUse;
 use crate::sa::{IkeSa, Path};
 use crate::state::State;
 use crate::time::Instant;
@@ -49,6 +50,8 @@ pub(crate) struct Handshake {
     pub(crate) peer_hashes: Option<Vec<SignatureHash>>,
     /// What the client said of itself.
     pub(crate) announced: Announced,
+    /// Where it stands with a post-quantum pre-shared key (RFC 8784).
+    pub(crate) ppk: PpkUse,
     /// How we have proved ourselves, for the operator.
     pub(crate) local_auth: &'static str,
 }
@@ -137,6 +140,18 @@ impl Handshake {
         self.refuse_with(cx, error, Vec::new(), Some(&applicant.id_i))
     }
 
+    /// The client's AUTH payload, or what stands for it, once SK_pi is the key that covers it (RFC 8784 §3).
+    pub(crate) fn settle_ppk(
+        &mut self,
+        cx: &Cx<'_>,
+        id_i: &Identification,
+        message: &Message,
+        auth: Auth,
+    ) -> Result<Auth, IkeError> {
+        let policy = &cx.world.config.ppk;
+        policy.settle(&mut self.ppk, &mut self.sa.keys, &id_i.identity, message, auth)
+    }
+
     /// What the client's AUTH covers.
     pub(crate) fn peer_octets(&self, id_i: &Identification) -> Vec<u8> {
         self.sa.keys.signed_octets(Role::Initiator, &self.request, &self.nr, &id_i.body())
@@ -195,8 +210,16 @@ impl AwaitAuth {
         if applicant.mobike && !mobility::untouched(&message, from, hs.sa.nat) {
             return hs.refuse_applicant(cx, &applicant, IkeError::UnexpectedNat);
         }
+        let auth = match message.auth().cloned() {
+            None => cx.world.config.ppk.check_announced(hs.ppk).map(|()| None),
+            Some(auth) => hs.settle_ppk(cx, &applicant.id_i, &message, auth).map(Some),
+        };
+        let auth = match auth {
+            Ok(auth) => auth,
+            Err(error) => return hs.refuse_applicant(cx, &applicant, error),
+        };
         let methods = cx.world.config.methods;
-        match message.auth().cloned() {
+        match auth {
             // We sign before the client proves anything, even if it would do without (RFC 5998): AnyConnect-EAP makes no
             // key that could vouch for us.
             None if (if applicant.client == ClientKind::AnyConnect {

@@ -15,6 +15,7 @@ use crate::error::IkeError;
 use crate::exchange::ike_auth::{AwaitAuth, Handshake, report_failure};
 use crate::half_open::Admission;
 use crate::job::{PublicKeyJob, PublicKeyResult};
+use crate::ppk::PpkUse;
 use crate::sa::{IkeSa, IkeSaParameters, Nat, Path};
 use crate::state::{Session, State};
 use crate::suite::{IkeChoice, SelectError, select_ike};
@@ -48,6 +49,7 @@ struct Extensions {
     fragmentation: Fragmentation,
     peer_hashes: Option<Vec<SignatureHash>>,
     announced: Announced,
+    ppk: PpkUse,
 }
 
 /// The payloads of a legal request.
@@ -182,6 +184,7 @@ fn start(
             .notify(NotifyType::SignatureHashAlgorithms)
             .map(|notify| notify.hash_list().collect()),
         announced,
+        ppk: cx.world.config.ppk.announced(message),
     };
     let job = cx.job(
         id,
@@ -296,6 +299,9 @@ impl KeyExchange {
         if extensions.peer_hashes.is_some() {
             payloads.push(Payload::Notify(Notify::signature_hashes(&SIGNATURE_HASHES)));
         }
+        if extensions.ppk == PpkUse::Announced {
+            payloads.push(Payload::Notify(Notify::new(NotifyType::UsePpk)));
+        }
         let cut = extensions.fragmentation == Fragmentation::Cisco;
         payloads.extend(cisco::announcement(&cx.world.config.cisco, &extensions.announced, cut));
         let header = Header::new(initiator, responder, ExchangeType::IkeSaInit, false, true, 0);
@@ -323,6 +329,7 @@ impl KeyExchange {
                 response,
                 peer_hashes: extensions.peer_hashes,
                 announced: extensions.announced,
+                ppk: extensions.ppk,
                 local_auth: "psk",
             },
         })))

@@ -47,6 +47,7 @@ pub(crate) fn write(session: &Established, now: Instant) -> Option<Secret> {
     write_identity(&mut out, &facts.local_identity);
     out.index(&LOCAL_AUTHS, &facts.local_auth);
     out.option(facts.resumed, Writer::u64);
+    out.bool(facts.ppk);
     out.u64(now.millis_since(facts.started_at));
     out.u64(now.millis_since(facts.established_at));
     out.option(session.lease.as_ref(), write_lease);
@@ -132,6 +133,7 @@ fn read(input: &mut Reader<'_>, now: Instant, elapsed_ms: u64, env: &mut dyn Env
     let local_identity = read_identity(input)?;
     let local_auth = input.index(&LOCAL_AUTHS)?;
     let resumed = input.option(Reader::u64)?;
+    let ppk = input.bool()?;
     let started_at = past(input.u64()?);
     let established_at = past(input.u64()?);
     let lease = input.option(read_lease)?;
@@ -187,6 +189,7 @@ fn read(input: &mut Reader<'_>, now: Instant, elapsed_ms: u64, env: &mut dyn Env
         local_identity,
         local_auth,
         resumed,
+        ppk,
         started_at,
         established_at,
     });

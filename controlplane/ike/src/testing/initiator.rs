@@ -12,6 +12,7 @@ use crate::crypto::{
     verify_shared_key_auth,
 };
 use crate::ident::Identity;
+use crate::ppk;
 use crate::suite::{
     ChildKe, EspChoice, EspPolicy, EspProposal, EspSuite, Group, IkeProposal, Prf, accept_esp_answer,
     accept_ike_answer, select_esp, select_ike,
@@ -22,6 +23,7 @@ use crate::wire::{
     Sa, SignatureHash, TrafficSelector, TsRange,
 };
 
+use super::ppk::{InitiatorPpk, Unmixed};
 use super::sa::{ClientSa, Opened};
 
 /// How the initiator proves itself.
@@ -99,6 +101,8 @@ pub struct InitiatorConfig {
     pub initial_contact: bool,
     /// Announces MOBIKE (RFC 4555).
     pub mobike: bool,
+    /// Announces PPKs (RFC 8784) and has this one.
+    pub ppk: Option<InitiatorPpk>,
     /// Answers COOKIE2 with another one, as nobody should.
     pub wrong_cookie2: bool,
     /// TSi and TSr.
@@ -141,6 +145,7 @@ impl InitiatorConfig {
             ask_address: true,
             initial_contact: false,
             mobike: false,
+            ppk: None,
             wrong_cookie2: false,
             selectors: (any.clone(), any),
             arrange: |_, payloads| payloads,
@@ -252,6 +257,10 @@ pub struct Initiator {
     children: Vec<ClientChild>,
     /// Both sides announced MOBIKE.
     mobike: bool,
+    /// The gateway announced PPKs, too.
+    ppk_announced: bool,
+    /// The keys without the PPK, once it is mixed in.
+    unmixed: Option<Unmixed>,
     last_answer: Vec<Payload>,
     address: Option<Ipv4Addr>,
     config_reply: Option<Configuration>,
@@ -313,6 +322,8 @@ impl Initiator {
             gateway_id: None,
             children: Vec::new(),
             mobike: false,
+            ppk_announced: false,
+            unmixed: None,
             last_answer: Vec::new(),
             address: None,
             config_reply: None,
@@ -383,6 +394,9 @@ impl Initiator {
         if self.config.announce_hashes {
             payloads.push(Payload::Notify(Notify::signature_hashes(&SIGNATURE_HASHES)));
         }
+        if self.config.ppk.is_some() {
+            payloads.push(Payload::Notify(Notify::new(NotifyType::UsePpk)));
+        }
         payloads.extend(self.config.vendor_ids.iter().map(|id| Payload::Vendor(id.octets().to_vec())));
         if self.config.clear_cp {
             let attributes =
@@ -451,6 +465,10 @@ impl Initiator {
         let (Some(sa), Some(ke), Some(nr)) = (message.sa(), message.ke(), message.nonce()) else {
             return Err(TestError::Answer("IKE_SA_INIT lacks payloads"));
         };
+        self.ppk_announced = self.config.ppk.is_some() && message.notify(NotifyType::UsePpk).is_some();
+        if !self.ppk_announced && self.config.ppk.as_ref().is_some_and(|ppk| ppk.mandatory) {
+            return Err(TestError::Gateway("no PPK"));
+        }
         let choice = accept_ike_answer(&self.config.ike, sa, false).ok_or(TestError::Answer("SA"))?;
         let private = self.private.take().ok_or(TestError::State("no key"))?;
         let shared = private.derive(&ke.data).map_err(|_| TestError::Crypto)?;
@@ -502,20 +520,13 @@ impl Initiator {
         if let AuthWith::Eap(peer) = &mut self.config.auth {
             peer.bind(&octets, prf);
         }
-        let auth = match &self.config.auth {
-            AuthWith::Psk(key) | AuthWith::Resume(key) => Some(Auth {
-                method: AuthMethod::SharedKey,
-                data: shared_key_auth(prf, key, &octets).as_bytes().to_vec(),
-            }),
-            AuthWith::Certificate(credential) => {
-                payloads.extend(credential.cert_payloads().map(Payload::Cert));
-                let hashes = self.peer_hashes.as_deref();
-                Some(credential.sign(&octets, hashes).map_err(|_| TestError::Crypto)?)
-            }
-            AuthWith::Eap(_) => None,
-        };
+        if let AuthWith::Certificate(credential) = &self.config.auth {
+            payloads.extend(credential.cert_payloads().map(Payload::Cert));
+        }
         payloads.extend(self.config.remote.clone().map(|id| Payload::IdR(Identification::new(id))));
-        payloads.extend(auth.map(Payload::Auth));
+        if !matches!(self.config.auth, AuthWith::Eap(_)) {
+            payloads.extend(self.own_auth_payloads()?);
+        }
         if self.config.eap_only {
             payloads.push(Payload::Notify(Notify::new(NotifyType::EapOnlyAuthentication)));
         }
@@ -599,15 +610,8 @@ impl Initiator {
         let packet = eap.ok_or(TestError::Answer("no EAP"))?;
         let AuthWith::Eap(peer) = &mut self.config.auth else { return Err(TestError::State("no EAP")) };
         if packet.first() == Some(&3) {
-            let msk = match peer.makes_key() {
-                true => peer.msk().ok_or(TestError::Answer("EAP-Success without MSK"))?,
-                false => self.first_sa()?.keys.sk_p(Role::Initiator).as_bytes().to_vec(),
-            };
-            let octets = self.own_octets(&self.own_id())?;
-            let prf = self.first_sa()?.keys.suite.prf;
-            let data = shared_key_auth(prf, &msk, &octets).as_bytes().to_vec();
-            let auth = Payload::Auth(Auth { method: AuthMethod::SharedKey, data });
-            return self.request(0, ExchangeType::IkeAuth, vec![auth], About::Auth { spi });
+            let payloads = self.own_auth_payloads()?;
+            return self.request(0, ExchangeType::IkeAuth, payloads, About::Auth { spi });
         }
         let answer = peer.respond(&packet).ok_or(TestError::Answer("EAP peer gives up"))?;
         self.request(0, ExchangeType::IkeAuth, vec![Payload::Eap(answer)], About::Eap { spi })
@@ -622,6 +626,15 @@ impl Initiator {
             }
             (None, None) => return Err(TestError::Answer("no AUTH")),
         };
+        if message.notify(NotifyType::PpkIdentity).is_none()
+            && let Some(unmixed) = self.unmixed.take()
+        {
+            if self.config.ppk.as_ref().is_some_and(|ppk| ppk.mandatory) {
+                return Err(TestError::Gateway("it goes on without the PPK"));
+            }
+            let sa = self.sas.first_mut().ok_or(TestError::State("no IKE SA"))?;
+            unmixed.restore(&mut sa.keys);
+        }
         self.check_gateway(message, auth)?;
         self.notable.push_back(Notable::Up);
         self.mobike = self.config.mobike && message.notify(NotifyType::MobikeSupported).is_some();
@@ -679,6 +692,39 @@ impl Initiator {
 
     fn own_id(&self) -> Identification {
         Identification { reserved: self.config.id_reserved, identity: self.config.identity.clone() }
+    }
+
+    /// AUTH, and with PPKs what goes beside it (RFC 8784 §3).
+    fn own_auth_payloads(&mut self) -> Result<Vec<Payload>, TestError> {
+        let plain = self.own_auth()?;
+        let Some(ppk) = self.config.ppk.as_ref().filter(|_| self.ppk_announced) else {
+            return Ok(vec![Payload::Auth(plain)]);
+        };
+        let sa = self.sas.first_mut().ok_or(TestError::State("no IKE SA"))?;
+        self.unmixed = Some(Unmixed::mix(&mut sa.keys, ppk).map_err(|_| TestError::Crypto)?);
+        let identity = ppk::ppk_identity(&ppk.id);
+        let without = (!ppk.mandatory).then(|| Notify::with_data(NotifyType::NoPpkAuth, plain.data));
+        let notifies = [Some(identity), without].into_iter().flatten().map(Payload::Notify);
+        Ok([Payload::Auth(self.own_auth()?)].into_iter().chain(notifies).collect())
+    }
+
+    fn own_auth(&self) -> Result<Auth, TestError> {
+        let octets = self.own_octets(&self.own_id())?;
+        let keys = &self.first_sa()?.keys;
+        let mac = |key: &[u8]| Auth {
+            method: AuthMethod::SharedKey,
+            data: shared_key_auth(keys.suite.prf, key, &octets).as_bytes().to_vec(),
+        };
+        match &self.config.auth {
+            AuthWith::Psk(key) | AuthWith::Resume(key) => Ok(mac(key)),
+            AuthWith::Certificate(credential) => {
+                credential.sign(&octets, self.peer_hashes.as_deref()).map_err(|_| TestError::Crypto)
+            }
+            AuthWith::Eap(peer) if peer.makes_key() => {
+                Ok(mac(&peer.msk().ok_or(TestError::Answer("EAP-Success without MSK"))?))
+            }
+            AuthWith::Eap(_) => Ok(mac(keys.sk_p(Role::Initiator).as_bytes())),
+        }
     }
 
     fn own_octets(&self, id_i: &Identification) -> Result<Vec<u8>, TestError> {

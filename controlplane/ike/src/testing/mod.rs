@@ -5,8 +5,10 @@
 //! Only for tests: no timers, no limits, no defence against its gateway.
 
 mod initiator;
+mod ppk;
 mod sa;
 
 pub use initiator::{
     Arrange, AuthWith, ClientChild, EapPeer, Initiator, InitiatorConfig, Notable, Outgoing, TestError,
 };
+pub use ppk::InitiatorPpk;

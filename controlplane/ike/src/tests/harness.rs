@@ -176,6 +176,7 @@ pub(super) fn config() -> EndpointConfig {
         fragment_size: 1280,
         cisco: CiscoPolicy::default(),
         extensions: ExtensionPolicy::default(),
+        ppk: crate::ppk::PpkPolicy::default(),
     }
 }
 

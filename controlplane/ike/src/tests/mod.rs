@@ -8,6 +8,7 @@ mod harness;
 mod lifecycle;
 mod login;
 mod mobility;
+mod ppk;
 mod refusal;
 mod rekey;
 mod replicas;

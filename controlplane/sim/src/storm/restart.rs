@@ -186,5 +186,6 @@ fn endpoint(count: u32) -> Result<EndpointConfig, String> {
         fragment_size: 1280,
         cisco: CiscoPolicy::default(),
         extensions: ExtensionPolicy::default(),
+        ppk: causeway_ike::ppk::PpkPolicy::default(),
     })
 }

@@ -9,9 +9,9 @@ use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
 use super::super::Checks;
-use super::super::keys::{RawAuth, RawPsk, RawUser};
+use super::super::keys::{RawAuth, RawPpk, RawPsk, RawUser};
 use super::super::mistake::{Notes, Place};
-use super::super::model::{Auth, AuthMethod, CertificateLogin, Psk, Secret};
+use super::super::model::{Auth, AuthMethod, CertificateLogin, Ppk, Psk, Secret};
 use super::super::reader::Document;
 use super::super::schema::At;
 use super::{no_duplicates, unique};
@@ -21,25 +21,41 @@ const MAX_PEM_FILE: u64 = 1 << 20;
 /// Largest pre-shared key file.
 const MAX_PSK_FILE: u64 = 4096;
 /// A pre-shared key with fewer octets is guessed too easily (an attacker tries keys without asking us).
-const SHORT_PSK: usize = 16;
+pub(super) const SHORT_PSK: usize = 16;
+/// A post-quantum pre-shared key with fewer octets has not the 256 bits that RFC 8784 §6 wants.
+const SHORT_PPK: usize = 32;
 /// The permission bit that lets everybody read.
 const WORLD_READABLE: u32 = 0o004;
 
-/// Checks all of `[auth]`, `[[auth.psk]]` and `[[user]]`; gives the keys, `None` if one could not be had.
-pub(super) fn check(document: &Document, checks: &Checks<'_>, notes: &mut Notes<'_>) -> Option<Vec<Psk>> {
-    let Document { auth, psks, users, .. } = document;
+/// The keys of the configuration and of the files that it names.
+pub(super) struct Keys {
+    psks: Vec<Psk>,
+    ppks: Vec<Ppk>,
+}
+
+/// Checks all of `[auth]`, `[[auth.psk]]`, `[[auth.ppk]]` and `[[user]]`; gives the keys, `None` if one could not be had.
+pub(super) fn check(document: &Document, checks: &Checks<'_>, notes: &mut Notes<'_>) -> Option<Keys> {
+    let Document { auth, psks, ppks, users, .. } = document;
     check_methods(document, notes);
     unique(users.iter().filter_map(|u| u.name.as_ref()), |_| "this user name".into(), notes);
     unique(psks.iter().filter_map(|p| p.identity.as_ref()), |_| "this identity".into(), notes);
+    unique(ppks.iter().filter_map(|p| p.id.as_ref()), |_| "this PPK id".into(), notes);
+    if let Some(required) = auth.ppk_required.as_ref().filter(|required| required.value && ppks.is_empty()) {
+        notes.mistake(&required.place, "is true, but there is no key", "add an [[auth.ppk]]");
+    }
     if checks.files {
         check_pem_files(auth, notes);
         warn_if_world_readable_secrets(document, notes);
     }
-    let keys: Vec<Option<Psk>> = psks.iter().map(|psk| read_psk(psk, checks, notes)).collect();
-    keys.into_iter().collect()
+    let psks: Vec<Option<Psk>> = psks.iter().map(|psk| read_psk(psk, checks, notes)).collect();
+    let ppks: Vec<Option<Ppk>> = ppks.iter().map(|ppk| read_ppk(ppk, checks, notes)).collect();
+    Some(Keys {
+        psks: psks.into_iter().collect::<Option<_>>()?,
+        ppks: ppks.into_iter().collect::<Option<_>>()?,
+    })
 }
 
-pub(super) fn auth(raw: RawAuth, psks: Vec<Psk>, config_file: &Path) -> Option<Auth> {
+pub(super) fn auth(raw: RawAuth, Keys { psks, ppks }: Keys, config_file: &Path) -> Option<Auth> {
     let file = |at: Option<At<Option<PathBuf>>>| at?.value.map(|path| beside(config_file, &path));
     Some(Auth {
         methods: raw.methods?.value,
@@ -47,6 +63,8 @@ pub(super) fn auth(raw: RawAuth, psks: Vec<Psk>, config_file: &Path) -> Option<A
         private_key_file: file(raw.private_key_file),
         client_ca_file: file(raw.client_ca_file),
         psks,
+        ppk_required: raw.ppk_required?.value,
+        ppks,
     })
 }
 
@@ -192,9 +210,22 @@ fn read_psk(raw: &RawPsk, checks: &Checks<'_>, notes: &mut Notes<'_>) -> Option<
         file: raw.secret_file.as_ref()?,
         place: &raw.place,
         what: "key",
+        short: SHORT_PSK,
     };
     let secret = read_secret(&keys, checks, notes)?;
     Some(Psk { identity: raw.identity.as_ref()?.value.clone(), secret })
+}
+
+fn read_ppk(raw: &RawPpk, checks: &Checks<'_>, notes: &mut Notes<'_>) -> Option<Ppk> {
+    let keys = SecretKeys {
+        secret: raw.secret.as_ref()?,
+        file: raw.secret_file.as_ref()?,
+        place: &raw.place,
+        what: "key",
+        short: SHORT_PPK,
+    };
+    let secret = read_secret(&keys, checks, notes)?;
+    Some(Ppk { id: raw.id.as_ref()?.value.clone(), identity: raw.identity.as_ref()?.value.clone(), secret })
 }
 
 /// The two ways to write a secret, of which one is used.
@@ -205,6 +236,8 @@ pub(super) struct SecretKeys<'a> {
     pub place: &'a Place,
     /// What it is called.
     pub what: &'a str,
+    /// With fewer octets it is too short.
+    pub short: usize,
 }
 
 pub(super) fn read_secret(
@@ -212,7 +245,7 @@ pub(super) fn read_secret(
     checks: &Checks<'_>,
     notes: &mut Notes<'_>,
 ) -> Option<Secret> {
-    let SecretKeys { secret, file, place: section, what } = *keys;
+    let SecretKeys { secret, file, place: section, what, short } = *keys;
     let (key, place) = match (&secret.value, &file.value) {
         (Some(key), None) => (key.clone(), &secret.place),
         (None, Some(_)) if !checks.files => (Secret(Vec::new()), &file.place),
@@ -230,11 +263,11 @@ pub(super) fn read_secret(
             return None;
         }
     };
-    if key.0.len() < SHORT_PSK && (checks.files || secret.value.is_some()) {
+    if key.0.len() < short && (checks.files || secret.value.is_some()) {
         notes.warning(
             place,
-            format!("the {what} has fewer than {SHORT_PSK} characters and can be guessed"),
-            "make one with `openssl rand -base64 24`",
+            format!("the {what} has fewer than {short} characters and can be guessed"),
+            format!("make one with `openssl rand -base64 {}`", short.div_ceil(4) * 6),
         );
     }
     Some(key)
@@ -257,6 +290,7 @@ fn warn_if_world_readable_secrets(document: &Document, notes: &mut Notes<'_>) {
         secret.as_ref().filter(|secret| secret.value.is_some()).map(|secret| secret.place.clone())
     };
     let psk = document.psks.iter().find_map(|psk| written(&psk.secret));
+    let psk = psk.or_else(|| document.ppks.iter().find_map(|ppk| written(&ppk.secret)));
     let psk = psk.or_else(|| document.radius_servers.iter().find_map(|server| written(&server.secret)));
     let user = document.users.iter().find_map(|u| {
         let nt_hash = u.password_nt_hash.as_ref().filter(|h| h.value.is_some()).map(|h| &h.place);

@@ -9,7 +9,7 @@ use super::super::model::{
     Accounting, AuthMethod, Dynamic, Lockout, Radius, RadiusServer, Secret, Store, StoreBackend,
 };
 use super::super::reader::Document;
-use super::auth::{SecretKeys, read_secret};
+use super::auth::{SHORT_PSK, SecretKeys, read_secret};
 use super::policy::zero_or_at_least;
 
 /// Shortest time between two interim records, seconds (RFC 2869 §5.16).
@@ -48,6 +48,7 @@ pub(super) fn check(document: &Document, checks: &Checks<'_>, notes: &mut Notes<
             file: server.secret_file.as_ref()?,
             place: &server.place,
             what: "secret",
+            short: SHORT_PSK,
         };
         read_secret(&keys, checks, notes)
     });
