@@ -1,4 +1,4 @@
-//! The packets of a burst that one kernel takes, as arrays: what four lanes need is one load.
+//! What a packet's octets say to the cipher, and the short packets of a burst as arrays: what four lanes need is one load.
 //!
 //! Enters: whole ESP packets. Leaves: their texts' places and lengths, nonces, AAD and length blocks (RFC 4106 §3–§5, NIST
 //! SP 800-38D §7). Arrays are filled here in words and read by the kernels, much later, in vectors: a vector read right
@@ -66,14 +66,59 @@ impl Frame {
     /// A packet to open. `None` when it is too short or too long.
     #[inline]
     pub fn to_open(packet: &mut [u8]) -> Option<Frame> {
-        let text_len = packet.len().checked_sub(HEAD_LEN + ICV_LEN)?;
-        if text_len > MAX_TEXT_LEN {
-            return None;
-        }
+        let text_len = text_len(packet.len())?;
         let header = u64::from_be_bytes(*packet.first_chunk::<ESP_HEADER_LEN>()?);
         let iv = u64::from_le_bytes(*packet.get(ESP_HEADER_LEN..)?.first_chunk::<IV_LEN>()?);
         Some(Frame { text: packet.as_mut_ptr().wrapping_add(HEAD_LEN), text_len, header, iv })
     }
+
+    /// Salt, IV, and a counter of 0.
+    #[inline]
+    fn nonce(&self, key: &GcmKey) -> Words {
+        let salt = u64::from(u32::from_le_bytes(key.salt));
+        [salt | self.iv << 32, self.iv >> 32]
+    }
+
+    /// RFC 4106 §5: SPI and sequence number, with ESN all 64 bits of it; octets reversed.
+    #[inline]
+    fn aad(&self, key: &GcmKey, sequence: u64) -> Words {
+        let esn = u64::from(key.esn).wrapping_neg();
+        let plain = [0, self.header];
+        let extended = [self.header << 32, (self.header & !0xFFFF_FFFF) | (sequence >> 32)];
+        [plain[0] & !esn | extended[0] & esn, plain[1] & !esn | extended[1] & esn]
+    }
+
+    /// Lengths of text and AAD in bits, octets reversed.
+    #[inline]
+    fn lengths(&self, key: &GcmKey) -> Words {
+        [self.text_len as u64 * 8, 64 + (u64::from(key.esn) << 5)]
+    }
+
+    /// The packet by itself.
+    #[inline]
+    #[target_feature(enable = "sse2")]
+    pub fn packet(&self, key: &GcmKey, sequence: u64) -> Packet {
+        Packet {
+            text: self.text,
+            text_len: self.text_len,
+            nonce: vector(self.nonce(key)),
+            aad: vector(self.aad(key, sequence)),
+            lengths: vector(self.lengths(key)),
+        }
+    }
+}
+
+/// Octets of the text in a packet of so many, if there can be one.
+#[inline]
+pub(super) fn text_len(packet_len: usize) -> Option<usize> {
+    packet_len.checked_sub(HEAD_LEN + ICV_LEN).filter(|len| *len <= MAX_TEXT_LEN)
+}
+
+/// Two words in a register. In memory they would be written in halves and read as a whole, which waits.
+#[inline]
+#[target_feature(enable = "sse2")]
+fn vector([low, high]: Words) -> __m128i {
+    _mm_set_epi64x(high as i64, low as i64)
 }
 
 impl Batch {
@@ -102,18 +147,12 @@ impl Batch {
     pub fn push(&mut self, frame: Frame, key: &GcmKey, sequence: u64, answer: *mut bool) {
         debug_assert!(self.len < CHUNK);
         let at = self.len.min(CHUNK - 1);
-        let salt = u64::from(u32::from_le_bytes(key.salt));
-        let esn = u64::from(key.esn).wrapping_neg();
-        // RFC 4106 §5: SPI and sequence number, with ESN all 64 bits of it.
-        let plain = [0, frame.header];
-        let extended = [frame.header << 32, (frame.header & !0xFFFF_FFFF) | (sequence >> 32)];
-        let aad = [plain[0] & !esn | extended[0] & esn, plain[1] & !esn | extended[1] & esn];
         // SAFETY: `at < CHUNK`, the length of every array.
         unsafe {
             *self.texts.as_mut_ptr().cast::<*mut u8>().add(at) = frame.text;
-            *self.nonces.as_mut_ptr().cast::<Words>().add(at) = [salt | frame.iv << 32, frame.iv >> 32];
-            *self.aads.as_mut_ptr().cast::<Words>().add(at) = aad;
-            *self.lengths.as_mut_ptr().cast::<Words>().add(at) = [frame.text_len as u64 * 8, 64 + (esn & 32)];
+            *self.nonces.as_mut_ptr().cast::<Words>().add(at) = frame.nonce(key);
+            *self.aads.as_mut_ptr().cast::<Words>().add(at) = frame.aad(key, sequence);
+            *self.lengths.as_mut_ptr().cast::<Words>().add(at) = frame.lengths(key);
             *self.keys.as_mut_ptr().cast::<*const GcmKey>().add(at) = key;
             *self.answers.as_mut_ptr().cast::<*mut bool>().add(at) = answer;
         }
@@ -138,21 +177,14 @@ impl Batch {
         }
     }
 
-    /// The packet at `at`.
+    /// The text of the packet at `at`: its place and its length.
     ///
     /// # Safety
     /// `at` must be below the length, or filled.
     #[inline]
-    pub unsafe fn packet(&self, at: usize) -> Packet {
+    pub unsafe fn text(&self, at: usize) -> (*mut u8, usize) {
         // SAFETY: the caller's promise: it was written.
-        unsafe {
-            Packet {
-                text: *get(&self.texts, at),
-                nonce: *get(&self.nonces, at),
-                aad: *get(&self.aads, at),
-                lengths: *get(&self.lengths, at),
-            }
-        }
+        unsafe { (*get(&self.texts, at), (*get(&self.lengths, at))[0] as usize / 8) }
     }
 
     /// The key of the packet at `at`.
@@ -165,14 +197,14 @@ impl Batch {
         unsafe { &**get(&self.keys, at) }
     }
 
-    /// Answers the job of the packet at `at`.
+    /// Where the answer for the packet at `at` stands.
     ///
     /// # Safety
-    /// `at` must be below the length, or filled; the jobs must still be borrowed and nobody else look at their answers.
+    /// `at` must be below the length, or filled.
     #[inline]
-    pub unsafe fn answer(&self, at: usize, done: bool) {
+    pub unsafe fn answer(&self, at: usize) -> *mut bool {
         // SAFETY: the caller's promise.
-        unsafe { **get(&self.answers, at) = done };
+        unsafe { *get(&self.answers, at) }
     }
 
     /// Four packets from `at` on.
@@ -200,25 +232,21 @@ impl Batch {
 pub(super) struct Packet {
     /// The first octet of the text. The IV and the header stand in front of it, the ICV behind it.
     pub text: *mut u8,
+    /// Octets of the text.
+    pub text_len: usize,
     /// Salt, IV, and a counter of 0.
-    pub nonce: Words,
+    pub nonce: __m128i,
     /// The AAD, octets reversed.
-    pub aad: Words,
+    pub aad: __m128i,
     /// Lengths of text and AAD in bits, octets reversed.
-    pub lengths: Words,
+    pub lengths: __m128i,
 }
 
 impl Packet {
-    /// Octets of the text.
-    #[inline]
-    pub fn text_len(&self) -> usize {
-        (self.lengths[0] / 8) as usize
-    }
-
     /// Where the ICV stands.
     #[inline]
     pub fn icv(&self) -> *mut u8 {
-        self.text.wrapping_add(self.text_len())
+        self.text.wrapping_add(self.text_len)
     }
 }
 
@@ -250,29 +278,21 @@ unsafe fn copy<T: Copy>(array: &mut MaybeUninit<[T; CHUNK]>, from: usize, to: us
 mod tests {
     use super::*;
 
-    fn packet_of(octets: &mut [u8], esn: bool, sequence: u64) -> Packet {
-        let key = GcmKey::new(&[7; 16], [1, 2, 3, 4], esn).unwrap();
-        let frame = Frame::to_seal(octets, sequence).unwrap();
-        let mut batch = Batch::new();
-        batch.push(frame, &key, sequence, core::ptr::null_mut());
-        // SAFETY: one was pushed.
-        unsafe { batch.packet(0) }
-    }
-
     #[test]
     fn the_blocks_are_those_of_the_rfc() {
         let mut octets = [0; 40];
         octets[..8].copy_from_slice(&[0xa0, 0xa1, 0xa2, 0xa3, 0xb0, 0xb1, 0xb2, 0xb3]);
         let sequence = 0xc0c1_c2c3_b0b1_b2b3_u64;
-        let packet = packet_of(&mut octets, false, sequence);
-        assert_eq!(packet.text_len(), 8);
-        assert_eq!(packet.aad, [0, 0xa0a1_a2a3_b0b1_b2b3]);
-        assert_eq!(packet.lengths, [64, 64]);
-        let nonce = [packet.nonce[0].to_le_bytes(), packet.nonce[1].to_le_bytes()].concat();
+        let key = GcmKey::new(&[7; 16], [1, 2, 3, 4], false).unwrap();
+        let frame = Frame::to_seal(&mut octets, sequence).unwrap();
+        assert_eq!(frame.text_len, 8);
+        assert_eq!(frame.aad(&key, sequence), [0, 0xa0a1_a2a3_b0b1_b2b3]);
+        assert_eq!(frame.lengths(&key), [64, 64]);
+        let nonce = frame.nonce(&key).map(u64::to_le_bytes).concat();
         assert_eq!(nonce, [1, 2, 3, 4, 0xc0, 0xc1, 0xc2, 0xc3, 0xb0, 0xb1, 0xb2, 0xb3, 0, 0, 0, 0]);
-        let packet = packet_of(&mut octets, true, sequence);
-        assert_eq!(packet.aad, [0xb0b1_b2b3_0000_0000, 0xa0a1_a2a3_c0c1_c2c3]);
-        assert_eq!(packet.lengths, [64, 96]);
+        let key = GcmKey::new(&[7; 16], [1, 2, 3, 4], true).unwrap();
+        assert_eq!(frame.aad(&key, sequence), [0xb0b1_b2b3_0000_0000, 0xa0a1_a2a3_c0c1_c2c3]);
+        assert_eq!(frame.lengths(&key), [64, 96]);
         assert_eq!(octets[8..16], sequence.to_be_bytes());
     }
 

@@ -1,13 +1,14 @@
 //! Which packet of a burst goes through which kernel, with which context.
 //!
 //! Enters: the jobs of a burst. Leaves: each answered. Packets of up to [`column::MAX_ROWS`] × 64 octets are taken four
-//! at a time whatever their keys; the rest one by one, their keys expanded four at a time.
+//! at a time whatever their keys; the rest one by one, their keys expanded four at a time. What a packet needs before its
+//! cipher is made right in front of it: the processor does that beside the cipher of the packet before.
 
 use core::arch::x86_64::*;
 
 use arrayvec::ArrayVec;
 
-use super::batch::{Batch, CHUNK, Frame, Packet};
+use super::batch::{Batch, CHUNK, Frame, Packet, text_len};
 use super::cache::Cache;
 use super::column::Pending;
 use super::expand::{LANES, Quad};
@@ -22,6 +23,8 @@ pub(super) trait Job<'a> {
     /// Its key, if it is one of AES-GCM.
     fn key(&self) -> Option<&'a GcmKey>;
     fn sequence(&self) -> u64;
+    /// Octets of the packet.
+    fn len(&self) -> usize;
     fn frame(&mut self) -> Option<Frame>;
     /// Where its answer stands, which is set to no until there is one.
     fn answer(&mut self) -> *mut bool;
@@ -36,6 +39,11 @@ impl<'a, K: MaybeGcm> Job<'a> for SealJob<'a, K> {
     #[inline]
     fn sequence(&self) -> u64 {
         self.sequence
+    }
+
+    #[inline]
+    fn len(&self) -> usize {
+        self.packet.len()
     }
 
     #[inline]
@@ -59,6 +67,11 @@ impl<'a, K: MaybeGcm> Job<'a> for OpenJob<'a, K> {
     #[inline]
     fn sequence(&self) -> u64 {
         self.sequence
+    }
+
+    #[inline]
+    fn len(&self) -> usize {
+        self.packet.len()
     }
 
     #[inline]
@@ -108,8 +121,10 @@ struct Left {
 fn take<'a, J: Job<'a>, const ROUNDS: usize, const OPEN: bool>(cache: &mut Cache, jobs: &mut [J]) -> Left {
     let key_len = if ROUNDS == 10 { 16 } else { 32 };
     let mut left = Left { others: 0, other_length: false };
-    let mut batches = [Batch::new(), Batch::new(), Batch::new()];
-    for job in jobs.iter_mut() {
+    // Which jobs are of one row, of two, and longer.
+    let mut classes = [[0_u8; CHUNK]; 3];
+    let mut counts = [0; 3];
+    for (at, job) in jobs.iter_mut().enumerate().take(CHUNK) {
         let Some(key) = job.key() else {
             left.others += 1;
             continue;
@@ -118,21 +133,21 @@ fn take<'a, J: Job<'a>, const ROUNDS: usize, const OPEN: bool>(cache: &mut Cache
             left.other_length = true;
             continue;
         }
-        let Some(frame) = job.frame() else {
+        let Some(text_len) = text_len(job.len()) else {
             job.answer();
             continue;
         };
         // Without a branch: in a mixture of sizes it would be guessed wrong half of the time.
-        let class = usize::from(frame.text_len > 64) + usize::from(frame.text_len > 128);
-        batches[class].push(frame, key, job.sequence(), job.answer());
+        let class = usize::from(text_len > 64) + usize::from(text_len > 128);
+        classes[class][counts[class]] = at as u8;
+        counts[class] += 1;
     }
-    let [one_row, two_rows, long] = &mut batches;
-    if one_row.len() + two_rows.len() + long.len() > 0 {
+    if counts != [0; 3] {
         cache.last_key_len = key_len;
     }
-    short::<ROUNDS, OPEN, 1>(cache, one_row);
-    short::<ROUNDS, OPEN, 2>(cache, two_rows);
-    rows::<ROUNDS, OPEN>(cache, long);
+    short::<J, ROUNDS, OPEN, 1>(cache, jobs, &classes[0][..counts[0]]);
+    short::<J, ROUNDS, OPEN, 2>(cache, jobs, &classes[1][..counts[1]]);
+    long::<J, ROUNDS, OPEN>(cache, jobs, &classes[2][..counts[2]]);
     left
 }
 
@@ -166,10 +181,24 @@ impl Before {
     }
 }
 
-/// Packets of at most `ROWS` × 64 octets of text, four at a time.
+/// Packets of at most `ROWS` × 64 octets of text, four at a time: the jobs that stand at `places`.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,vaes,vpclmulqdq,bmi2")]
-fn short<const ROUNDS: usize, const OPEN: bool, const ROWS: usize>(cache: &mut Cache, batch: &mut Batch) {
+fn short<'a, J: Job<'a>, const ROUNDS: usize, const OPEN: bool, const ROWS: usize>(
+    cache: &mut Cache,
+    jobs: &mut [J],
+    places: &[u8],
+) {
+    let mut batch = Batch::new();
+    for place in places {
+        // Pointers into one job must outlive the look at the next, so it is not borrowed together with the others.
+        // SAFETY: the places are those of jobs, and no other borrow of this one is in use.
+        let job = unsafe { &mut *jobs.as_mut_ptr().add(usize::from(*place)) };
+        if let (Some(key), Some(frame)) = (job.key(), job.frame()) {
+            batch.push(frame, key, job.sequence(), job.answer());
+        }
+    }
+    let batch = &mut batch;
     batch.fill_lanes();
     let mut pending = Pending::new();
     let mut before = Before::None;
@@ -231,64 +260,52 @@ fn context<const ROUNDS: usize>(cache: &mut Cache, key: &GcmKey, packets: usize)
         return Some(context);
     }
     if packets >= WORTH || cache.is_back(key) {
-        cache.release();
-        return cache.insert::<ROUNDS>(&[key]).ok();
+        return Some(cache.insert::<ROUNDS>(&[key]));
     }
     None
 }
 
-/// Longer packets, one by one. Keys without a context wait until there are four.
+/// Longer packets, one by one: the jobs that stand at `places`.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,vaes,vpclmulqdq,bmi2")]
-fn rows<const ROUNDS: usize, const OPEN: bool>(cache: &mut Cache, batch: &Batch) {
-    let mut start = 0;
-    while start < batch.len() {
-        // Contexts of the packets from `start` on; those without one await the quad that is being filled.
-        let mut contexts: ArrayVec<Option<usize>, CHUNK> = ArrayVec::new();
-        let mut new: ArrayVec<&GcmKey, LANES> = ArrayVec::new();
-        cache.release();
-        for at in start..batch.len() {
-            if !cache.has_room() {
-                break;
-            }
-            // SAFETY: `at` is below the length; the keys are those of `jobs`.
-            let key = unsafe { batch.key(at) };
-            let known = cache.find(key);
-            if known.is_none() && !new.iter().any(|other| core::ptr::eq(*other, key)) {
-                if new.is_full() {
-                    break;
-                }
-                new.push(key);
-            }
-            contexts.push(known);
-        }
-        let filled = if new.is_empty() { None } else { cache.insert::<ROUNDS>(&new).ok() };
-        for (at, known) in (start..).zip(&contexts) {
-            // SAFETY: there are as many contexts as packets from `start` on, at most.
-            let (key, packet) = unsafe { (batch.key(at), batch.packet(at)) };
-            let context = match (known, filled) {
-                (Some(known), _) => *known,
-                (None, Some(filled)) => filled + place_in(&new, key),
-                (None, None) => break,
-            };
-            let (quad, lane) = cache.context(context);
-            // SAFETY: the packet is borrowed by its job; a context's lane is below 4.
-            let done = unsafe { one::<ROUNDS, OPEN>(quad, lane, &packet) };
-            // SAFETY: as above.
-            unsafe { finish(batch, at, done) };
-        }
-        start += contexts.len();
+fn long<'a, J: Job<'a>, const ROUNDS: usize, const OPEN: bool>(
+    cache: &mut Cache,
+    jobs: &mut [J],
+    places: &[u8],
+) {
+    let mut context = None;
+    for (turn, place) in places.iter().enumerate() {
+        let Some(key) = jobs[usize::from(*place)].key() else { continue };
+        let found = match context {
+            Some((last, context)) if core::ptr::eq(last, key) => context,
+            _ => cache.find(key).unwrap_or_else(|| expand::<J, ROUNDS>(cache, jobs, &places[turn..])),
+        };
+        context = Some((key, found));
+        let (quad, lane) = cache.context(found);
+        let job = &mut jobs[usize::from(*place)];
+        let Some(frame) = job.frame() else { continue };
+        let packet = frame.packet(key, job.sequence());
+        // SAFETY: the packet is borrowed by its job; a context's lane is below 4.
+        let done = unsafe { one::<ROUNDS, OPEN>(quad, lane, &packet) };
+        // SAFETY: both are borrowed by the job.
+        unsafe { finish(job.answer(), done, (packet.text, packet.text_len)) };
     }
 }
 
-/// Where a key stands among the new ones; it does.
-#[inline]
-fn place_in(new: &[&GcmKey], key: &GcmKey) -> usize {
-    let mut place = 0;
-    while place + 1 < new.len() && !core::ptr::eq(new[place], key) {
-        place += 1;
+/// Makes a context for the key of the first of the jobs at `places`, and for up to three more that the next ones need.
+#[inline(never)]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,vaes,vpclmulqdq,bmi2")]
+fn expand<'a, J: Job<'a>, const ROUNDS: usize>(cache: &mut Cache, jobs: &[J], places: &[u8]) -> usize {
+    let mut new: ArrayVec<&GcmKey, LANES> = ArrayVec::new();
+    for key in places.iter().filter_map(|place| jobs[usize::from(*place)].key()) {
+        if !new.iter().any(|other| core::ptr::eq(*other, key)) && cache.find(key).is_none() {
+            new.push(key);
+            if new.is_full() {
+                break;
+            }
+        }
     }
-    place
+    cache.insert::<ROUNDS>(&new)
 }
 
 /// # Safety
@@ -315,22 +332,23 @@ unsafe fn one<const ROUNDS: usize, const OPEN: bool>(quad: &Quad, lane: usize, p
 unsafe fn answer<const OPEN: bool>(batch: &Batch, at: usize, right: u8) {
     for lane in 0..LANES {
         // SAFETY: the caller's promise.
-        unsafe { finish(batch, at + lane, !OPEN || right >> lane & 1 == 1) };
+        unsafe {
+            finish(batch.answer(at + lane), !OPEN || right >> lane & 1 == 1, batch.text(at + lane));
+        }
     }
 }
 
 /// Answers a job; the text of a packet whose ICV was wrong goes no further.
 ///
 /// # Safety
-/// `at` must be below the batch's length, or filled, and its packet be borrowed by its job.
+/// The text and the answer must be borrowed by the caller.
 #[inline]
-unsafe fn finish(batch: &Batch, at: usize, done: bool) {
+unsafe fn finish(answer: *mut bool, done: bool, (text, text_len): (*mut u8, usize)) {
     // SAFETY: the caller's promise.
     unsafe {
         if !done {
-            let packet = batch.packet(at);
-            core::ptr::write_bytes(packet.text, 0, packet.text_len());
+            core::ptr::write_bytes(text, 0, text_len);
         }
-        batch.answer(at, done);
+        *answer = done;
     }
 }

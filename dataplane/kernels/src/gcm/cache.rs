@@ -22,8 +22,8 @@ pub(super) struct Cache {
     made_of: [MadeOf; CONTEXTS],
     /// Contexts whose octets were compared in this burst.
     verified: u32,
-    /// Quads that the running burst needs.
-    needed: u8,
+    /// Quads of which contexts were found or made in this burst: others are given up before these.
+    in_use: u8,
     /// The quad that is looked at first when room is needed.
     next: usize,
     /// The place of the key that was last refused a context because it had few packets.
@@ -43,9 +43,6 @@ struct MadeOf {
     key_len: u8,
 }
 
-/// No quad is free: the burst must first use those it has.
-pub(super) struct Full;
-
 impl Cache {
     /// An empty cache.
     pub fn new() -> Box<Cache> {
@@ -54,22 +51,17 @@ impl Cache {
             places: Places([0; CONTEXTS]),
             made_of: [MadeOf { raw: [0; 32], key_len: 0 }; CONTEXTS],
             verified: 0,
-            needed: 0,
+            in_use: 0,
             next: 0,
             candidate: 0,
             last_key_len: 32,
         })
     }
 
-    /// A burst begins (or goes on, with what it had so far used up): keys may have changed, and every quad may go.
+    /// A burst begins: keys may have changed.
     pub fn begin(&mut self) {
         self.verified = 0;
-        self.release();
-    }
-
-    /// The contexts handed out so far have been used.
-    pub fn release(&mut self) {
-        self.needed = 0;
+        self.in_use = 0;
     }
 
     /// The context of a key.
@@ -94,14 +86,8 @@ impl Cache {
             }
             self.verified |= 1 << context;
         }
-        self.needed |= 1 << (context / LANES);
+        self.in_use |= 1 << (context / LANES);
         Some(context)
-    }
-
-    /// Whether a key that has no context can still be given one before [`Self::release`], whatever is found meanwhile.
-    #[inline]
-    pub fn has_room(&self) -> bool {
-        self.needed.count_ones() + 1 < QUADS as u32
     }
 
     /// Whether a key without a context, with few packets in this burst, is worth one: if it was the last to ask too.
@@ -110,18 +96,18 @@ impl Cache {
         core::mem::replace(&mut self.candidate, place(key)) == place(key)
     }
 
-    /// Expands up to four keys into a quad that the burst does not need; answers with the first one's context, the
-    /// others follow.
-    ///
-    /// # Errors
-    /// [`Full`] when there is no such quad.
+    /// Expands up to four keys; answers with the first one's context, the others follow. Contexts handed out before may
+    /// be gone; `keys` must not be empty.
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,vaes,vpclmulqdq,bmi2")]
-    pub fn insert<const ROUNDS: usize>(&mut self, keys: &[&GcmKey]) -> Result<usize, Full> {
-        let order = (0..QUADS).map(|step| (self.next + step) % QUADS);
-        let quad = order.into_iter().find(|quad| self.needed & (1 << quad) == 0).ok_or(Full)?;
-        let first = *keys.first().ok_or(Full)?;
+    pub fn insert<const ROUNDS: usize>(&mut self, keys: &[&GcmKey]) -> usize {
+        let first = keys[0];
+        if self.in_use == u8::MAX {
+            self.in_use = 0;
+        }
+        let mut order = (0..QUADS).map(|step| (self.next + step) % QUADS);
+        let quad = order.find(|quad| self.in_use & (1 << quad) == 0).unwrap_or(self.next);
         self.next = (quad + 1) % QUADS;
-        self.needed |= 1 << quad;
+        self.in_use |= 1 << quad;
         fill::<ROUNDS>(&mut self.quads[quad], core::array::from_fn(|lane| *keys.get(lane).unwrap_or(&first)));
         for lane in 0..LANES {
             let context = quad * LANES + lane;
@@ -134,7 +120,7 @@ impl Cache {
                 None => self.places.0[context] = 0,
             }
         }
-        Ok(quad * LANES)
+        quad * LANES
     }
 
     /// A context's quad and lane.

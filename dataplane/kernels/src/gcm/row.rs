@@ -6,7 +6,7 @@
 
 use core::arch::x86_64::*;
 
-use super::batch::{HEAD_LEN, Packet, Words};
+use super::batch::{HEAD_LEN, Packet};
 use super::counters::{COUNTERS, Counters};
 use super::expand::{Block, MAX_ROUND_KEYS, POWERS, Quad};
 use super::ghash::{Sum, reverse, reverse_one, sum_lanes};
@@ -32,18 +32,18 @@ pub(super) unsafe fn crypt<const ROUNDS: usize, const OPEN: bool>(
     // SAFETY: the caller's promise.
     let (keys, powers) = unsafe { (quad.rounds_of::<ROUNDS>(lane), quad.powers_of(lane)) };
     let mut run = Run {
-        nonce: _mm512_xor_si512(_mm512_broadcast_i32x4(block(&packet.nonce)), keys[0]),
+        nonce: _mm512_xor_si512(_mm512_broadcast_i32x4(packet.nonce), keys[0]),
         keys: &keys,
         powers,
         at: packet.text.wrapping_sub(HEAD_LEN),
         counters: COUNTERS.as_ptr(),
         text: FIRST,
-        hash: block(&packet.aad),
+        hash: packet.aad,
         pending: [_mm512_setzero_si512(); GROUP],
         first: _mm_setzero_si128(),
     };
-    let lengths = block(&packet.lengths);
-    let mut left = HEAD_LEN + packet.text_len();
+    let lengths = packet.lengths;
+    let mut left = HEAD_LEN + packet.text_len;
     // SAFETY: `left` octets of the packet lie at `run.at` and behind, and the table of counters goes as far as the longest
     // packet; every call moves both by what it took. The caller has the packet borrowed.
     unsafe {
@@ -70,13 +70,6 @@ pub(super) unsafe fn crypt<const ROUNDS: usize, const OPEN: bool>(
         }
     }
     _mm_xor_si128(reverse_one(run.hash), run.first)
-}
-
-#[inline]
-#[target_feature(enable = "sse2")]
-fn block(words: &Words) -> __m128i {
-    // SAFETY: two words are 16 octets.
-    unsafe { _mm_loadu_si128(words.as_ptr().cast()) }
 }
 
 /// A packet under way.
