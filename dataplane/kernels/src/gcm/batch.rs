@@ -66,7 +66,10 @@ impl Frame {
     /// A packet to open. `None` when it is too short or too long.
     #[inline]
     pub fn to_open(packet: &mut [u8]) -> Option<Frame> {
-        let text_len = text_len(packet.len())?;
+        let text_len = packet.len().checked_sub(HEAD_LEN + ICV_LEN)?;
+        if text_len > MAX_TEXT_LEN {
+            return None;
+        }
         let header = u64::from_be_bytes(*packet.first_chunk::<ESP_HEADER_LEN>()?);
         let iv = u64::from_le_bytes(*packet.get(ESP_HEADER_LEN..)?.first_chunk::<IV_LEN>()?);
         Some(Frame { text: packet.as_mut_ptr().wrapping_add(HEAD_LEN), text_len, header, iv })
@@ -106,12 +109,6 @@ impl Frame {
             lengths: vector(self.lengths(key)),
         }
     }
-}
-
-/// Octets of the text in a packet of so many, if there can be one.
-#[inline]
-pub(super) fn text_len(packet_len: usize) -> Option<usize> {
-    packet_len.checked_sub(HEAD_LEN + ICV_LEN).filter(|len| *len <= MAX_TEXT_LEN)
 }
 
 /// Two words in a register. In memory they would be written in halves and read as a whole, which waits.

@@ -4,15 +4,13 @@
 //! at a time whatever their keys; the rest one by one, their keys expanded four at a time. What a packet needs before its
 //! cipher is made right in front of it: the processor does that beside the cipher of the packet before.
 
-use core::arch::x86_64::*;
-
 use arrayvec::ArrayVec;
 
-use super::batch::{Batch, CHUNK, Frame, Packet, text_len};
+use super::batch::{Batch, CHUNK, Frame};
 use super::cache::Cache;
-use super::column::Pending;
-use super::expand::{LANES, Quad};
-use super::{GcmKey, MaybeGcm, column, row};
+use super::expand::LANES;
+use super::long::long;
+use super::{GcmKey, MaybeGcm, column};
 use crate::{OpenJob, SealJob};
 
 /// Short packets of one key in a burst from which on a context pays.
@@ -23,8 +21,6 @@ pub(super) trait Job<'a> {
     /// Its key, if it is one of AES-GCM.
     fn key(&self) -> Option<&'a GcmKey>;
     fn sequence(&self) -> u64;
-    /// Octets of the packet.
-    fn len(&self) -> usize;
     fn frame(&mut self) -> Option<Frame>;
     /// Where its answer stands, which is set to no until there is one.
     fn answer(&mut self) -> *mut bool;
@@ -39,11 +35,6 @@ impl<'a, K: MaybeGcm> Job<'a> for SealJob<'a, K> {
     #[inline]
     fn sequence(&self) -> u64 {
         self.sequence
-    }
-
-    #[inline]
-    fn len(&self) -> usize {
-        self.packet.len()
     }
 
     #[inline]
@@ -67,11 +58,6 @@ impl<'a, K: MaybeGcm> Job<'a> for OpenJob<'a, K> {
     #[inline]
     fn sequence(&self) -> u64 {
         self.sequence
-    }
-
-    #[inline]
-    fn len(&self) -> usize {
-        self.packet.len()
     }
 
     #[inline]
@@ -121,9 +107,9 @@ struct Left {
 fn take<'a, J: Job<'a>, const ROUNDS: usize, const OPEN: bool>(cache: &mut Cache, jobs: &mut [J]) -> Left {
     let key_len = if ROUNDS == 10 { 16 } else { 32 };
     let mut left = Left { others: 0, other_length: false };
-    // Which jobs are of one row, of two, and longer.
-    let mut classes = [[0_u8; CHUNK]; 3];
-    let mut counts = [0; 3];
+    let (mut one_row, mut two_rows) = (Batch::new(), Batch::new());
+    // Where the longer packets' jobs stand.
+    let mut places: ArrayVec<u8, CHUNK> = ArrayVec::new();
     for (at, job) in jobs.iter_mut().enumerate().take(CHUNK) {
         let Some(key) = job.key() else {
             left.others += 1;
@@ -133,21 +119,25 @@ fn take<'a, J: Job<'a>, const ROUNDS: usize, const OPEN: bool>(cache: &mut Cache
             left.other_length = true;
             continue;
         }
-        let Some(text_len) = text_len(job.len()) else {
+        let Some(frame) = job.frame() else {
             job.answer();
             continue;
         };
-        // Without a branch: in a mixture of sizes it would be guessed wrong half of the time.
-        let class = usize::from(text_len > 64) + usize::from(text_len > 128);
-        classes[class][counts[class]] = at as u8;
-        counts[class] += 1;
+        if frame.text_len > column::MAX_ROWS * 64 {
+            places.push(at as u8);
+        } else {
+            let batch = if frame.text_len > 64 { &mut two_rows } else { &mut one_row };
+            batch.push(frame, key, job.sequence(), job.answer());
+        }
     }
-    if counts != [0; 3] {
+    if one_row.len() + two_rows.len() + places.len() > 0 {
         cache.last_key_len = key_len;
     }
-    short::<J, ROUNDS, OPEN, 1>(cache, jobs, &classes[0][..counts[0]]);
-    short::<J, ROUNDS, OPEN, 2>(cache, jobs, &classes[1][..counts[1]]);
-    long::<J, ROUNDS, OPEN>(cache, jobs, &classes[2][..counts[2]]);
+    short::<ROUNDS, OPEN, 1>(cache, &mut one_row);
+    short::<ROUNDS, OPEN, 2>(cache, &mut two_rows);
+    if !places.is_empty() {
+        long::<J, ROUNDS, OPEN>(cache, jobs, &places);
+    }
     left
 }
 
@@ -165,7 +155,7 @@ impl Before {
     /// `pending` must be what those four left, and their packets still be borrowed.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,vaes,vpclmulqdq,bmi2")]
-    unsafe fn finish<const OPEN: bool, const ROWS: usize>(&self, batch: &Batch, pending: &Pending) {
+    unsafe fn finish<const OPEN: bool, const ROWS: usize>(&self, batch: &Batch, pending: &column::Pending) {
         // SAFETY: the caller's promise.
         unsafe {
             match *self {
@@ -181,26 +171,12 @@ impl Before {
     }
 }
 
-/// Packets of at most `ROWS` × 64 octets of text, four at a time: the jobs that stand at `places`.
+/// Packets of at most `ROWS` × 64 octets of text, four at a time.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,vaes,vpclmulqdq,bmi2")]
-fn short<'a, J: Job<'a>, const ROUNDS: usize, const OPEN: bool, const ROWS: usize>(
-    cache: &mut Cache,
-    jobs: &mut [J],
-    places: &[u8],
-) {
-    let mut batch = Batch::new();
-    for place in places {
-        // Pointers into one job must outlive the look at the next, so it is not borrowed together with the others.
-        // SAFETY: the places are those of jobs, and no other borrow of this one is in use.
-        let job = unsafe { &mut *jobs.as_mut_ptr().add(usize::from(*place)) };
-        if let (Some(key), Some(frame)) = (job.key(), job.frame()) {
-            batch.push(frame, key, job.sequence(), job.answer());
-        }
-    }
-    let batch = &mut batch;
+fn short<const ROUNDS: usize, const OPEN: bool, const ROWS: usize>(cache: &mut Cache, batch: &mut Batch) {
     batch.fill_lanes();
-    let mut pending = Pending::new();
+    let mut pending = column::Pending::new();
     let mut before = Before::None;
     let mut shared = None;
     for at in (0..batch.len()).step_by(LANES) {
@@ -260,68 +236,9 @@ fn context<const ROUNDS: usize>(cache: &mut Cache, key: &GcmKey, packets: usize)
         return Some(context);
     }
     if packets >= WORTH || cache.is_back(key) {
-        return Some(cache.insert::<ROUNDS>(&[key]));
+        return Some(cache.insert::<ROUNDS>(&[key], [None; 2]));
     }
     None
-}
-
-/// Longer packets, one by one: the jobs that stand at `places`.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,vaes,vpclmulqdq,bmi2")]
-fn long<'a, J: Job<'a>, const ROUNDS: usize, const OPEN: bool>(
-    cache: &mut Cache,
-    jobs: &mut [J],
-    places: &[u8],
-) {
-    let mut context = None;
-    for (turn, place) in places.iter().enumerate() {
-        let Some(key) = jobs[usize::from(*place)].key() else { continue };
-        let found = match context {
-            Some((last, context)) if core::ptr::eq(last, key) => context,
-            _ => cache.find(key).unwrap_or_else(|| expand::<J, ROUNDS>(cache, jobs, &places[turn..])),
-        };
-        context = Some((key, found));
-        let (quad, lane) = cache.context(found);
-        let job = &mut jobs[usize::from(*place)];
-        let Some(frame) = job.frame() else { continue };
-        let packet = frame.packet(key, job.sequence());
-        // SAFETY: the packet is borrowed by its job; a context's lane is below 4.
-        let done = unsafe { one::<ROUNDS, OPEN>(quad, lane, &packet) };
-        // SAFETY: both are borrowed by the job.
-        unsafe { finish(job.answer(), done, (packet.text, packet.text_len)) };
-    }
-}
-
-/// Makes a context for the key of the first of the jobs at `places`, and for up to three more that the next ones need.
-#[inline(never)]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,vaes,vpclmulqdq,bmi2")]
-fn expand<'a, J: Job<'a>, const ROUNDS: usize>(cache: &mut Cache, jobs: &[J], places: &[u8]) -> usize {
-    let mut new: ArrayVec<&GcmKey, LANES> = ArrayVec::new();
-    for key in places.iter().filter_map(|place| jobs[usize::from(*place)].key()) {
-        if !new.iter().any(|other| core::ptr::eq(*other, key)) && cache.find(key).is_none() {
-            new.push(key);
-            if new.is_full() {
-                break;
-            }
-        }
-    }
-    cache.insert::<ROUNDS>(&new)
-}
-
-/// # Safety
-/// As for [`row::crypt`].
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,vaes,vpclmulqdq,bmi2")]
-unsafe fn one<const ROUNDS: usize, const OPEN: bool>(quad: &Quad, lane: usize, packet: &Packet) -> bool {
-    // SAFETY: the caller's promise; the ICV belongs to the packet.
-    unsafe {
-        let icv = row::crypt::<ROUNDS, OPEN>(quad, lane, packet);
-        if OPEN {
-            return _mm_cmpneq_epi64_mask(icv, _mm_loadu_si128(packet.icv().cast())) == 0;
-        }
-        _mm_storeu_si128(packet.icv().cast(), icv);
-    }
-    true
 }
 
 /// Answers the jobs of the four packets from `at` on. Lanes without one answer for the packet they are a copy of.
@@ -343,7 +260,7 @@ unsafe fn answer<const OPEN: bool>(batch: &Batch, at: usize, right: u8) {
 /// # Safety
 /// The text and the answer must be borrowed by the caller.
 #[inline]
-unsafe fn finish(answer: *mut bool, done: bool, (text, text_len): (*mut u8, usize)) {
+pub(super) unsafe fn finish(answer: *mut bool, done: bool, (text, text_len): (*mut u8, usize)) {
     // SAFETY: the caller's promise.
     unsafe {
         if !done {

@@ -97,15 +97,17 @@ impl Cache {
     }
 
     /// Expands up to four keys; answers with the first one's context, the others follow. Contexts handed out before may
-    /// be gone; `keys` must not be empty.
+    /// be gone, except those of the quads of `keep`; `keys` must not be empty.
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,vaes,vpclmulqdq,bmi2")]
-    pub fn insert<const ROUNDS: usize>(&mut self, keys: &[&GcmKey]) -> usize {
+    pub fn insert<const ROUNDS: usize>(&mut self, keys: &[&GcmKey], keep: [Option<usize>; 2]) -> usize {
         let first = keys[0];
-        if self.in_use == u8::MAX {
+        let keep = keep.iter().flatten().fold(0, |keep, context| keep | 1_u8 << (context / LANES % QUADS));
+        if self.in_use | keep == u8::MAX {
             self.in_use = 0;
         }
+        let taken = self.in_use | keep;
         let mut order = (0..QUADS).map(|step| (self.next + step) % QUADS);
-        let quad = order.find(|quad| self.in_use & (1 << quad) == 0).unwrap_or(self.next);
+        let quad = order.find(|quad| taken & (1 << quad) == 0).unwrap_or(self.next);
         self.next = (quad + 1) % QUADS;
         self.in_use |= 1 << quad;
         fill::<ROUNDS>(&mut self.quads[quad], core::array::from_fn(|lane| *keys.get(lane).unwrap_or(&first)));

@@ -305,7 +305,7 @@ unsafe fn four_of<
 /// A power of H in every lane.
 ///
 /// # Safety
-/// `powers` must be a key's table, and the exponent be 1 to 16.
+/// `powers` must be a key's table, and the exponent be 1 to 17.
 #[inline]
 #[target_feature(enable = "avx512f")]
 unsafe fn power(powers: *const Block, exponent: usize) -> __m512i {

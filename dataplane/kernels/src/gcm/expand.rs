@@ -15,29 +15,29 @@ use super::lanes::transpose;
 pub(super) const LANES: usize = 4;
 /// Round keys of AES-256, the most.
 pub(super) const MAX_ROUND_KEYS: usize = 15;
-/// Powers of H in a table: what a group of 256 octets needs.
-pub(super) const POWERS: usize = 16;
-/// Blocks behind H¹ that a vector load of the last powers may read; zero.
-const TABLE_PAD: usize = 4;
+/// Powers of H in a table: what a group of 256 octets and the lengths behind it need.
+pub(super) const POWERS: usize = 17;
 
 /// One block in memory.
 #[derive(Clone, Copy)]
 #[repr(C, align(16))]
 pub(super) struct Block(pub [u64; 2]);
 
-/// Expanded keys of four SAs. Round key `r` of lane `l` is `rounds[r][l]`; H^k of lane `l` is `powers[l][16 − k]`.
+/// Expanded keys of four SAs. Round key `r` of lane `l` is `rounds[r][l]`; H^k of lane `l` is `powers[l][17 − k]`.
 #[derive(Clone)]
 #[repr(C, align(64))]
 pub(super) struct Quad {
+    pub powers: [[Block; POWERS]; LANES],
     pub rounds: [[Block; LANES]; MAX_ROUND_KEYS],
-    pub powers: [[Block; POWERS + TABLE_PAD]; LANES],
 }
+
+// Behind H¹ of the last lane, too, sixteen blocks may be read, whatever they are.
+const _: () = assert!(core::mem::offset_of!(Quad, powers) == 0 && MAX_ROUND_KEYS * LANES >= 16);
 
 const ZERO: Block = Block([0; 2]);
 
 impl Quad {
-    pub const EMPTY: Quad =
-        Quad { rounds: [[ZERO; LANES]; MAX_ROUND_KEYS], powers: [[ZERO; POWERS + TABLE_PAD]; LANES] };
+    pub const EMPTY: Quad = Quad { powers: [[ZERO; POWERS]; LANES], rounds: [[ZERO; LANES]; MAX_ROUND_KEYS] };
 
     /// The round keys of one lane, each in all lanes of a vector.
     ///
@@ -57,14 +57,23 @@ impl Quad {
         rounds
     }
 
-    /// The powers of one lane's H: H¹⁶ … H¹, then four blocks of zero.
+    /// Where the first round key of one lane lies; the others follow at every fourth block.
     ///
     /// # Safety
     /// `lane` must be below 4.
     #[inline]
-    pub unsafe fn powers_of(&self, lane: usize) -> *const Block {
+    pub unsafe fn rounds_from(&self, lane: usize) -> *const Block {
+        debug_assert!(lane < LANES);
+        let quad: *const Quad = self;
         // SAFETY: the caller's promise.
-        unsafe { self.powers.as_ptr().add(lane).cast() }
+        unsafe { (&raw const (*quad).rounds).cast::<Block>().add(lane) }
+    }
+
+    /// The powers of one lane's H: H¹⁷ … H¹, then at least sixteen blocks that may be read, whatever they are.
+    #[inline]
+    pub fn powers_of(&self, lane: usize) -> *const Block {
+        let quad: *const Quad = self;
+        quad.cast::<Block>().wrapping_add(lane % LANES * POWERS)
     }
 
     /// Zeroes one lane for good.
@@ -171,7 +180,7 @@ pub(super) fn fill<const ROUNDS: usize>(quad: &mut Quad, keys: [&GcmKey; LANES])
     let mut powers = [h1; POWERS];
     powers[1] = ghash::multiply(h1, h1);
     let mut known = 2;
-    while known < POWERS {
+    while known < POWERS - 1 {
         let mut index = 0;
         while index < known {
             powers[known + index] = ghash::multiply(powers[index], powers[known - 1]);
@@ -179,16 +188,27 @@ pub(super) fn fill<const ROUNDS: usize>(quad: &mut Quad, keys: [&GcmKey; LANES])
         }
         known *= 2;
     }
+    powers[POWERS - 1] = ghash::multiply(powers[POWERS - 2], h1);
+    let lanes = [
+        _mm512_castsi512_si128(powers[POWERS - 1]),
+        _mm512_extracti32x4_epi32::<1>(powers[POWERS - 1]),
+        _mm512_extracti32x4_epi32::<2>(powers[POWERS - 1]),
+        _mm512_extracti32x4_epi32::<3>(powers[POWERS - 1]),
+    ];
+    for (table, highest) in quad.powers.iter_mut().zip(lanes) {
+        // SAFETY: a block has 16 octets.
+        unsafe { _mm_store_si128(table.as_mut_ptr().cast(), highest) };
+    }
     let mut group = 0;
     while group < POWERS / LANES {
-        let top = POWERS - 1 - group * LANES;
+        let top = POWERS - 2 - group * LANES;
         let lanes = transpose([powers[top], powers[top - 1], powers[top - 2], powers[top - 3]]);
         let mut lane = 0;
         while lane < LANES {
-            // SAFETY: `group * 4 + 4 <= 16` blocks lie in the table.
+            // SAFETY: `1 + group * 4 + 4 <= 17` blocks lie in the table.
             unsafe {
                 let table = quad.powers[lane].as_mut_ptr();
-                _mm512_storeu_si512(table.add(group * LANES).cast(), lanes[lane]);
+                _mm512_storeu_si512(table.add(1 + group * LANES).cast(), lanes[lane]);
             }
             lane += 1;
         }

@@ -34,6 +34,15 @@ pub(super) fn pin<const N: usize>(vectors: &mut [__m512i; N]) {
     }
 }
 
+/// Keeps the compiler from knowing what lies there: what was read there once is then not kept in a register.
+#[inline]
+pub(super) fn hide<T>(place: *const T) -> *const T {
+    let mut hidden = place;
+    // SAFETY: no instruction at all.
+    unsafe { asm!("/* {0} */", inout(reg) hidden, options(pure, readonly, nostack, preserves_flags)) };
+    hidden
+}
+
 /// Does something with every number from 1 to 13, written out: the compiler leaves a loop around [`pin`] a loop, and keys
 /// that are picked in one have to lie in memory.
 macro_rules! for_each_round {

@@ -2,7 +2,7 @@
 //!
 //! Enters: bursts of [`SealJob`] and [`OpenJob`] with raw keys of 40 octets. Leaves: sealed or opened packets. Short
 //! packets go four at a time through [`column`], each with its own key expanded on the way; longer ones go through
-//! [`row`], with keys that are expanded four at a time into a small cache of contexts. Which context belongs to which
+//! [`long`], with keys that are expanded four at a time into a small cache of contexts. Which context belongs to which
 //! SA is decided by the key's place *and* its octets, so that a key that another one replaced in its place is never used.
 
 mod batch;
@@ -13,6 +13,7 @@ mod counters;
 mod expand;
 mod ghash;
 mod lanes;
+mod long;
 mod row;
 
 use zeroize::{Zeroize, ZeroizeOnDrop};

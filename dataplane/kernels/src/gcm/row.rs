@@ -1,137 +1,242 @@
 //! One packet at a time, its consecutive blocks in the lanes: for packets longer than a few blocks.
 //!
-//! Enters: a [`Packet`] and an expanded key. Leaves: the text encrypted or decrypted in place, and the ICV that belongs
-//! to it. Groups of 256 octets: the group is one sum of sixteen products with one reduction. The packet's first block,
-//! ESP header and IV, takes part as the AAD in GHASH and as the counter block of the ICV in CTR.
+//! Enters: a [`Packet`] and an expanded key. Leaves: the text encrypted or decrypted in place, and its hash [`Pending`]:
+//! a group of 256 octets is hashed beside the cipher of the next, and the last one beside the first of the next packet.
+//! Alone the end of a hash, a chain of products, would leave the processor idle. The packet's first block, ESP header and
+//! IV, takes part as the AAD in GHASH and as the counter block of the ICV in CTR.
 
 use core::arch::x86_64::*;
 
 use super::batch::{HEAD_LEN, Packet};
 use super::counters::{COUNTERS, Counters};
-use super::expand::{Block, MAX_ROUND_KEYS, POWERS, Quad};
+use super::expand::{Block, LANES, POWERS, Quad};
 use super::ghash::{Sum, reverse, reverse_one, sum_lanes};
-use super::lanes::{for_each_round, pin};
+use super::lanes::{for_each_round, hide, pin};
 
 /// Rows of a group.
-const GROUP: usize = 4;
+pub(super) const GROUP: usize = 4;
 /// Octets of a row.
-const ROW: usize = 64;
+pub(super) const ROW: usize = 64;
 /// The octets of the first row that are text.
-const FIRST: u64 = !0 << HEAD_LEN;
+const FIRST_ROW: u64 = !0 << HEAD_LEN;
 
-/// Encrypts or decrypts in place, and answers with the right ICV.
-///
-/// # Safety
-/// The packet must be borrowed mutably by the caller; `lane` must be below 4.
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,vaes,vpclmulqdq,bmi2")]
-pub(super) unsafe fn crypt<const ROUNDS: usize, const OPEN: bool>(
-    quad: &Quad,
-    lane: usize,
-    packet: &Packet,
-) -> __m128i {
-    // SAFETY: the caller's promise.
-    let (keys, powers) = unsafe { (quad.rounds_of::<ROUNDS>(lane), quad.powers_of(lane)) };
-    let mut run = Run {
-        nonce: _mm512_xor_si512(_mm512_broadcast_i32x4(packet.nonce), keys[0]),
-        keys: &keys,
-        powers,
-        at: packet.text.wrapping_sub(HEAD_LEN),
-        counters: COUNTERS.as_ptr(),
-        text: FIRST,
-        hash: packet.aad,
-        pending: [_mm512_setzero_si512(); GROUP],
-        first: _mm_setzero_si128(),
-    };
-    let lengths = packet.lengths;
-    let mut left = HEAD_LEN + packet.text_len;
-    // SAFETY: `left` octets of the packet lie at `run.at` and behind, and the table of counters goes as far as the longest
-    // packet; every call moves both by what it took. The caller has the packet borrowed.
-    unsafe {
-        if left > GROUP * ROW {
-            run.group::<ROUNDS, OPEN, GROUP, false, false>(0);
-            left -= GROUP * ROW;
-            while left > GROUP * ROW {
-                run.group::<ROUNDS, OPEN, GROUP, true, false>(0);
-                left -= GROUP * ROW;
-            }
-            match left.div_ceil(ROW) {
-                1 => run.last::<ROUNDS, OPEN, 1, true>(left, lengths),
-                2 => run.last::<ROUNDS, OPEN, 2, true>(left, lengths),
-                3 => run.last::<ROUNDS, OPEN, 3, true>(left, lengths),
-                _ => run.last::<ROUNDS, OPEN, 4, true>(left, lengths),
-            }
-        } else {
-            match left.div_ceil(ROW) {
-                1 => run.last::<ROUNDS, OPEN, 1, false>(left, lengths),
-                2 => run.last::<ROUNDS, OPEN, 2, false>(left, lengths),
-                3 => run.last::<ROUNDS, OPEN, 3, false>(left, lengths),
-                _ => run.last::<ROUNDS, OPEN, 4, false>(left, lengths),
-            }
+/// A packet whose text is done and whose ICV is not.
+pub(super) struct Pending {
+    /// The last group's ciphertext; rows that it does not have are zero.
+    rows: [__m512i; GROUP],
+    /// The hash of what came before, in the first block's lane.
+    hash: __m512i,
+    /// Lengths of text and AAD, octets reversed.
+    lengths: __m128i,
+    /// Key stream of the ICV.
+    stream: __m128i,
+    /// The power of H for the first block of `rows`, with the lower ones behind it.
+    powers: *const Block,
+    /// H¹.
+    h1: *const Block,
+    /// Where the ICV stands.
+    icv: *mut u8,
+}
+
+impl Pending {
+    /// A packet that stands for none: its key is that of `lane`, and its ICV is looked for at `icv`.
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    pub fn none(quad: &Quad, lane: usize, icv: &mut [u8; 16]) -> Pending {
+        let powers = quad.powers_of(lane);
+        Pending {
+            rows: [_mm512_setzero_si512(); GROUP],
+            hash: _mm512_setzero_si512(),
+            lengths: _mm_setzero_si128(),
+            stream: _mm_setzero_si128(),
+            powers,
+            h1: powers.wrapping_add(POWERS - 1),
+            icv: icv.as_mut_ptr(),
         }
     }
-    _mm_xor_si128(reverse_one(run.hash), run.first)
+
+    /// The first two rows, behind the hash of what came before.
+    ///
+    /// # Safety
+    /// The key must still be there.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,vpclmulqdq")]
+    unsafe fn add_first(&self, sum: &mut Sum) {
+        // SAFETY: the caller's promise.
+        let powers = unsafe { two_rows(self.powers) };
+        sum.add_pair([_mm512_xor_si512(reverse(self.rows[0]), self.hash), reverse(self.rows[1])], powers);
+    }
+
+    /// The next two rows.
+    ///
+    /// # Safety
+    /// The key must still be there.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,vpclmulqdq")]
+    unsafe fn add_second(&self, sum: &mut Sum) {
+        // SAFETY: the caller's promise.
+        let powers = unsafe { two_rows(self.powers.add(2 * LANES)) };
+        sum.add_pair([reverse(self.rows[2]), reverse(self.rows[3])], powers);
+    }
+
+    /// The lengths, which every hash ends with.
+    ///
+    /// # Safety
+    /// The key must still be there.
+    #[inline]
+    #[target_feature(enable = "avx512f,vpclmulqdq")]
+    unsafe fn add_lengths(&self, sum: &mut Sum) {
+        // SAFETY: the caller's promise.
+        let h1 = unsafe { _mm_load_si128(self.h1.cast()) };
+        sum.add(_mm512_zextsi128_si512(self.lengths), _mm512_zextsi128_si512(h1));
+    }
+
+    /// Writes the ICV, or compares it.
+    ///
+    /// # Safety
+    /// Its place must be borrowed by the caller.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512vl,vpclmulqdq")]
+    unsafe fn end<const OPEN: bool>(&self, sum: Sum) -> bool {
+        let icv = _mm_xor_si128(reverse_one(sum_lanes(sum.reduce())), self.stream);
+        // SAFETY: the caller's promise.
+        unsafe {
+            if OPEN {
+                return _mm_cmpneq_epi64_mask(icv, _mm_loadu_si128(self.icv.cast())) == 0;
+            }
+            _mm_storeu_si128(self.icv.cast(), icv);
+        }
+        true
+    }
+
+    /// The ICV that has no next packet beside whose cipher it could be made.
+    ///
+    /// # Safety
+    /// The packet must be borrowed mutably by the caller, and its key must still be there.
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,vpclmulqdq")]
+    pub unsafe fn finish<const OPEN: bool>(&self) -> bool {
+        let mut sum = Sum::zero();
+        // SAFETY: the caller's promise.
+        unsafe {
+            self.add_second(&mut sum);
+            self.add_first(&mut sum);
+            self.add_lengths(&mut sum);
+            self.end::<OPEN>(sum)
+        }
+    }
+}
+
+/// Eight powers of H, from the place of the first.
+///
+/// # Safety
+/// They must lie in a key's table, or behind it: see `Quad::powers_of`.
+#[inline]
+#[target_feature(enable = "avx512f")]
+unsafe fn two_rows(powers: *const Block) -> [__m512i; 2] {
+    // SAFETY: the caller's promise.
+    unsafe { [_mm512_loadu_si512(powers.cast()), _mm512_loadu_si512(powers.add(LANES).cast())] }
+}
+
+/// The octets of the last row of so many.
+#[inline]
+#[target_feature(enable = "bmi2")]
+pub(super) fn mask_of_last(left: usize) -> u64 {
+    _bzhi_u64(u64::MAX, ((left - 1) % ROW + 1) as u32)
 }
 
 /// A packet under way.
-struct Run<'a> {
-    keys: &'a [__m512i; MAX_ROUND_KEYS],
+pub(super) struct Run {
+    /// The first round key; the others follow at every fourth block.
+    keys: *const Block,
     powers: *const Block,
     /// Nonce and first round key.
     nonce: __m512i,
     at: *mut u8,
     counters: *const Counters,
-    /// The octets of the next row that are text: in the first row all but the header's.
-    text: u64,
-    /// Before the first group: the AAD, which stands in the place of the first block.
-    hash: __m128i,
-    /// Ciphertext that GHASH has yet to take: that of the group before.
-    pending: [__m512i; GROUP],
+    /// Ciphertext that GHASH has yet to take: that of the group before. Rows that it does not have are zero.
+    rows: [__m512i; GROUP],
+    /// The power of H for the first block of `rows`, with the lower ones behind it.
+    row_powers: *const Block,
+    /// The hash of what came before: lane `l` has the sum that belongs to the first row's block `l`. Before the first
+    /// group: the AAD, which stands in the place of the first block.
+    hash: __m512i,
     /// Key stream of the first block, which the ICV is XORed with.
-    first: __m128i,
+    stream: __m128i,
 }
 
-impl Run<'_> {
-    /// The last group of `N` rows and `left` octets; if a whole one came `BEFORE`, that is still to be hashed.
+impl Run {
+    /// A packet of which nothing is done.
     ///
     /// # Safety
-    /// `left` octets must lie at the place reached, in `N` rows.
+    /// `lane` must be below 4.
     #[inline]
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,vaes,vpclmulqdq,bmi2")]
-    unsafe fn last<const ROUNDS: usize, const OPEN: bool, const N: usize, const BEFORE: bool>(
-        &mut self,
-        left: usize,
-        lengths: __m128i,
-    ) {
-        let mask = _bzhi_u64(u64::MAX, (left - (N - 1) * ROW) as u32);
-        let blocks = left.div_ceil(16);
+    #[target_feature(enable = "avx512f")]
+    pub unsafe fn new(quad: &Quad, lane: usize, packet: &Packet) -> Run {
         // SAFETY: the caller's promise.
-        unsafe {
-            if BEFORE {
-                self.group::<ROUNDS, OPEN, N, true, true>(mask);
-            } else {
-                self.group::<ROUNDS, OPEN, N, false, true>(mask);
-            }
-            self.end::<N>(blocks, lengths);
+        let keys = unsafe { quad.rounds_from(lane) };
+        // SAFETY: as above.
+        let nonce = _mm_xor_si128(packet.nonce, unsafe { _mm_load_si128(keys.cast()) });
+        Run {
+            keys,
+            powers: quad.powers_of(lane),
+            nonce: _mm512_broadcast_i32x4(nonce),
+            at: packet.text.wrapping_sub(HEAD_LEN),
+            counters: COUNTERS.as_ptr(),
+            rows: [_mm512_setzero_si512(); GROUP],
+            row_powers: quad.powers_of(lane),
+            hash: _mm512_zextsi128_si512(packet.aad),
+            stream: _mm_setzero_si128(),
         }
     }
 
-    /// Takes `N` rows, of which the `LAST` group's last has the octets of `mask`, and meanwhile, if told to `HASH`, hashes
-    /// the group before, which was a whole one.
+    /// Leaves the ICV of the packet pending, of which the [last](Self::last) group had so many octets.
+    #[inline]
+    pub fn end(&self, last: usize, packet: &Packet, pending: &mut Pending) {
+        // The lengths are one block more.
+        pending.powers = self.powers.wrapping_add(POWERS - 1 - last.div_ceil(16));
+        pending.lengths = packet.lengths;
+        pending.stream = self.stream;
+        pending.h1 = self.powers.wrapping_add(POWERS - 1);
+        pending.icv = packet.icv();
+    }
+
+    /// The last group: see [`Self::group`]. Leaves its hash pending.
     ///
     /// # Safety
-    /// The rows must lie in the packet.
+    /// As for [`Self::group`].
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,vaes,vpclmulqdq,bmi2")]
-    unsafe fn group<
+    pub unsafe fn last<const ROUNDS: usize, const OPEN: bool, const N: usize, const FIRST: bool>(
+        &mut self,
+        mask: u64,
+        pending: &mut Pending,
+    ) -> bool {
+        // SAFETY: the caller's promise.
+        let right = unsafe { self.group::<ROUNDS, OPEN, N, FIRST, true>(mask, pending) };
+        (pending.rows, pending.hash) = (self.rows, self.hash);
+        right
+    }
+
+    /// Takes `N` rows, of which the `LAST` group's last has the octets of `mask`. Meanwhile hashes the group before, or in the `FIRST` group the end of the packet that is pending: answers with whether its ICV was
+    /// right.
+    ///
+    /// # Safety
+    /// The rows must lie in the packet, which the caller has borrowed mutably; for the `FIRST` as for [`Pending::finish`].
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,vaes,vpclmulqdq,bmi2")]
+    pub unsafe fn group<
         const ROUNDS: usize,
         const OPEN: bool,
         const N: usize,
-        const HASH: bool,
+        const FIRST: bool,
         const LAST: bool,
     >(
         &mut self,
         mask: u64,
-    ) {
+        pending: &Pending,
+    ) -> bool {
+        // Read anew in every group: all of them in registers leave too few for the rest.
+        let keys = hide(self.keys);
         let mut state = [_mm512_setzero_si512(); N];
         let mut row = 0;
         while row < N {
@@ -140,42 +245,47 @@ impl Run<'_> {
             state[row] = _mm512_xor_si512(self.nonce, counters);
             row += 1;
         }
-        let hashed = self.pending;
         let mut sum = Sum::zero();
         macro_rules! round {
             ($round:literal) => {
                 if $round < ROUNDS {
+                    // SAFETY: the caller's promise: a quad has a row of four blocks for every round.
+                    let key = unsafe { _mm_load_si128(keys.add($round * LANES).cast()) };
+                    let key = _mm512_broadcast_i32x4(key);
                     let mut row = 0;
                     while row < N {
-                        state[row] = _mm512_aesenc_epi128(state[row], self.keys[$round]);
+                        state[row] = _mm512_aesenc_epi128(state[row], key);
                         row += 1;
                     }
                     pin(&mut state);
-                    // Two rows of GHASH at a time; the first row last, because it waits for the group before.
-                    const PAIR: usize = if $round < 5 { 2 } else { 0 };
-                    if HASH && ($round == 2 || $round == 6) {
-                        // SAFETY: sixteen powers are four rows.
-                        let powers = unsafe {
-                            let powers = self.powers.add(PAIR * 4);
-                            [_mm512_loadu_si512(powers.cast()), _mm512_loadu_si512(powers.add(4).cast())]
-                        };
-                        let mut rows = [reverse(hashed[PAIR]), reverse(hashed[PAIR + 1])];
-                        if PAIR == 0 {
-                            rows[0] = _mm512_xor_si512(rows[0], _mm512_zextsi128_si512(self.hash));
+                    // SAFETY: the caller's promise.
+                    unsafe {
+                        // The first row last, because it waits for the group before.
+                        match ($round, FIRST) {
+                            (2, true) => pending.add_second(&mut sum),
+                            (4, true) => pending.add_first(&mut sum),
+                            (6, true) => pending.add_lengths(&mut sum),
+                            (2, false) => self.add_pair::<LAST>(&mut sum, 2),
+                            (6, false) => self.add_pair::<LAST>(&mut sum, 0),
+                            _ => {}
                         }
-                        sum.add_pair(rows, powers);
+                    }
+                    if $round == 2 || $round == 4 || $round == 6 {
                         sum.pin();
                     }
                 }
             };
         }
         for_each_round!(round);
+        // SAFETY: as for the others.
+        let last_key = _mm512_broadcast_i32x4(unsafe { _mm_load_si128(keys.add(ROUNDS * LANES).cast()) });
+        let mut rows = [_mm512_setzero_si512(); GROUP];
         let mut row = 0;
         while row < N {
             let mut mask = if LAST && row == N - 1 { mask } else { u64::MAX };
-            let partial = (LAST && row == N - 1) || row == 0;
-            if row == 0 {
-                mask &= self.text;
+            let partial = (LAST && row == N - 1) || (FIRST && row == 0);
+            if FIRST && row == 0 {
+                mask &= FIRST_ROW;
             }
             let place = self.at.wrapping_add(row * ROW);
             // SAFETY: the caller promises that the row's octets, as far as the mask says, lie in the packet.
@@ -186,7 +296,7 @@ impl Run<'_> {
                     _mm512_loadu_si512(place.cast())
                 }
             };
-            let out = _mm512_aesenclast_epi128(state[row], _mm512_xor_si512(self.keys[ROUNDS], data));
+            let out = _mm512_aesenclast_epi128(state[row], _mm512_xor_si512(last_key, data));
             // SAFETY: as above.
             unsafe {
                 if partial {
@@ -195,67 +305,55 @@ impl Run<'_> {
                     _mm512_storeu_si512(place.cast(), out);
                 }
             }
-            if row == 0 {
-                // In the first row the header's place holds the key stream alone, because no data was loaded there.
-                let is_first = (self.text & 1) as i64 - 1;
-                let block = _mm_and_si128(_mm512_castsi512_si128(out), _mm_set1_epi64x(is_first));
-                self.first = _mm_or_si128(self.first, block);
+            if FIRST && row == 0 {
+                // No data was loaded in the header's place: there the key stream stands alone.
+                self.stream = _mm512_castsi512_si128(out);
             }
-            self.pending[row] = match (OPEN, partial) {
+            rows[row] = match (OPEN, partial) {
                 (true, _) => data,
                 (false, true) => _mm512_maskz_mov_epi8(mask, out),
                 (false, false) => out,
             };
             row += 1;
         }
-        if HASH {
-            self.hash = sum_lanes(sum.reduce());
-        }
+        self.rows = rows;
+        self.row_powers = self.powers.wrapping_add(POWERS - N * LANES);
         self.at = self.at.wrapping_add(N * ROW);
         self.counters = self.counters.wrapping_add(N);
-        self.text = u64::MAX;
+        if FIRST {
+            // SAFETY: the caller's promise.
+            return unsafe { pending.end::<OPEN>(sum) };
+        }
+        self.hash = sum.reduce();
+        if LAST {
+            self.hash = _mm512_zextsi128_si512(sum_lanes(self.hash));
+        }
+        true
     }
 
-    /// Hashes the last rows, which have `blocks` blocks, and the lengths behind them.
+    /// Two rows of the hash of the group before, from `row` on. Every lane is a sum of its own, with the same powers in
+    /// all, as long as whole groups follow.
     ///
     /// # Safety
-    /// `blocks` is how many there are in the `N` pending rows.
+    /// `row` is at most 2.
     #[inline]
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,vpclmulqdq")]
-    unsafe fn end<const N: usize>(&mut self, blocks: usize, lengths: __m128i) {
-        // With the lengths there may be seventeen blocks; then they are multiplied in a step of their own.
-        let alone = N == GROUP && blocks == POWERS;
-        let count = if alone { blocks } else { blocks + 1 };
-        let table = self.powers.wrapping_add(POWERS - count);
-        // The lengths stand behind the last block: in its row, or alone in the next.
-        let place = 3_u8 << (blocks % 4 * 2);
-        let lengths_row = _mm512_maskz_broadcast_i64x2(place, lengths);
-        let in_row = !blocks.is_multiple_of(4);
-        let mut sum = Sum::zero();
-        let mut row = 0;
-        while row < N {
-            let mut hashed = reverse(self.pending[row]);
-            if row == 0 {
-                hashed = _mm512_xor_si512(hashed, _mm512_zextsi128_si512(self.hash));
-            }
-            if row == N - 1 {
-                let lengths = _mm512_maskz_mov_epi64((in_row as u8).wrapping_neg(), lengths_row);
-                hashed = _mm512_xor_si512(hashed, lengths);
-            }
-            // SAFETY: `count <= 16`, and the table has four blocks more than powers.
-            sum.add(hashed, unsafe { _mm512_loadu_si512(table.add(row * 4).cast()) });
-            row += 1;
+    #[target_feature(enable = "avx512f,avx512bw,vpclmulqdq")]
+    unsafe fn add_pair<const LAST: bool>(&self, sum: &mut Sum, row: usize) {
+        // SAFETY: these are powers of the table, or lie behind it: see `Quad::powers_of`.
+        let powers = unsafe {
+            let powers = self.row_powers.add(row * LANES);
+            [powers, powers.add(LANES)].map(|powers| {
+                if LAST {
+                    _mm512_loadu_si512(powers.cast())
+                } else {
+                    _mm512_broadcast_i32x4(_mm_load_si128(powers.cast()))
+                }
+            })
+        };
+        let mut rows = [reverse(self.rows[row]), reverse(self.rows[row + 1])];
+        if row == 0 {
+            rows[0] = _mm512_xor_si512(rows[0], self.hash);
         }
-        if !in_row && !alone {
-            // SAFETY: as above: `count` is 4N + 1, so this is H¹.
-            sum.add(lengths_row, unsafe { _mm512_loadu_si512(table.add(N * 4).cast()) });
-        }
-        self.hash = sum_lanes(sum.reduce());
-        if alone {
-            let block = _mm512_zextsi128_si512(_mm_xor_si128(self.hash, lengths));
-            // SAFETY: H¹ is the last of the powers, with more blocks behind it.
-            let h1 = unsafe { _mm512_loadu_si512(self.powers.add(POWERS - 1).cast()) };
-            self.hash = _mm512_castsi512_si128(Sum::of(block, h1).reduce());
-        }
+        sum.add_pair(rows, powers);
     }
 }
