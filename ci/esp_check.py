@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""An independent ESP implementation (RFC 4303, 4106, 3602, 4868) over Python's `cryptography`.
+"""An independent ESP implementation (RFC 4303, 4106, 7634, 3602, 4868) over Python's `cryptography`.
 
     esp_check.py open < sets     opens every packet of every set and compares the inner packet; exit status 1 on a mismatch
     esp_check.py seal < inner    seals a list of inner packets under fresh keys, for every suite with ESN and without
@@ -16,18 +16,19 @@ import sys
 try:
     from cryptography.exceptions import InvalidTag
     from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
-    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM, ChaCha20Poly1305
 except ImportError:
     sys.exit("esp_check.py: Python's `cryptography` is missing; install the Debian package python3-cryptography")
 
 # name: octets of cipher key, hash
-SUITES = {"aes128gcm16": (16, None), "aes256gcm16": (32, None)}
+SUITES = {"aes128gcm16": (16, None), "aes256gcm16": (32, None), "chacha20poly1305": (32, None)}
 SUITES.update({f"aes{8 * key}-{name}": (key, name) for name in ("sha256", "sha384", "sha512") for key in (16, 24, 32)})
 
 
 class Sa:
     def __init__(self, suite, esn, spi, cipher_key, salt, integrity_key):
         self.key_len, self.hash = SUITES[suite]
+        self.aead = ChaCha20Poly1305 if suite == "chacha20poly1305" else AESGCM
         self.esn, self.spi = esn, spi
         self.cipher_key, self.salt, self.integrity_key = cipher_key, salt, integrity_key
         assert len(cipher_key) == self.key_len, suite
@@ -52,7 +53,7 @@ class Sa:
             return None
         if self.hash is None:
             try:
-                return AESGCM(self.cipher_key).decrypt(self.salt + packet[8:16], packet[16:], self.aad(sequence))
+                return self.aead(self.cipher_key).decrypt(self.salt + packet[8:16], packet[16:], self.aad(sequence))
             except InvalidTag:
                 return None
         size = hashlib.new(self.hash).digest_size // 2
@@ -69,7 +70,7 @@ class Sa:
         head = struct.pack(">II", self.spi, sequence & 0xFFFFFFFF)
         if self.hash is None:
             iv = os.urandom(8)
-            return head + iv + AESGCM(self.cipher_key).encrypt(self.salt + iv, plaintext, self.aad(sequence))
+            return head + iv + self.aead(self.cipher_key).encrypt(self.salt + iv, plaintext, self.aad(sequence))
         iv = os.urandom(16)
         encryptor = self.cbc(iv).encryptor()
         covered = head + iv + encryptor.update(plaintext) + encryptor.finalize()

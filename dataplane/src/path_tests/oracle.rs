@@ -5,6 +5,7 @@ use aes::{Aes128, Aes192, Aes256};
 use aes_gcm::aead::AeadInOut;
 use aes_gcm::{Aes128Gcm, Aes256Gcm, KeyInit, Nonce};
 use causeway_shared::sa::{EspKeys, EspSuite};
+use chacha20poly1305::ChaCha20Poly1305;
 use hmac::{Hmac, Mac};
 use sha2::{Sha256, Sha384, Sha512};
 
@@ -32,7 +33,7 @@ impl PeerSa {
         if self.suite.is_aead() {
             let iv = (sequence ^ 0x5a5a).to_be_bytes();
             let aad = self.aad(sequence);
-            let tag = self.gcm(&iv, |cipher, nonce| cipher.seal(nonce, &aad, &mut body));
+            let tag = self.aead(&iv, |cipher, nonce| cipher.seal(nonce, &aad, &mut body));
             packet.extend(iv);
             packet.extend(body);
             packet.extend(tag);
@@ -56,7 +57,7 @@ impl PeerSa {
         let mut body = body.to_vec();
         if self.suite.is_aead() {
             let aad = self.aad(sequence);
-            let opened = self.gcm(iv.try_into().unwrap(), |cipher, nonce| {
+            let opened = self.aead(iv.try_into().unwrap(), |cipher, nonce| {
                 if cipher.open(nonce, &aad, &mut body, icv) { vec![1] } else { vec![] }
             });
             (!opened.is_empty()).then_some(body)
@@ -78,12 +79,14 @@ impl PeerSa {
         }
     }
 
-    fn gcm(&self, iv: &[u8; 8], use_it: impl FnOnce(&dyn Gcm, [u8; 12]) -> Vec<u8>) -> Vec<u8> {
+    fn aead(&self, iv: &[u8; 8], use_it: impl FnOnce(&dyn Aead, [u8; 12]) -> Vec<u8>) -> Vec<u8> {
         let key = &self.keys.cipher[..self.suite.cipher_key_len()];
         let nonce: [u8; 12] = [&self.keys.salt[..], iv].concat().try_into().unwrap();
         match self.suite {
             EspSuite::Aes128Gcm16 => use_it(&Aes128Gcm::new_from_slice(key).unwrap(), nonce),
-            _ => use_it(&Aes256Gcm::new_from_slice(key).unwrap(), nonce),
+            EspSuite::Aes256Gcm16 => use_it(&Aes256Gcm::new_from_slice(key).unwrap(), nonce),
+            EspSuite::ChaCha20Poly1305 => use_it(&ChaCha20Poly1305::new_from_slice(key).unwrap(), nonce),
+            other => panic!("{} is no AEAD", other.name()),
         }
     }
 
@@ -143,13 +146,13 @@ impl PeerSa {
     }
 }
 
-/// What the two key sizes have in common.
-trait Gcm {
+/// What the AEADs have in common.
+trait Aead {
     fn seal(&self, nonce: [u8; 12], aad: &[u8], body: &mut [u8]) -> Vec<u8>;
     fn open(&self, nonce: [u8; 12], aad: &[u8], body: &mut [u8], icv: &[u8]) -> bool;
 }
 
-impl<C: AeadInOut<NonceSize = aes_gcm::aead::consts::U12>> Gcm for C {
+impl<C: AeadInOut<NonceSize = aes_gcm::aead::consts::U12>> Aead for C {
     fn seal(&self, nonce: [u8; 12], aad: &[u8], body: &mut [u8]) -> Vec<u8> {
         self.encrypt_inout_detached(&Nonce::from(nonce), aad, body.into()).unwrap().to_vec()
     }
