@@ -1,4 +1,4 @@
-"""A throw-away certificate authority, made with strongSwan's `pki`: gateway (ECDSA and RSA), client, expired client."""
+"""A throw-away certificate authority, made with strongSwan's `pki`: gateway (ECDSA, RSA and Ed25519), client, expired client."""
 import os
 
 from shell import run
@@ -13,7 +13,7 @@ def make(directory):
     os.makedirs(directory, exist_ok=True)
     config = os.path.join(directory, "strongswan.conf")
     with open(config, "w", encoding="utf-8") as file:
-        file.write("pki { load = random openssl x509 pem pkcs1 pkcs8 pubkey nonce drbg sha2 }\n")
+        file.write("pki { load = random openssl x509 pem pkcs1 pkcs8 pubkey nonce drbg sha2 curve25519 }\n")
     os.environ["STRONGSWAN_CONF"] = config
     _authority(directory, "ca", "ecdsa", "256")
     _authority(directory, "ca-rsa", "rsa", "2048")
@@ -25,6 +25,8 @@ def make(directory):
           ["--san", "radius.example.test", "--flag", "serverAuth"])
     _leaf(directory, "client", "ca", "ecdsa", "256", USER, client)
     _leaf(directory, "client-rsa", "ca-rsa", "rsa", "2048", USER, client)
+    _leaf(directory, "gateway-ed25519", "ca", "ed25519", None, GATEWAY_NAME, gateway)
+    _leaf(directory, "client-ed25519", "ca", "ed25519", None, USER, client)
     _leaf(directory, "client-expired", "ca", "ecdsa", "256", USER, client,
           lifetime=["--not-before", "01.01.20 00:00:00", "--not-after", "01.01.21 00:00:00"])
     with open(os.path.join(directory, "cas.pem"), "w", encoding="utf-8") as both:
@@ -53,7 +55,7 @@ def _authority(directory, name, kind, size):
 
 def _leaf(directory, name, authority, kind, size, common_name, extra, lifetime=("--lifetime", "365")):
     base, ca = os.path.join(directory, name), os.path.join(directory, authority)
-    _write(f"{base}.key", _pki("--gen", "--type", kind, "--size", size, "--outform", "pem"))
+    _write(f"{base}.key", _pki("--gen", "--type", kind, *(["--size", size] if size else []), "--outform", "pem"))
     _write(f"{base}.pem", _pki("--issue", *lifetime, "--digest", "sha256", "--cacert", f"{ca}.pem", "--cakey",
                                f"{ca}.key", "--in", f"{base}.key", "--type", "priv", "--dn",
                                f"O=Causeway test, CN={common_name}", *extra, "--outform", "pem"), 0o644)

@@ -22,14 +22,14 @@ class Client:
 
     def __init__(self, world, namespace, pki, auth="eap-mschapv2", user=USER, password=PASSWORD, psk=PSK,
                  certificate="client", ike=DEFAULT_IKE, esp="aes256gcm16", remote_ts=LAN_NET, dpd="30s",
-                 connection="", child="", signature_authentication=True, fragment_size=1280,
+                 connection="", child="", signature_authentication=True, rsa_pss=False, fragment_size=1280,
                  gateway_auth=None, aaa_id=None, ppk=None):
         self.world, self.namespace = world, namespace
         self.run_directory = os.path.join(world.directory, f"swan-{namespace}")
         self.log_path = os.path.join(self.run_directory, "charon.log")
         self.vici = os.path.join(self.run_directory, "vici")
         self.process = None
-        self.signature_authentication, self.fragment_size = signature_authentication, fragment_size
+        self.signature_authentication, self.rsa_pss, self.fragment_size = signature_authentication, rsa_pss, fragment_size
         os.makedirs(self.run_directory)
         for folder in ("x509", "x509ca", "private", "conf.d"):
             os.makedirs(os.path.join(self.run_directory, "swanctl", folder))
@@ -110,6 +110,7 @@ secrets {{
   retransmit_timeout = 1
   retransmit_base = 1.2
   signature_authentication = {"yes" if self.signature_authentication else "no"}
+  rsa_pss = {"yes" if self.rsa_pss else "no"}
   fragment_size = {self.fragment_size}
   plugins {{
     vici {{

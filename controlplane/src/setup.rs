@@ -15,11 +15,12 @@ use causeway_ike::cert::{Credential, CredentialError, TrustStore};
 use causeway_ike::ident::Identity;
 use causeway_ike::job::Keyring;
 use causeway_ike::policy::{
-    CiscoPolicy, EndpointConfig, ExtensionPolicy, IdrMismatch, Lifetimes, Limits, Methods, Timing,
+    CiscoPolicy, EndpointConfig, ExtensionPolicy, GatewayName, IdrMismatch, Lifetimes, Limits, Methods,
+    NoGatewayName, RedirectPolicy, Redirected, Timing,
 };
 use causeway_ike::ppk::{Ppk, PpkPolicy};
 use causeway_ike::suite::{EspPolicy, Group};
-use causeway_shared::config::{self, AuthMethod, CertificateLogin, Config, ServerCertHash};
+use causeway_shared::config::{self, AuthMethod, CertificateLogin, Config, Ike, Redirect, ServerCertHash};
 use zeroize::Zeroizing;
 
 use crate::aaa::radius::{self, Accountant, Asker, Bookkeeper, RadiusEap, RadiusError};
@@ -46,7 +47,7 @@ pub enum SetupError {
     /// Authorities.
     #[error("auth.client_ca_file: {0}")]
     Authorities(CredentialError),
-    /// A proposal or suite.
+    /// A proposal, a suite, or the name of a gateway.
     #[error("{key}: `{text}` is not understood: {reason}")]
     Proposal {
         /// The key.
@@ -150,11 +151,35 @@ pub fn endpoint_config(config: &Config, keyring: &Keyring) -> Result<EndpointCon
             fragmentation: config.cisco.fragmentation,
             id_types: config.cisco.idi_types.clone(),
         },
-        extensions: ExtensionPolicy { mobike: config.ike.mobike },
+        extensions: ExtensionPolicy {
+            mobike: config.ike.mobike,
+            childless: config.ike.childless,
+            redirect: redirect_policy(&config.ike)?,
+        },
         ppk: PpkPolicy {
             required: config.auth.ppk_required,
             keys: config.auth.ppks.iter().map(ppk).collect(),
         },
+    })
+}
+
+fn redirect_policy(ike: &Ike) -> Result<RedirectPolicy, SetupError> {
+    let to = ike.redirect_to.as_deref().map(|text| {
+        let wrong = |why: NoGatewayName| SetupError::Proposal {
+            key: "ike.redirect_to",
+            text: text.to_owned(),
+            reason: why.to_string(),
+        };
+        text.parse::<GatewayName>().map_err(wrong)
+    });
+    Ok(RedirectPolicy {
+        to: to.transpose()?,
+        whom: match ike.redirect {
+            Redirect::Full => Redirected::WhenFull,
+            Redirect::All => Redirected::All,
+            Redirect::Authenticated => Redirected::Authenticated,
+        },
+        grace_secs: ike.redirect_grace_secs,
     })
 }
 

@@ -2,7 +2,7 @@
 import os
 
 from e2e import scenario
-from pki import USER
+from pki import GATEWAY_NAME, USER
 from shell import expect, expect_equal
 from swan import PASSWORD
 from traffic import Iperf, expect_ping
@@ -68,6 +68,22 @@ def login_certificate_rsa(context):
     appliance = context.appliance(world, certificate="gateway-rsa")
     client = context.client(world, auth="cert", certificate="client-rsa").connect()
     check_tunnel(context, world, appliance, client)
+
+
+@scenario("login-signatures", "RFC 7427 in every kind: RSA-PSS, RSA PKCS#1, ECDSA and Ed25519, of the client and of the gateway")
+def login_signatures(context):
+    kinds = [("gateway-rsa", "client-rsa", True, "RSA_EMSA_PSS_SHA2"), ("gateway-rsa", "client-rsa", False, "RSA_EMSA_PKCS1_SHA2"),
+             ("gateway", "client", False, "ECDSA_WITH_SHA"), ("gateway-ed25519", "client-ed25519", False, "ED25519")]
+    for gateway, certificate, rsa_pss, name in kinds:
+        world = context.world()
+        appliance = context.appliance(world, certificate=gateway)
+        client = context.client(world, auth="cert", certificate=certificate, rsa_pss=rsa_pss).connect()
+        check_tunnel(context, world, appliance, client)
+        log = client.log()
+        for who in (GATEWAY_NAME, "(myself)"):
+            lines = [line for line in log.splitlines() if "authentication of" in line and who in line and "success" in line]
+            expect(any(name in line for line in lines), f"{name} for {who} in {client.log_path}: {lines}")
+        world.close()
 
 
 @scenario("login-certificate-old-signatures", "the client knows no RFC 7427: methods 1 (RSA) and 9 (ECDSA)")

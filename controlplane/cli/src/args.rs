@@ -33,6 +33,8 @@ pub(crate) enum Command {
     Debug(crypto::Debug),
     /// Give a session new keys now.
     Rekey(Rekey),
+    /// Send clients to another gateway (RFC 5685).
+    Redirect(Redirect),
     /// Profiles for clients of other makers.
     #[command(subcommand)]
     Profile(ProfileCommand),
@@ -194,6 +196,34 @@ pub(crate) enum RekeyWhat {
         #[arg(value_enum, default_value_t = Sa::Child)]
         sa: Sa,
     },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Redirect {
+    #[command(flatten)]
+    pub api: Api,
+    #[command(subcommand)]
+    pub whom: RedirectWhom,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum RedirectWhom {
+    /// Tell the client of one session where to go; its session ends when it has gone, or after `ike.redirect_grace_secs`.
+    Session {
+        /// Its id, as `show sessions` lists it.
+        id: String,
+        /// The other gateway: an IP address or a DNS name.
+        #[arg(long, value_name = "GATEWAY")]
+        to: String,
+    },
+    /// Send new clients on, instead of letting them log in, until `redirect stop` or a restart.
+    New {
+        /// The other gateway: an IP address or a DNS name.
+        #[arg(long, value_name = "GATEWAY")]
+        to: String,
+    },
+    /// Serve new clients again.
+    Stop,
 }
 
 /// Which SA of a session.

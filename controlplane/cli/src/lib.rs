@@ -83,6 +83,7 @@ fn execute(args: impl Iterator<Item = OsString>, build: Build, out: &mut dyn Wri
         Command::Clear(clear) => show::clear(&clear, out),
         Command::Debug(debug) => debug::debug(&debug, out),
         Command::Rekey(rekey) => show::rekey(&rekey, out),
+        Command::Redirect(redirect) => show::redirect(&redirect, out),
         Command::Profile(ProfileCommand::Anyconnect { config, name, output, check, json }) => match check {
             Some(file) => profile::check(&file, config.as_deref(), json, out),
             None => {

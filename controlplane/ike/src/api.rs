@@ -22,7 +22,7 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 pub use crate::error::Fault;
 use crate::ident::Identity;
 use crate::job::{PublicKeyJob, PublicKeyResult};
-use crate::policy::Subnet;
+use crate::policy::{GatewayName, Subnet};
 use crate::suite::{EspSuite, Prf};
 pub use facts::{
     ChildFacts, ClientKind, DownReason, Event, Fragmentation, IkeFacts, IkeSpis, Liveness, SessionFacts, Side,
@@ -52,6 +52,15 @@ pub enum Input {
     },
     /// The operator asks for something.
     Operator(Operator),
+    /// The operator sends a session to another gateway; one whose client cannot follow ([`IkeFacts::redirect`]) stays.
+    Redirect {
+        /// Which.
+        session: SessionId,
+        /// Where to.
+        to: GatewayName,
+    },
+    /// The operator sends all new clients that can follow to another gateway, or no more.
+    RedirectNewcomers(Option<GatewayName>),
     /// The data plane reports something.
     DataPlane(DataPlaneEvent),
     /// The peer is known to live at this moment (an ESP packet was accepted), so it need not be asked.
@@ -349,6 +358,8 @@ pub struct Lease {
     pub subnets: Vec<Subnet>,
     /// The selectors of our side that it may have.
     pub selectors: SelectorPolicy,
+    /// Seconds until the client must log in anew: it is told (AUTH_LIFETIME, RFC 4478). Who ends its session then is the driver.
+    pub lifetime_secs: Option<u32>,
     /// Name of the pool it came from.
     pub pool: String,
     /// More attributes of the CFG_REPLY, type and value. One whose type the client did not ask for is not sent.
@@ -496,6 +507,8 @@ pub enum WakeReason {
     Rekey,
     /// An SA reached its hard lifetime.
     HardLifetime,
+    /// A client that was sent to another gateway has had time enough.
+    Leaving,
     /// An SA that was replaced or deleted is due to be removed.
     Linger,
     /// A job has not been answered in time.

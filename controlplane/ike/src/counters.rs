@@ -116,6 +116,8 @@ ike_counters! {
     PeersDead = "ike_peers_dead", remedy "";
     /// Sessions deleted by the peer.
     PeerDeletes = "ike_peer_deletes", remedy "";
+    /// Clients that were sent to another gateway (REDIRECT).
+    Redirects = "ike_redirects", remedy "";
     /// Clients that moved to another address (MOBIKE).
     AddressUpdates = "ike_address_updates", remedy "";
     /// Moves refused because the client wrote to another address of ours.

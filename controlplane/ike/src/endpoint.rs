@@ -16,7 +16,7 @@ use crate::crypto::{IkeKeys, Role};
 use crate::env::Env;
 use crate::established::Task;
 use crate::exchange::ike_sa_init;
-use crate::policy::EndpointConfig;
+use crate::policy::{EndpointConfig, Redirected};
 use crate::sa::Path;
 use crate::state::{Session, State, StateName};
 use crate::time::Instant;
@@ -65,6 +65,14 @@ impl Endpoint {
             Input::Timer => self.on_timer(&mut call),
             Input::JobDone { job, result } => self.on_job(&mut call, job, result),
             Input::Operator(operator) => self.on_operator(&mut call, operator),
+            Input::Redirect { session, to } => {
+                self.with_established(&mut call, session, |state, cx| state.begin_leaving(cx, to));
+            }
+            Input::RedirectNewcomers(to) => {
+                let redirect = &mut self.world.config.extensions.redirect;
+                redirect.whom = if to.is_some() { Redirected::All } else { Redirected::WhenFull };
+                redirect.to = to;
+            }
             Input::DataPlane(event) => self.on_data_plane(&mut call, event),
             Input::Alive { session } => {
                 if let Some(Session { state: State::Established(state), .. }) =

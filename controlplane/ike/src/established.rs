@@ -21,6 +21,7 @@ use crate::exchange::closing::{Closing, Farewell};
 use crate::exchange::create_child::PeerCreate;
 use crate::exchange::ike_rekey::{IkeRekey, PeerIkeRekey};
 use crate::exchange::mobility::Routability;
+use crate::exchange::redirect::Leaving;
 use crate::sa::{IkeSa, Path};
 use crate::state::{Arrival, State};
 use crate::time::Instant;
@@ -80,6 +81,10 @@ pub(crate) struct Established {
     pub(crate) confirmed: bool,
     /// Whether the peer says itself when it moves (RFC 4555).
     pub(crate) mobike: bool,
+    /// Whether the peer follows a REDIRECT (RFC 5685).
+    pub(crate) redirect: bool,
+    /// Where it was sent, if it was.
+    pub(crate) leaving: Option<Leaving>,
     /// As they were when it came up.
     pub(crate) facts: Box<SessionFacts>,
 }
@@ -105,6 +110,7 @@ pub(crate) struct Restored {
     pub(crate) peer_probes: u64,
     pub(crate) confirmed: bool,
     pub(crate) mobike: bool,
+    pub(crate) redirect: bool,
 }
 
 /// An IKE SA that the peer made by a rekey.
@@ -139,6 +145,8 @@ pub(crate) enum PeerRequest {
 pub(crate) enum Ours {
     /// An empty INFORMATIONAL.
     Liveness,
+    /// A REDIRECT.
+    Redirect,
     /// The question whether the peer is where it says.
     Routability(Routability),
     /// A Delete of these inbound SPIs.
@@ -157,6 +165,7 @@ pub(crate) enum Ours {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Task {
     Liveness,
+    Redirect,
     Routability,
     DeleteChild(u32),
     /// Delete an SA that the peer made in answer to us and that we could not install.
@@ -211,6 +220,8 @@ impl Established {
             peer_probes: 0,
             confirmed: false,
             mobike: false,
+            redirect: false,
+            leaving: None,
         };
         if let Some(child) = child {
             session.selected = Some(child.inbound_spi);
@@ -237,6 +248,7 @@ impl Established {
         session.peer_probes = restored.peer_probes;
         session.confirmed = restored.confirmed;
         session.mobike = restored.mobike;
+        session.redirect = restored.redirect;
         if !restored.childless {
             session.childless_until = None;
         }
@@ -292,6 +304,8 @@ impl Established {
             peer_behind_nat: self.sa.nat.peer_behind,
             local_behind_nat: self.sa.nat.local_behind,
             fragmentation: self.sa.fragmentation,
+            mobike: self.mobike,
+            redirect: self.redirect,
             local_next_id: ids.local_next,
             local_outstanding_id: ids.local_outstanding,
             peer_next_id: ids.peer_next,
@@ -421,6 +435,10 @@ impl Established {
         }
         match self.ours.take() {
             None | Some(Ours::Liveness) => Ok(Flow::Stay),
+            Some(Ours::Redirect) => {
+                self.on_redirect_answer(cx);
+                Ok(Flow::Stay)
+            }
             Some(Ours::Routability(check)) => Ok(self.on_routability_answer(cx, &check, message)),
             Some(Ours::DeleteChild(spi)) => {
                 self.linger(cx, spi, None);
@@ -538,6 +556,7 @@ impl Established {
             let Some(task) = self.tasks.pop_front() else { return };
             let begun = match task {
                 Task::Liveness => self.begin_liveness(cx),
+                Task::Redirect => self.begin_redirect(cx),
                 Task::Routability => self.begin_routability_check(cx),
                 Task::DeleteChild(spi) => self.begin_child_delete(cx, spi),
                 Task::WithdrawChild(spi) => {

@@ -8,7 +8,8 @@ use std::sync::Arc;
 use std::fmt;
 
 use crate::cert::{
-    AuthenticationError, CertError, CertUse, Credential, ProvenIdentity, RsaHash, SignError, TrustStore,
+    AuthenticationError, CertError, CertUse, Credential, ProvenIdentity, RsaHash, RsaPadding, SignError,
+    TrustStore,
 };
 use crate::crypto::{CryptoError, KePrivate, Random, SharedSecret};
 use crate::ident::Identity;
@@ -53,6 +54,8 @@ pub enum PublicKeyJob {
         peer_hashes: Option<Vec<SignatureHash>>,
         /// The hash of an RSA signature of method 1.
         rsa_hash: RsaHash,
+        /// Whether the client has signed by RSA-PSS: then an RSA signature of method 14 is of that kind.
+        rsa_pss: bool,
     },
     /// Check a client's certificate chain, identity and AUTH signature.
     Verify(Box<VerifyJob>),
@@ -95,9 +98,12 @@ impl PublicKeyJob {
             PublicKeyJob::Derive { private, peer_public } => {
                 PublicKeyResult::Derived(private.derive(&peer_public))
             }
-            PublicKeyJob::Sign { octets, peer_hashes, rsa_hash } => {
+            PublicKeyJob::Sign { octets, peer_hashes, rsa_hash, rsa_pss } => {
+                let padding = rsa_pss.then_some(RsaPadding::Pss);
                 PublicKeyResult::Signed(match &keyring.credential {
-                    Some(credential) => credential.sign_with(&octets, peer_hashes.as_deref(), rsa_hash),
+                    Some(credential) => {
+                        credential.sign_as(&octets, peer_hashes.as_deref(), rsa_hash, padding)
+                    }
                     None => Err(SignError::NoCommonAlgorithm),
                 })
             }

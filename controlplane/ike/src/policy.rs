@@ -2,7 +2,9 @@
 //!
 //! Enters: values made by the driver from its configuration file. Leaves: the one read-only input of every exchange.
 
-use std::net::Ipv4Addr;
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr};
+use std::str::FromStr;
 
 use crate::ident::Identity;
 use crate::ppk::PpkPolicy;
@@ -78,11 +80,81 @@ pub struct EndpointConfig {
 pub struct ExtensionPolicy {
     /// Clients may move to other addresses (MOBIKE, RFC 4555).
     pub mobike: bool,
+    /// Clients may log in without a Child SA (RFC 6023).
+    pub childless: bool,
+    /// Which clients are sent to another gateway.
+    pub redirect: RedirectPolicy,
 }
 
 impl Default for ExtensionPolicy {
     fn default() -> ExtensionPolicy {
-        ExtensionPolicy { mobike: true }
+        ExtensionPolicy { mobike: true, childless: true, redirect: RedirectPolicy::default() }
+    }
+}
+
+/// Which clients are sent to another gateway (RFC 5685), if they know how to follow.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct RedirectPolicy {
+    /// Where to; `None` sends nobody.
+    pub to: Option<GatewayName>,
+    /// Whom.
+    pub whom: Redirected,
+    /// Seconds that a client has to leave after it was told to, before we delete its session.
+    pub grace_secs: u64,
+}
+
+impl Default for RedirectPolicy {
+    fn default() -> RedirectPolicy {
+        RedirectPolicy { to: None, whom: Redirected::WhenFull, grace_secs: 60 }
+    }
+}
+
+/// Which new clients are sent on.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Redirected {
+    /// Those that we have no room for.
+    WhenFull,
+    /// All, at once.
+    All,
+    /// All, once they have proved who they are.
+    Authenticated,
+}
+
+/// How a client is told of another gateway (RFC 5685 §9.1).
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub enum GatewayName {
+    /// By its address.
+    Address(IpAddr),
+    /// By its DNS name.
+    Fqdn(String),
+}
+
+/// Why a text names no gateway.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("neither an IP address nor a DNS name of at most 255 letters, digits, hyphens and dots")]
+pub struct NoGatewayName;
+
+impl FromStr for GatewayName {
+    type Err = NoGatewayName;
+
+    fn from_str(text: &str) -> Result<GatewayName, NoGatewayName> {
+        if let Ok(address) = text.parse() {
+            return Ok(GatewayName::Address(address));
+        }
+        let legal = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '.';
+        let label = |label: &str| !label.is_empty() && label.len() <= 63;
+        let fits =
+            text.len() <= usize::from(u8::MAX) && text.chars().all(legal) && text.split('.').all(label);
+        fits.then(|| GatewayName::Fqdn(text.to_owned())).ok_or(NoGatewayName)
+    }
+}
+
+impl fmt::Display for GatewayName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            GatewayName::Address(address) => address.fmt(f),
+            GatewayName::Fqdn(name) => f.write_str(name),
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use std::net::Ipv4Addr;
 
 use crate::api::Selector;
 use crate::policy::Subnet;
-use crate::wire::{AddressRange, TrafficSelector, TsRange};
+use crate::wire::{AddressRange, Notify, NotifyType, Payload, TrafficSelector, TsRange};
 
 /// Most selectors of one side of a Child SA.
 pub(crate) const MAX_SELECTORS: usize = 16;
@@ -34,6 +34,24 @@ pub(crate) fn narrow(offered: &[TrafficSelector], allowed: &[TsRange]) -> Option
         }
     }
     (!narrowed.is_empty()).then_some(narrowed)
+}
+
+/// ADDITIONAL_TS_POSSIBLE where [`narrow`] leaves out, for lack of room, what another Child SA could have (RFC 7296 §2.9).
+pub(crate) fn more_possible(offered: &[TrafficSelector], allowed: &[TsRange]) -> Option<Payload> {
+    let notify = Payload::Notify(Notify::new(NotifyType::AdditionalTsPossible));
+    leaves_some_out(offered, allowed).then_some(notify)
+}
+
+fn leaves_some_out(offered: &[TrafficSelector], allowed: &[TsRange]) -> bool {
+    let narrowed = narrow(offered, allowed).unwrap_or_default();
+    narrowed.len() >= MAX_SELECTORS
+        && allowed.iter().any(|policy| {
+            let ranges = offered.iter().filter_map(|selector| match selector {
+                TrafficSelector::Range(range) => range.intersection(policy).and_then(from_range),
+                _ => None,
+            });
+            ranges.into_iter().any(|common| !narrowed.iter().any(|have| covers(have, &common)))
+        })
 }
 
 /// One address.

@@ -164,6 +164,7 @@ impl Gateway {
                     .map(|subnet| Subnet { address: subnet.address, prefix_len: subnet.length })
                     .collect(),
                 selectors: SelectorPolicy::Subnets,
+                lifetime_secs: None,
                 pool: grant.pool,
                 attributes: Vec::new(),
             }),

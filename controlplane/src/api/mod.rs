@@ -8,7 +8,8 @@ mod debug;
 mod keys;
 mod peer;
 pub mod problem;
-pub mod routes;
+mod redirect;
+mod routes;
 pub mod socket;
 pub mod view;
 

@@ -20,6 +20,8 @@ pub enum ApiError {
     NoSuchSession(String),
     /// The request is understood and refused.
     NotAllowed(String),
+    /// The session's client cannot do what is asked.
+    NotPossible(String),
     /// A table is full; the remedy.
     Full(String),
     /// The debug condition is not set (any more).
@@ -66,6 +68,9 @@ impl ApiError {
                 format!("There is no condition `{id}`, or no more; `GET /v1/debug/conditions` lists them."),
             ),
             ApiError::Full(detail) => ("full", "No room", StatusCode::CONFLICT, detail.clone()),
+            ApiError::NotPossible(detail) => {
+                ("not-possible", "Not possible", StatusCode::CONFLICT, detail.clone())
+            }
             ApiError::BadQuery(detail) => {
                 ("bad-query", "Query not understood", StatusCode::BAD_REQUEST, detail.clone())
             }

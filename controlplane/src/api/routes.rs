@@ -21,7 +21,7 @@ use serde::Deserialize;
 use super::peer::Peer;
 use super::problem::ApiError;
 use super::view::{self, ViewPolicy};
-use super::{ApiContext, bulk, debug, keys};
+use super::{ApiContext, bulk, debug, keys, redirect};
 use crate::driver::{DriverHandle, InactiveQuery, Rekey, Request as Ask};
 use crate::sessions::Record;
 
@@ -40,6 +40,8 @@ pub fn router(context: ApiContext) -> Router {
         .route("/v1/sessions", get(list_sessions).delete(bulk::delete_sessions))
         .route("/v1/sessions/{id}", get(get_session).delete(delete_session))
         .route("/v1/sessions/{id}/rekey", post(rekey_session))
+        .route("/v1/sessions/{id}/redirect", post(redirect::session))
+        .route("/v1/redirect", post(redirect::newcomers).delete(redirect::stop))
         .route("/v1/sessions/{id}/keys", post(keys::export))
         .route("/v1/stats/reconnect", get(reconnect_stats).delete(reset_reconnect_stats))
         .route("/v1/debug/conditions", get(debug::state).post(debug::add).delete(debug::reset))

@@ -309,6 +309,8 @@ mod tests {
             nat_detected: true,
             peer_behind_nat: true,
             local_behind_nat: false,
+            mobike: false,
+            redirect: false,
             fragmentation: Fragmentation::None,
             local_next_id: 3,
             local_outstanding_id: Some(2),

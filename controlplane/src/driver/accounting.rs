@@ -203,7 +203,9 @@ impl<L: Link> Core<L> {
 fn cause(reason: DownReason) -> TerminateCause {
     match reason {
         DownReason::PeerDeleted => TerminateCause::UserRequest,
-        DownReason::OperatorDeleted | DownReason::TokenReplay => TerminateCause::AdminReset,
+        DownReason::OperatorDeleted | DownReason::TokenReplay | DownReason::Redirected => {
+            TerminateCause::AdminReset
+        }
         DownReason::IdleTimeout => TerminateCause::IdleTimeout,
         DownReason::SessionTimeout => TerminateCause::SessionTimeout,
         DownReason::PeerDead => TerminateCause::LostCarrier,

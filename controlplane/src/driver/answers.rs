@@ -1,6 +1,7 @@
 //! Answers to the API's questions, made between two IKE messages.
 
-use causeway_ike::api::SessionId;
+use causeway_ike::api::{Input, SessionId};
+use causeway_ike::policy::GatewayName;
 use causeway_shared::api::{
     Counter, Counters, ExportedKeys, Health, InactiveSession, InactiveSessionList, PoolUse, PortList,
     ReconnectStats, Traffic,
@@ -8,7 +9,7 @@ use causeway_shared::api::{
 use causeway_shared::counters::{Drop, Flow};
 
 use super::core::Core;
-use super::request::{InactiveQuery, Request, TrafficAnswer};
+use super::request::{InactiveQuery, Redirection, Request, TrafficAnswer};
 use crate::aaa::radius;
 use crate::clock;
 use crate::counters;
@@ -49,7 +50,24 @@ impl<L: Link> Core<L> {
                 let _ = sender.send(());
             }
             Request::Order(order, sender) => drop(sender.send(self.order(&order))),
+            Request::Redirect(session, to, sender) => drop(sender.send(self.redirect(session, to))),
+            Request::RedirectNewcomers(to, sender) => {
+                self.handle(Input::RedirectNewcomers(to));
+                let _ = sender.send(());
+            }
             Request::Rekey(session, what, sender) => drop(sender.send(self.rekey(session, what))),
+        }
+    }
+
+    fn redirect(&mut self, session: u64, to: GatewayName) -> Redirection {
+        let session = SessionId(session);
+        match self.endpoint.ike_facts(session) {
+            None => Redirection::Missing,
+            Some(facts) if !facts.redirect => Redirection::CannotFollow,
+            Some(_) => {
+                self.handle(Input::Redirect { session, to });
+                Redirection::Begun
+            }
         }
     }
 

@@ -74,9 +74,15 @@ pub fn lease(grant: Grant, authorization: &Authorization, requested: &[Attribute
             true => SelectorPolicy::Any,
             false => SelectorPolicy::Subnets,
         },
+        lifetime_secs: lifetime_secs(authorization.session_lifetime_secs),
         pool: grant.pool,
         attributes: attributes::policy_reply(requested, domain, &authorization.split_dns, banner),
     }
+}
+
+/// What AUTH_LIFETIME says of an age at which a session ends; 0 is none.
+pub fn lifetime_secs(secs: u64) -> Option<u32> {
+    (secs > 0).then(|| u32::try_from(secs).unwrap_or(u32::MAX))
 }
 
 fn limits(policy: &Esp, esn: bool) -> SaLimits {

@@ -257,7 +257,7 @@ impl<L: Link> Core<L> {
     }
 
     /// Gives the endpoint one input, performs what it asks for, and gives it what could be answered at once.
-    fn handle(&mut self, input: Input) {
+    pub(super) fn handle(&mut self, input: Input) {
         self.guarded(input);
         self.pump();
     }

@@ -27,8 +27,8 @@ pub(crate) use env::fill_random;
 pub use jobs::{MAX_JOBS, PublicKeyPool};
 pub use later::Desk;
 pub use request::{
-    DriverHandle, InactiveQuery, NoAnswer, REQUEST_DEADLINE, REQUEST_QUEUE, Rekey, Request, TrafficAnswer,
-    request_queue,
+    DriverHandle, InactiveQuery, NoAnswer, REQUEST_DEADLINE, REQUEST_QUEUE, Redirection, Rekey, Request,
+    TrafficAnswer, request_queue,
 };
 pub use restore::restore;
 

@@ -20,7 +20,7 @@ use crate::link::Link;
 use crate::reconnect::attributes::Attribute;
 use crate::reconnect::{Effect, Event, Incoming, NotWon, Now, Proof, Resumption, Write};
 use crate::sessions::SessionPolicy;
-use crate::store::{Changed, Claimed, StoreError};
+use crate::store::{Changed, Claimed, StoreError, WallSecs};
 
 impl<L: Link> Core<L> {
     /// Something that was waited for has ended.
@@ -148,6 +148,8 @@ impl<L: Link> Core<L> {
         let authorization = Authorization::from_stored(&resumption.record.attributes);
         self.limits.idle_for(session.0, authorization.idle_secs);
         let mut lease = convert::lease(grant, &authorization, requested);
+        let left = |ends: WallSecs| ends.0.saturating_sub(self.desk.wall().0).max(1);
+        lease.lifetime_secs = convert::lifetime_secs(resumption.record.ends_at.map_or(0, left));
         if let Some(tokens) = &resumption.tokens {
             let id = resumption.record.id;
             lease.attributes.extend(self.table.settings().reply(id, &tokens.current, requested));

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use causeway_ike::api::IkeFacts;
+use causeway_ike::policy::GatewayName;
 use causeway_radius::attribute::ErrorCause;
 use causeway_shared::api::{Counters, ExportedKeys, Health, InactiveSessionList, PortList, ReconnectStats};
 use tokio::sync::{mpsc, oneshot};
@@ -52,6 +53,10 @@ pub enum Request {
     Order(Order, oneshot::Sender<Result<(), ErrorCause>>),
     /// Begin a rekey. The answer says whether there is such a session.
     Rekey(u64, Rekey, oneshot::Sender<bool>),
+    /// Send a session's client to another gateway.
+    Redirect(u64, GatewayName, oneshot::Sender<Redirection>),
+    /// Send all new clients to another gateway, or no more.
+    RedirectNewcomers(Option<GatewayName>, oneshot::Sender<()>),
 }
 
 /// Which sessions that wait for their client.
@@ -74,6 +79,17 @@ pub struct TrafficAnswer {
     pub ike: Vec<Option<IkeFacts>>,
     /// `None` where the data plane knows nothing.
     pub figures: Vec<Option<SaTraffic>>,
+}
+
+/// What became of a session that was to be sent to another gateway.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Redirection {
+    /// Its client is being told.
+    Begun,
+    /// Its client has not said that it can follow.
+    CannotFollow,
+    /// There is no such session.
+    Missing,
 }
 
 /// What to rekey.

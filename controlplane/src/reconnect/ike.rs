@@ -20,6 +20,8 @@ pub fn ending(reason: DownReason) -> Ending {
         | DownReason::NoChildSa
         | DownReason::TakenOver
         | DownReason::ReplacedByInitialContact
+        // Another gateway may share the store, and resume it.
+        | DownReason::Redirected
         | DownReason::Shutdown
         | DownReason::Internal => Ending::Silent,
         DownReason::PeerDeleted => Ending::ClientDeleted,

@@ -35,6 +35,7 @@ fn facts(session: u64) -> SessionFacts {
             dns: Vec::new(),
             subnets: Vec::new(),
             selectors: SelectorPolicy::Subnets,
+            lifetime_secs: None,
             pool: "staff".into(),
             attributes: Vec::new(),
         }),

@@ -10,7 +10,9 @@ use std::path::PathBuf;
 pub(super) use access::{RawAaa, RawAnyconnect, RawCisco, RawGroup, RawReconnect, RawStore, RawUser};
 pub(super) use radius::{RawDynamic, RawLockout, RawRadius, RawRadiusServer};
 
-use super::model::{AuthMethod, CryptoEngine, Hugepages, PollMode, PortRole, Secret, TrafficSelectors};
+use super::model::{
+    AuthMethod, CryptoEngine, Hugepages, PollMode, PortRole, Redirect, Secret, TrafficSelectors,
+};
 use super::schema::{Section, SectionDoc, section};
 use super::value::InterfaceAddress;
 use crate::sa::{EspSuite, Ipv4Prefix, MAX_REPLAY_WINDOW, MAX_SELECTORS};
@@ -188,6 +190,15 @@ section! {
         /// Whether clients may move to other addresses with MOBIKE (RFC 4555). Traffic follows after they have shown that they
         /// receive packets there.
         mobike: bool = default("true");
+        /// Whether clients may log in without a Child SA, and make one when they need it (RFC 6023).
+        childless: bool = default("true");
+        /// Another gateway for clients that follow a REDIRECT (RFC 5685): an IP address or a DNS name.
+        redirect_to: Option<String> = optional("none").sketch(r#""vpn2.example.com""#);
+        /// Whom `redirect_to` is for: clients that this gateway has no room for, all new ones at once, or all once they
+        /// have proved who they are.
+        redirect: Redirect = default(r#""full""#);
+        /// How long a client whose session is sent on (`causeway redirect session`) may take to leave.
+        redirect_grace_secs: u64 = default("60").unit("seconds").range(1, 3600);
     }
 }
 

@@ -199,6 +199,26 @@ pub struct Ike {
     pub fragment_size: u16,
     /// Whether clients may move with MOBIKE (RFC 4555).
     pub mobike: bool,
+    /// Whether clients may log in without a Child SA (RFC 6023).
+    pub childless: bool,
+    /// Where clients are sent that follow a REDIRECT (RFC 5685): an IP address or a DNS name.
+    pub redirect_to: Option<String>,
+    /// Which.
+    pub redirect: Redirect,
+    /// Seconds that a client has to leave whose session is sent on.
+    pub redirect_grace_secs: u64,
+}
+
+/// Which new clients are sent to another gateway.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Redirect {
+    /// Those that there is no room for.
+    #[default]
+    Full,
+    /// All, at once.
+    All,
+    /// All, once they are authenticated.
+    Authenticated,
 }
 
 /// Child SA policy.

@@ -10,8 +10,8 @@ use toml::de::DeValue;
 
 use super::model::{
     AttributeProfile, AuthMethod, CertificateLogin, CryptoEngine, GroupAttribute, Hugepages, NtHash,
-    OnClientDelete, OnSessionLimit, OnSuspend, OnTokenReplay, PasswordHash, PollMode, PortRole, Secret,
-    ServerCertHash, StoreBackend, TokenPolicy, TrafficSelectors,
+    OnClientDelete, OnSessionLimit, OnSuspend, OnTokenReplay, PasswordHash, PollMode, PortRole, Redirect,
+    Secret, ServerCertHash, StoreBackend, TokenPolicy, TrafficSelectors,
 };
 use super::phc;
 use super::schema::KeyDoc;
@@ -415,6 +415,11 @@ choices! {
         ("filter-id", GroupAttribute::FilterId),
     ];
     TrafficSelectors: "choice" = [("subnets", TrafficSelectors::Subnets), ("any", TrafficSelectors::Any)];
+    Redirect: "choice" = [
+        ("full", Redirect::Full),
+        ("all", Redirect::All),
+        ("authenticated", Redirect::Authenticated),
+    ];
     StoreBackend: "backend" = [("sqlite", StoreBackend::Sqlite), ("memory", StoreBackend::Memory)];
     EspSuite: "suite" = EspSuite::ALL.map(|suite| (suite.name(), suite));
 }

@@ -20,7 +20,7 @@ use tabled::settings::{Alignment, Padding, Style};
 
 pub(crate) use clear::clear;
 
-use crate::args::{Rekey, RekeyWhat, Sa, Show, What};
+use crate::args::{Redirect, RedirectWhom, Rekey, RekeyWhat, Sa, Show, What};
 use crate::client::{Client, escape};
 use crate::exit::{Exit, Failure};
 
@@ -78,6 +78,27 @@ pub(crate) fn rekey(rekey: &Rekey, out: &mut dyn Write) -> Result<Exit, Failure>
     let path = format!("{}/rekey", session_path(id));
     Client::new(&rekey.api)?.request(Method::POST, &path, Some(body))?;
     writeln!(out, "{text} of session {} get new keys", units::printable(id))?;
+    Ok(Exit::Ok)
+}
+
+/// `causeway redirect`.
+pub(crate) fn redirect(redirect: &Redirect, out: &mut dyn Write) -> Result<Exit, Failure> {
+    let client = Client::new(&redirect.api)?;
+    let body = |to: &str| Some(serde_json::json!({ "to": to }).to_string());
+    match &redirect.whom {
+        RedirectWhom::Session { id, to } => {
+            client.request(Method::POST, &format!("{}/redirect", session_path(id)), body(to))?;
+            writeln!(out, "the client of session {} is told to go to {to}", units::printable(id))?;
+        }
+        RedirectWhom::New { to } => {
+            client.request(Method::POST, "/v1/redirect", body(to))?;
+            writeln!(out, "new clients that can follow are sent to {to}")?;
+        }
+        RedirectWhom::Stop => {
+            client.request(Method::DELETE, "/v1/redirect", None)?;
+            writeln!(out, "new clients are served")?;
+        }
+    }
     Ok(Exit::Ok)
 }
 

@@ -306,6 +306,7 @@ impl Gateway {
             dns: vec![],
             subnets: vec![Subnet { address: Ipv4Addr::new(10, 1, 0, 0), prefix_len: 16 }],
             selectors: SelectorPolicy::Subnets,
+            lifetime_secs: None,
             pool: "staff".into(),
             attributes,
         }

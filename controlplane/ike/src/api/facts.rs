@@ -215,6 +215,10 @@ pub struct IkeFacts {
     pub local_behind_nat: bool,
     /// How long messages are cut.
     pub fragmentation: Fragmentation,
+    /// Whether the client says by itself when it moves (MOBIKE).
+    pub mobike: bool,
+    /// Whether the client follows when it is sent to another gateway (REDIRECT).
+    pub redirect: bool,
     /// Message ID of our next request.
     pub local_next_id: u32,
     /// Message ID of our request that has no answer yet. The window is 1.
@@ -315,6 +319,8 @@ pub enum DownReason {
     NoChildSa,
     /// The client broke the protocol under our keys.
     PeerMisbehaved,
+    /// It was sent to another gateway (RFC 5685).
+    Redirected,
     /// We stop.
     Shutdown,
     /// A fault of ours (a job failed, a panic was caught).
@@ -323,7 +329,7 @@ pub enum DownReason {
 
 impl DownReason {
     /// All.
-    pub const ALL: [DownReason; 13] = [
+    pub const ALL: [DownReason; 14] = [
         DownReason::PeerDeleted,
         DownReason::OperatorDeleted,
         DownReason::IdleTimeout,
@@ -335,6 +341,7 @@ impl DownReason {
         DownReason::Expired,
         DownReason::NoChildSa,
         DownReason::PeerMisbehaved,
+        DownReason::Redirected,
         DownReason::Shutdown,
         DownReason::Internal,
     ];
@@ -353,6 +360,7 @@ impl DownReason {
             DownReason::Expired => "expired",
             DownReason::NoChildSa => "no-child-sa",
             DownReason::PeerMisbehaved => "peer-misbehaved",
+            DownReason::Redirected => "redirected",
             DownReason::Shutdown => "shutdown",
             DownReason::Internal => "internal",
         }
@@ -374,6 +382,7 @@ impl DownReason {
             DownReason::Expired => "Sessions whose IKE SA reached its hard lifetime.",
             DownReason::NoChildSa => "Sessions that had no Child SA.",
             DownReason::PeerMisbehaved => "Sessions whose client broke the protocol under their keys.",
+            DownReason::Redirected => "Sessions that were sent to another gateway.",
             DownReason::Shutdown => "Sessions ended because the gateway stopped.",
             DownReason::Internal => "Sessions ended by a fault of the gateway's own.",
         }

@@ -109,8 +109,22 @@ impl Credential {
         peer_hashes: Option<&[SignatureHash]>,
         rsa_hash: RsaHash,
     ) -> Result<Auth, SignError> {
+        self.sign_as(signed_octets, peer_hashes, rsa_hash, None)
+    }
+
+    /// As [`Credential::sign_with`], with another padding for RSA signatures of method 14 than this credential's.
+    ///
+    /// # Errors
+    /// As [`Credential::sign`].
+    pub fn sign_as(
+        &self,
+        signed_octets: &[u8],
+        peer_hashes: Option<&[SignatureHash]>,
+        rsa_hash: RsaHash,
+        rsa_padding: Option<RsaPadding>,
+    ) -> Result<Auth, SignError> {
         let hashes = peer_hashes.unwrap_or_default();
-        if let Some(scheme) = self.scheme(hashes) {
+        if let Some(scheme) = self.scheme(hashes, rsa_padding.unwrap_or(self.rsa_padding)) {
             let identifier = scheme.identifier();
             let signature = self.key.sign(scheme, signed_octets)?;
             // The longest identifier, of PSS, has 67 octets.
@@ -141,7 +155,7 @@ impl Credential {
     }
 
     /// The scheme for method 14: the hash that fits our key's strength, else another that the peer lists.
-    fn scheme(&self, peer_hashes: &[SignatureHash]) -> Option<Scheme> {
+    fn scheme(&self, peer_hashes: &[SignatureHash], rsa_padding: RsaPadding) -> Option<Scheme> {
         let lists = |hash: &Hash| peer_hashes.contains(&hash.registered());
         match &self.key {
             SigningKey::Rsa { pair, .. } => {
@@ -151,7 +165,7 @@ impl Credential {
                     _ => Hash::Sha512,
                 };
                 let hash = [fitting].into_iter().chain(Hash::ALL).find(lists)?;
-                Some(match self.rsa_padding {
+                Some(match rsa_padding {
                     RsaPadding::Pkcs1 => Scheme::RsaPkcs1(hash),
                     RsaPadding::Pss => Scheme::RsaPss(hash),
                 })

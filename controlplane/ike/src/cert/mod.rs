@@ -13,7 +13,7 @@ pub use credential::{Credential, RsaPadding, SIGNATURE_HASHES};
 pub use detached::ProvenHolder;
 pub use error::{AuthenticationError, CertError, CredentialError, SignError, SignatureError};
 use public_key::PublicKey;
-pub(crate) use public_key::key_name;
+pub(crate) use public_key::{is_rsa_pss, key_name};
 pub use trust::{CertUse, MAX_CHAIN, ProvenIdentity, TrustStore, VerifiedCertificate};
 
 #[cfg(test)]

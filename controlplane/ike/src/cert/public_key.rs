@@ -115,6 +115,15 @@ impl PublicKey {
     }
 }
 
+/// Whether an AUTH payload is a signature of method 14 by RSA-PSS (RFC 7427, RFC 8017).
+pub(crate) fn is_rsa_pss(auth: &Auth) -> bool {
+    let identifier = (auth.method == AuthMethod::DigitalSignature)
+        .then(|| split_digital_signature(&auth.data).ok())
+        .flatten()
+        .map(|(identifier, _)| identifier);
+    matches!(identifier.and_then(Scheme::from_identifier), Some(Scheme::RsaPss(_)))
+}
+
 /// The kind of key that made an AUTH payload, as operators call it.
 pub(crate) fn key_name(auth: &Auth) -> &'static str {
     let kind = |scheme| match scheme {

@@ -211,6 +211,11 @@ fn pss_on_demand() {
         for hash in Hash::ALL {
             let auth = credential.sign(SIGNED, Some(&[hash.registered()])).unwrap();
             assert!(auth.data[1..].starts_with(&Scheme::RsaPss(hash).identifier()));
+            assert!(is_rsa_pss(&auth));
+            let hashes = [hash.registered()];
+            let pkcs1 = RsaPadding::Pkcs1;
+            let other = credential.sign_as(SIGNED, Some(&hashes), RsaHash::Sha1, Some(pkcs1)).unwrap();
+            assert!(!is_rsa_pss(&other), "the answer's padding may be the client's");
             assert_eq!(leaf(name).verify_auth(&auth, SIGNED), Ok(()));
         }
     }

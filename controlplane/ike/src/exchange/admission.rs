@@ -15,7 +15,7 @@ use crate::established::Established;
 use crate::exchange::authenticated::Authenticated;
 use crate::exchange::closing::Farewell;
 use crate::exchange::config::{self, AddressWish};
-use crate::exchange::ike_auth::{Applicant, Handshake};
+use crate::exchange::ike_auth::{Applicant, ChildOffer, Handshake};
 use crate::ppk::PpkUse;
 use crate::selectors::{self, SelectorPair};
 use crate::state::State;
@@ -50,6 +50,9 @@ pub(crate) struct Installing {
 impl Admission {
     /// The client is authenticated: ends what it left behind, then finds its address.
     pub(crate) fn begin(self, cx: &mut Cx<'_>) -> State {
+        if let Some(to) = self.sent_to(cx) {
+            return self.redirect(cx, &to);
+        }
         // AnyConnect's identity is everybody's, so it does not say which other session is meant; and a session that is
         // resumed is the driver's to take over.
         let own_identity = self.applicant.client == ClientKind::Standard && self.who.resume().is_none();
@@ -57,15 +60,19 @@ impl Admission {
             cx.end_others(self.hs.id, &self.holder());
         }
         let wish = self.applicant.cp.as_ref().map(config::address_wish);
+        let childless = self.applicant.child.is_none();
         let requested = match wish {
             Some(AddressWish::Any) => None,
             Some(AddressWish::This(address)) => Some(address),
+            Some(AddressWish::None) | None if childless => return self.establish(cx, None, None, Vec::new()),
             Some(AddressWish::None) => return self.establish_childless(cx, IkeError::NoAddress),
             None if cx.world.config.allow_without_address => return self.install(cx, None),
             None => return self.establish_childless(cx, IkeError::CpRequired),
         };
         // No address is taken for a Child SA that cannot be.
-        if let Err(error) = select_esp(&cx.world.config.esp, &self.applicant.sa, ChildKe::Impossible) {
+        if let Some(child) = &self.applicant.child
+            && let Err(error) = select_esp(&cx.world.config.esp, &child.sa, ChildKe::Impossible)
+        {
             return self.establish_childless(cx, error.into());
         }
         let request = AddressRequest {
@@ -90,29 +97,37 @@ impl Admission {
     }
 
     fn install(self, cx: &mut Cx<'_>, lease: Option<Lease>) -> State {
-        let plan = match self.plan(cx, lease.as_ref()) {
+        let cp = self.applicant.cp.as_ref().zip(lease.as_ref());
+        let cp = cp.map(|(request, lease)| Payload::Cp(config::reply(request, lease)));
+        let Some(offer) = &self.applicant.child else {
+            return self.establish(cx, lease, None, cp.into_iter().collect());
+        };
+        let plan = match self.plan(cx, offer, lease.as_ref()) {
             Ok(plan) => plan,
             Err(error) => return self.establish_childless(cx, error),
         };
         let ChildPlan { child, install, mut answer } = plan;
-        if let (Some(request), Some(lease)) = (&self.applicant.cp, &lease) {
-            answer.insert(0, Payload::Cp(config::reply(request, lease)));
-        }
+        answer.splice(0..0, cp);
         let job = cx.job(self.hs.id, JobKind::InstallChild(Box::new(install)));
         State::Installing(Box::new(Installing { admission: self, lease, child, answer, job }))
     }
 
-    fn plan(&self, cx: &mut Cx<'_>, lease: Option<&Lease>) -> Result<ChildPlan, IkeError> {
-        let Admission { hs, applicant, .. } = self;
-        let choice = select_esp(&cx.world.config.esp, &applicant.sa, ChildKe::Impossible)?;
+    fn plan(
+        &self,
+        cx: &mut Cx<'_>,
+        offer: &ChildOffer,
+        lease: Option<&Lease>,
+    ) -> Result<ChildPlan, IkeError> {
+        let Admission { hs, .. } = self;
+        let choice = select_esp(&cx.world.config.esp, &offer.sa, ChildKe::Impossible)?;
         let inner = lease.map_or(hs.sa.path.peer, |lease| lease.address);
         let subnets = lease.map_or(&[][..], |lease| lease.selectable());
         let pair = SelectorPair {
-            local: selectors::narrow(&applicant.ts_r, &selectors::reachable(subnets))
+            local: selectors::narrow(&offer.ts_r, &selectors::reachable(subnets))
                 .ok_or(IkeError::TsUnacceptable)?,
-            peer: selectors::narrow(&applicant.ts_i, &selectors::host(inner))
-                .ok_or(IkeError::TsUnacceptable)?,
+            peer: selectors::narrow(&offer.ts_i, &selectors::host(inner)).ok_or(IkeError::TsUnacceptable)?,
         };
+        let more = selectors::more_possible(&offer.ts_r, &selectors::reachable(subnets));
         let inbound_spi = cx.reserve_child_spi(hs.id).ok_or(IkeError::Resources("Child SAs"))?;
         let made = child::Made {
             session: hs.id,
@@ -127,7 +142,9 @@ impl Admission {
             child_role: ChildRole::Active,
             outbound_selected: true,
         };
-        child::plan(cx, &hs.sa, made)
+        let mut plan = child::plan(cx, &hs.sa, made)?;
+        plan.answer.extend(more);
+        Ok(plan)
     }
 
     /// The IKE SA comes up without a Child SA: the client is told why, and may go or ask again (RFC 7296 §2.21.2).
@@ -156,6 +173,10 @@ impl Admission {
         head.extend(tail);
         if hs.ppk == PpkUse::Mixed {
             head.push(Payload::Notify(Notify::new(NotifyType::PpkIdentity)));
+        }
+        if let Some(secs) = lease.as_ref().and_then(|lease| lease.lifetime_secs) {
+            let data = secs.to_be_bytes().to_vec();
+            head.push(Payload::Notify(Notify::with_data(NotifyType::AuthLifetime, data)));
         }
         if applicant.mobike {
             head.push(Payload::Notify(Notify::new(NotifyType::MobikeSupported)));
@@ -200,6 +221,11 @@ impl Admission {
         cx.event(Event::SessionUp(facts.clone()));
         let mut session = Established::new(cx, facts, who, hs.sa, lease, child);
         session.mobike = applicant.mobike;
+        session.redirect = hs.redirect;
+        if applicant.child.is_none() {
+            // As it wants it.
+            session.childless_until = None;
+        }
         State::Established(Box::new(session))
     }
 }

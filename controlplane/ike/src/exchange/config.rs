@@ -58,6 +58,10 @@ pub(crate) fn reply(request: &Configuration, lease: &Lease) -> Configuration {
         let kind = CfgAttributeType::from_number(*kind);
         CfgAttribute { kind, value: value.clone() }
     });
-    attributes.extend(more.filter(|attribute| request.has(attribute.kind)));
+    // Domains are of use only with servers for them, and trust anchors only with domains (RFC 8598 §3.2).
+    let domains = request.has(CfgAttributeType::InternalDnsDomain) && !lease.dns.is_empty();
+    let split = [CfgAttributeType::InternalDnsDomain, CfgAttributeType::InternalDnssecTa];
+    let told = |kind| request.has(kind) && (domains || !split.contains(&kind));
+    attributes.extend(more.filter(|attribute| told(attribute.kind)));
     Configuration { kind: CfgType::Reply, attributes }
 }

@@ -28,7 +28,7 @@ pub(crate) struct PeerCreate {
 }
 
 enum Step {
-    KeyExchange { choice: EspChoice, pair: SelectorPair },
+    KeyExchange { choice: EspChoice, pair: SelectorPair, more: Vec<Payload> },
     Install { child: Box<Child>, answer: Vec<Payload> },
 }
 
@@ -83,20 +83,22 @@ impl Established {
             local: selectors::narrow(ts_r, &selectors::reachable(subnets)).ok_or(IkeError::TsUnacceptable)?,
             peer: selectors::narrow(ts_i, &selectors::host(inner)).ok_or(IkeError::TsUnacceptable)?,
         };
+        let more: Vec<Payload> =
+            selectors::more_possible(ts_r, &selectors::reachable(subnets)).into_iter().collect();
         let nr = Nonce::new(cx.random::<NONCE_LEN>().to_vec())?;
         let inbound_spi = cx.reserve_child_spi(self.id).ok_or(IkeError::Resources("Child SAs"))?;
         let create = match (choice.group, message.ke()) {
             (Some(group), Some(ke)) => {
                 let work = PublicKeyJob::Respond { group, peer_public: ke.data.clone() };
                 let job = cx.job(self.id, JobKind::PublicKey(Box::new(work)));
-                let step = Step::KeyExchange { choice, pair };
+                let step = Step::KeyExchange { choice, pair, more };
                 PeerCreate { job, inbound_spi, replaces, ni, nr, step }
             }
             _ => {
                 let head = Vec::new();
                 self.install_for_peer(
                     cx,
-                    PeerParts { inbound_spi, replaces, ni, nr, choice, pair, head },
+                    PeerParts { inbound_spi, replaces, ni, nr, choice, pair, head, more },
                     None,
                 )?
             }
@@ -131,7 +133,7 @@ impl Established {
         parts: PeerParts,
         shared: Option<&SharedSecret>,
     ) -> Result<PeerCreate, IkeError> {
-        let PeerParts { inbound_spi, replaces, ni, nr, choice, pair, head } = parts;
+        let PeerParts { inbound_spi, replaces, ni, nr, choice, pair, head, more } = parts;
         let inner = self.lease.as_ref().map_or(self.sa.path.peer, |lease| lease.address);
         let made = child::Made {
             session: self.id,
@@ -151,6 +153,7 @@ impl Established {
         let mut payloads = answer;
         let at = payloads.len().min(1);
         payloads.splice(at..at, [Payload::Nonce(nr.clone())].into_iter().chain(head));
+        payloads.extend(more);
         let job = cx.job(self.id, JobKind::InstallChild(Box::new(install)));
         let step = Step::Install { child: Box::new(child), answer: payloads };
         Ok(PeerCreate { job, inbound_spi, replaces, ni, nr, step })
@@ -167,12 +170,12 @@ impl Established {
         let PeerCreate { inbound_spi, replaces, ni, nr, step, .. } = create;
         match (step, result) {
             (
-                Step::KeyExchange { choice, pair },
+                Step::KeyExchange { choice, pair, more },
                 JobResult::PublicKey(PublicKeyResult::Responded(Ok((public, shared)))),
             ) => {
                 let group = choice.group.map_or(0, |group| group.number());
                 let head = vec![Payload::Ke(Ke { group, data: public })];
-                let parts = PeerParts { inbound_spi, replaces, ni, nr, choice, pair, head };
+                let parts = PeerParts { inbound_spi, replaces, ni, nr, choice, pair, head, more };
                 let create = self.install_for_peer(cx, parts, Some(&shared))?;
                 self.working = Some(Working {
                     local_spi,
@@ -238,4 +241,6 @@ struct PeerParts {
     choice: EspChoice,
     pair: SelectorPair,
     head: Vec<Payload>,
+    /// ADDITIONAL_TS_POSSIBLE, if there is more to have.
+    more: Vec<Payload>,
 }

@@ -52,6 +52,10 @@ pub(crate) struct Handshake {
     pub(crate) announced: Announced,
     /// Where it stands with a post-quantum pre-shared key (RFC 8784).
     pub(crate) ppk: PpkUse,
+    /// It has signed by RSA-PSS, so it can check such a signature (RFC 7427 does not let it say so).
+    pub(crate) rsa_pss: bool,
+    /// It follows a REDIRECT (RFC 5685).
+    pub(crate) redirect: bool,
     /// How we have proved ourselves, for the operator.
     pub(crate) local_auth: &'static str,
 }
@@ -64,10 +68,33 @@ pub(crate) struct Applicant {
     pub(crate) initial_contact: bool,
     /// It may move to other addresses (RFC 4555).
     pub(crate) mobike: bool,
+    /// The first Child SA; `None` for a client that wants none now (RFC 6023).
+    pub(crate) child: Option<ChildOffer>,
+    pub(crate) cp: Option<Configuration>,
+}
+
+/// What a client offers for its first Child SA.
+pub(crate) struct ChildOffer {
     pub(crate) sa: Sa,
     pub(crate) ts_i: Vec<TrafficSelector>,
     pub(crate) ts_r: Vec<TrafficSelector>,
-    pub(crate) cp: Option<Configuration>,
+}
+
+impl ChildOffer {
+    /// All of it or, if such clients are allowed, nothing.
+    fn read(cx: &Cx<'_>, message: &Message) -> Result<Option<ChildOffer>, WireError> {
+        use crate::wire::PayloadType;
+        let missing = WireError::Missing;
+        let (sa, ts_i, ts_r) = (message.sa(), message.ts_i(), message.ts_r());
+        if cx.world.config.extensions.childless && sa.is_none() && ts_i.is_none() && ts_r.is_none() {
+            return Ok(None);
+        }
+        Ok(Some(ChildOffer {
+            sa: sa.cloned().ok_or(missing(PayloadType::Sa))?,
+            ts_i: ts_i.cloned().ok_or(missing(PayloadType::TsI))?,
+            ts_r: ts_r.cloned().ok_or(missing(PayloadType::TsR))?,
+        }))
+    }
 }
 
 /// IKE_SA_INIT was answered; the first IKE_AUTH request is expected.
@@ -177,7 +204,8 @@ impl Handshake {
         // Cisco's clients make and take method 1 with the hash of the PRF, all others with SHA-1.
         let rsa_hash =
             if self.announced.cisco { RsaHash::of_prf(self.sa.keys.suite.prf) } else { RsaHash::Sha1 };
-        let job = PublicKeyJob::Sign { octets, peer_hashes, rsa_hash };
+        let rsa_pss = self.rsa_pss;
+        let job = PublicKeyJob::Sign { octets, peer_hashes, rsa_hash, rsa_pss };
         cx.job(self.id, JobKind::PublicKey(Box::new(job)))
     }
 
@@ -237,6 +265,7 @@ impl AwaitAuth {
                 State::PskLookup(Box::new(PskLookup { hs, applicant, auth, job }))
             }
             Some(auth) if auth.method != AuthMethod::SharedKey && methods.certificate => {
+                hs.rsa_pss = cert::is_rsa_pss(&auth);
                 let certificates = message.payloads.iter().filter_map(|payload| match payload {
                     Payload::Cert(cert) => Some(cert.clone()),
                     _ => None,
@@ -274,9 +303,7 @@ impl Applicant {
             initial_contact: message.notify(NotifyType::InitialContact).is_some(),
             mobike: cx.world.config.extensions.mobike
                 && message.notify(NotifyType::MobikeSupported).is_some(),
-            sa: message.sa().cloned().ok_or(missing(PayloadType::Sa))?,
-            ts_i: message.ts_i().cloned().ok_or(missing(PayloadType::TsI))?,
-            ts_r: message.ts_r().cloned().ok_or(missing(PayloadType::TsR))?,
+            child: ChildOffer::read(cx, message)?,
             cp: message.cp().cloned(),
         })
     }

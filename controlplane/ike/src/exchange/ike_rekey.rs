@@ -394,6 +394,7 @@ impl Established {
             Some(Ours::RekeyChild(rekey)) => self.abandon_child_rekey(cx, *rekey),
             Some(Ours::RekeyIke(rekey)) => self.abandon_ike_rekey(cx, *rekey),
             Some(Ours::DeleteChild(spi)) => self.add_task(Task::DeleteChild(spi)),
+            Some(Ours::Redirect) => self.add_task(Task::Redirect),
             Some(Ours::Routability(_)) => self.add_task(Task::Routability),
             Some(Ours::Liveness | Ours::LostChildRekey { .. }) | None => {}
         }

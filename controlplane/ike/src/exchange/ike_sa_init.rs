@@ -13,15 +13,18 @@ use crate::counters::IkeCounter;
 use crate::crypto::{ExchangeValues, IkeKeys, Role, SharedSecret, nat_detection_hash};
 use crate::error::IkeError;
 use crate::exchange::ike_auth::{AwaitAuth, Handshake, report_failure};
+use crate::exchange::redirect;
 use crate::half_open::Admission;
 use crate::job::{PublicKeyJob, PublicKeyResult};
+use crate::policy::Redirected;
 use crate::ppk::PpkUse;
 use crate::sa::{IkeSa, IkeSaParameters, Nat, Path};
 use crate::state::{Session, State};
 use crate::suite::{IkeChoice, SelectError, select_ike};
 use crate::time::Instant;
 use crate::wire::{
-    ExchangeType, Header, IkeSpi, Ke, Message, Nonce, Notify, NotifyType, Payload, Sa, SignatureHash, rules,
+    ExchangeType, Header, IkeSpi, Ke, Message, Nonce, Notify, NotifyType, Payload, ProtocolId, Sa,
+    SignatureHash, rules,
 };
 use crate::world::{Cx, FirstRequest};
 
@@ -50,6 +53,7 @@ struct Extensions {
     peer_hashes: Option<Vec<SignatureHash>>,
     announced: Announced,
     ppk: PpkUse,
+    redirect: bool,
 }
 
 /// The payloads of a legal request.
@@ -79,6 +83,11 @@ pub(crate) fn begin(
     if !admit(cx, datagram, message, request.ni) {
         return None;
     }
+    if let Some(notify) = redirect::of_newcomer(cx, message, request.ni, Redirected::All) {
+        cx.count(IkeCounter::Redirects);
+        refuse(cx, datagram, message, notify);
+        return None;
+    }
     let choice = match select_ike(&cx.world.config.ike_proposals, request.sa, request.ke.group, false) {
         Ok(choice) => choice,
         Err(SelectError::InvalidKe { wanted }) => {
@@ -103,16 +112,22 @@ pub(crate) fn begin(
 /// Whether a handshake may begin now; if not, what there is to answer was answered.
 fn admit(cx: &mut Cx<'_>, datagram: &Datagram, message: &Message, ni: &Nonce) -> bool {
     let limits = cx.world.config.limits;
+    let no_room = |cx: &mut Cx<'_>, counter| {
+        match redirect::of_newcomer(cx, message, ni, Redirected::WhenFull) {
+            Some(notify) => {
+                cx.count(IkeCounter::Redirects);
+                refuse(cx, datagram, message, notify);
+            }
+            None => cx.count(counter),
+        }
+        false
+    };
     if cx.world.pages() >= limits.sessions {
-        cx.count(IkeCounter::DropSessionLimit);
-        return false;
+        return no_room(cx, IkeCounter::DropSessionLimit);
     }
     match cx.world.half_open.admission(datagram.peer, &limits) {
         Admission::Accept => true,
-        Admission::TotalReached => {
-            cx.count(IkeCounter::DropHalfOpenLimit);
-            false
-        }
+        Admission::TotalReached => no_room(cx, IkeCounter::DropHalfOpenLimit),
         Admission::SourceReached => {
             cx.count(IkeCounter::DropSourceLimit);
             false
@@ -185,6 +200,7 @@ fn start(
             .map(|notify| notify.hash_list().collect()),
         announced,
         ppk: cx.world.config.ppk.announced(message),
+        redirect: redirect::is_supported(message),
     };
     let job = cx.job(
         id,
@@ -302,6 +318,10 @@ impl KeyExchange {
         if extensions.ppk == PpkUse::Announced {
             payloads.push(Payload::Notify(Notify::new(NotifyType::UsePpk)));
         }
+        if cx.world.config.extensions.childless {
+            let notify = Notify::new(NotifyType::ChildlessIkev2Supported);
+            payloads.push(Payload::Notify(Notify { protocol: ProtocolId::Ike, ..notify }));
+        }
         let cut = extensions.fragmentation == Fragmentation::Cisco;
         payloads.extend(cisco::announcement(&cx.world.config.cisco, &extensions.announced, cut));
         let header = Header::new(initiator, responder, ExchangeType::IkeSaInit, false, true, 0);
@@ -330,6 +350,8 @@ impl KeyExchange {
                 peer_hashes: extensions.peer_hashes,
                 announced: extensions.announced,
                 ppk: extensions.ppk,
+                rsa_pss: false,
+                redirect: extensions.redirect,
                 local_auth: "psk",
             },
         })))

@@ -2,7 +2,6 @@
 //!
 //! Enters: an authenticated request. Leaves: always one answer; Child SAs or the session gone if the peer deletes them.
 
-use crate::api::DownReason;
 use crate::child::ChildRole;
 use crate::error::IkeError;
 use crate::established::{Established, Flow, OLD_SA_LINGER_MS};
@@ -35,7 +34,7 @@ impl Established {
         if message.notifies().any(|notify| fatal(notify.kind)) {
             // The peer has dropped the IKE SA (RFC 7296 §2.21.2, §2.21.3).
             self.respond(cx, local_spi, Vec::new())?;
-            return Ok(Flow::Gone(DownReason::PeerDeleted));
+            return Ok(Flow::Gone(self.reason_of_delete()));
         }
         let mut ours = Vec::new();
         for delete in deletes() {
@@ -69,7 +68,7 @@ impl Established {
             }
             return Flow::Stay;
         }
-        Flow::Gone(DownReason::PeerDeleted)
+        Flow::Gone(self.reason_of_delete())
     }
 
     /// The peer deletes the Child SA that it receives by this SPI. Returns our half, if it is for us to name.

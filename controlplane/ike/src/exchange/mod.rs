@@ -12,4 +12,5 @@ pub(crate) mod ike_rekey;
 pub(crate) mod ike_sa_init;
 pub(crate) mod informational;
 pub(crate) mod mobility;
+pub(crate) mod redirect;
 pub(crate) mod upkeep;

@@ -53,6 +53,9 @@ impl Established {
         if self.sa_hard_at.is_some_and(|at| at <= cx.now) {
             return self.delete(cx, DownReason::Expired);
         }
+        if self.leaving.as_ref().and_then(|leaving| leaving.until).is_some_and(|until| until <= cx.now) {
+            return self.delete(cx, DownReason::Redirected);
+        }
         if self.childless_until.is_some_and(|until| until <= cx.now) && self.working.is_none() {
             return self.delete(cx, DownReason::NoChildSa);
         }
@@ -168,6 +171,7 @@ impl Established {
         add(self.sa.resend_at(), WakeReason::Retransmit);
         add(self.sa_rekey_at, WakeReason::Rekey);
         add(self.sa_hard_at, WakeReason::HardLifetime);
+        add(self.leaving.as_ref().and_then(|leaving| leaving.until), WakeReason::Leaving);
         add(self.next.as_ref().map(|next| next.settle_at), WakeReason::Linger);
         add(self.liveness_at, WakeReason::LivenessCheck);
         add(self.childless_until.filter(|_| self.working.is_none()), WakeReason::Childless);

@@ -73,7 +73,14 @@ pub(crate) fn write(session: &Established, now: Instant) -> Option<Secret> {
         _ => None,
     };
     let again = lost.into_iter().flat_map(|(old, new)| [Task::WithdrawChild(new), Task::RekeyChild(old)]);
-    let tasks: Vec<Task> = session.tasks.iter().copied().chain(again).take(MAX_TASKS).collect();
+    let tasks: Vec<Task> = session
+        .tasks
+        .iter()
+        .copied()
+        .filter(|task| *task != Task::Redirect)
+        .chain(again)
+        .take(MAX_TASKS)
+        .collect();
     out.list(&tasks, |out, task| write_task(out, *task));
     out.bool(session.childless_until.is_some());
     let children: Vec<&Child> = session.children.values().collect();
@@ -83,6 +90,7 @@ pub(crate) fn write(session: &Established, now: Instant) -> Option<Secret> {
     out.u64(session.peer_probes);
     out.bool(session.confirmed);
     out.bool(session.mobike);
+    out.bool(session.redirect);
     Some(out.finish())
 }
 
@@ -159,6 +167,7 @@ fn read(input: &mut Reader<'_>, now: Instant, elapsed_ms: u64, env: &mut dyn Env
     let peer_probes = input.u64()?;
     let confirmed = input.bool()?;
     let mobike = input.bool()?;
+    let redirect = input.bool()?;
     let known = selected.is_none_or(|spi| children.iter().any(|child| child.inbound_spi == spi));
     let mut spis: Vec<u32> = children.iter().map(|child| child.inbound_spi).collect();
     spis.sort_unstable();
@@ -213,6 +222,7 @@ fn read(input: &mut Reader<'_>, now: Instant, elapsed_ms: u64, env: &mut dyn Env
         peer_probes,
         confirmed,
         mobike,
+        redirect,
     })
 }
 
@@ -262,7 +272,7 @@ fn read_identity(input: &mut Reader<'_>) -> Read<Identity> {
 }
 
 fn write_lease(out: &mut Writer, lease: &Lease) {
-    let Lease { address, netmask, dns, subnets, selectors, pool, attributes } = lease;
+    let Lease { address, netmask, dns, subnets, selectors, lifetime_secs, pool, attributes } = lease;
     out.ipv4(*address);
     out.option(*netmask, Writer::ipv4);
     out.list(dns, |out, dns| out.ipv4(*dns));
@@ -271,6 +281,7 @@ fn write_lease(out: &mut Writer, lease: &Lease) {
         out.u8(subnet.prefix_len);
     });
     out.bool(*selectors == SelectorPolicy::Any);
+    out.option(*lifetime_secs, Writer::u32);
     out.bytes(pool.as_bytes());
     out.list(attributes, |out, (kind, value)| {
         out.u16(*kind);
@@ -289,6 +300,7 @@ fn read_lease(input: &mut Reader<'_>) -> Read<Lease> {
             fits.then_some(Subnet { address, prefix_len }).ok_or(RestoreError::Malformed("a subnet"))
         })?,
         selectors: if input.bool()? { SelectorPolicy::Any } else { SelectorPolicy::Subnets },
+        lifetime_secs: input.option(Reader::u32)?,
         pool: input.text()?,
         attributes: input.list(|input| Ok((input.u16()?, input.bytes()?.to_vec())))?,
     })
@@ -382,7 +394,8 @@ fn spi(number: u64) -> Read<u32> {
 /// Our outstanding request. What was not sent yet is begun anew by its timer.
 fn write_ours(out: &mut Writer, ours: Option<&Ours>) {
     let (kind, first, second) = match ours {
-        Some(Ours::Liveness) => (1, 0, 0),
+        // Where it was sent is not kept: the operator says it again.
+        Some(Ours::Liveness | Ours::Redirect) => (1, 0, 0),
         Some(Ours::DeleteChild(spi)) => (2, *spi, 0),
         Some(Ours::Routability(_)) => (4, 0, 0),
         Some(Ours::LostChildRekey { old, new }) => (3, *old, *new),
@@ -418,7 +431,7 @@ fn write_task(out: &mut Writer, task: Task) {
         Task::WithdrawChild(spi) => (2, spi),
         Task::RekeyChild(spi) => (3, spi),
         Task::RekeyIke => (4, 0),
-        Task::Routability => (5, 0),
+        Task::Routability | Task::Redirect => (5, 0),
     };
     out.u8(kind);
     out.u32(spi);

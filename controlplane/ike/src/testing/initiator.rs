@@ -103,6 +103,10 @@ pub struct InitiatorConfig {
     pub mobike: bool,
     /// Announces PPKs (RFC 8784) and has this one.
     pub ppk: Option<InitiatorPpk>,
+    /// Wants no Child SA with its login (RFC 6023).
+    pub childless: bool,
+    /// Follows a REDIRECT: says so, and names the gateway that sent it here, if one did (RFC 5685).
+    pub redirect: Option<Option<Ipv4Addr>>,
     /// Answers COOKIE2 with another one, as nobody should.
     pub wrong_cookie2: bool,
     /// TSi and TSr.
@@ -146,6 +150,8 @@ impl InitiatorConfig {
             initial_contact: false,
             mobike: false,
             ppk: None,
+            childless: false,
+            redirect: None,
             wrong_cookie2: false,
             selectors: (any.clone(), any),
             arrange: |_, payloads| payloads,
@@ -185,6 +191,8 @@ pub enum Notable {
     IkeRekeyed,
     /// An answer without error to an INFORMATIONAL of ours.
     Answered,
+    /// The gateway sends us to another one: "GW Ident Type" and name (RFC 5685 §9.2).
+    Redirected(u8, Vec<u8>),
     /// The gateway has asked whether we receive packets here (COOKIE2), and was answered.
     RoutabilityAsked,
     /// The gateway deleted the IKE SA, or answered our Delete.
@@ -261,6 +269,7 @@ pub struct Initiator {
     ppk_announced: bool,
     /// The keys without the PPK, once it is mixed in.
     unmixed: Option<Unmixed>,
+    init_payloads: Vec<Payload>,
     last_answer: Vec<Payload>,
     address: Option<Ipv4Addr>,
     config_reply: Option<Configuration>,
@@ -324,6 +333,7 @@ impl Initiator {
             mobike: false,
             ppk_announced: false,
             unmixed: None,
+            init_payloads: Vec::new(),
             last_answer: Vec::new(),
             address: None,
             config_reply: None,
@@ -391,6 +401,14 @@ impl Initiator {
         if self.config.fragment.is_some() && self.config.ietf_fragments {
             payloads.push(Payload::Notify(Notify::new(NotifyType::FragmentationSupported)));
         }
+        match self.config.redirect {
+            Some(Some(from)) => {
+                let data = [&[1, 4][..], &from.octets()].concat();
+                payloads.push(notify(NotifyType::RedirectedFrom, data));
+            }
+            Some(None) => payloads.push(notify(NotifyType::RedirectSupported, Vec::new())),
+            None => {}
+        }
         if self.config.announce_hashes {
             payloads.push(Payload::Notify(Notify::signature_hashes(&SIGNATURE_HASHES)));
         }
@@ -451,6 +469,14 @@ impl Initiator {
             self.cookie = Some(cookie.data.clone());
             return self.start();
         }
+        if let Some(redirect) = message.notify(NotifyType::Redirect) {
+            let (kind, name, nonce) = read_redirect(redirect)?;
+            // RFC 5685 §3: with another nonce somebody else has sent it.
+            if nonce == self.ni.as_bytes() {
+                self.notable.push_back(Notable::Redirected(kind, name));
+            }
+            return Ok(Vec::new());
+        }
         if let Some(error) = message.error_notify() {
             if error.kind == NotifyType::InvalidKePayload
                 && let Some(group) = error.data_u16().and_then(Group::from_number)
@@ -492,6 +518,7 @@ impl Initiator {
                 _ => None,
             })
             .collect();
+        self.init_payloads.clone_from(&message.payloads);
         self.nat = self.detect_nat(&message);
         self.peer_hashes =
             message.notify(NotifyType::SignatureHashAlgorithms).map(|notify| notify.hash_list().collect());
@@ -551,9 +578,11 @@ impl Initiator {
             payloads.push(Payload::Cp(Configuration { kind: CfgType::Request, attributes }));
         }
         let spi = self.new_spi()?;
-        payloads.push(Payload::Sa(self.esp_offer(&self.config.esp, spi)));
-        payloads.push(Payload::TsI(self.config.selectors.0.clone()));
-        payloads.push(Payload::TsR(self.config.selectors.1.clone()));
+        if !self.config.childless {
+            payloads.push(Payload::Sa(self.esp_offer(&self.config.esp, spi)));
+            payloads.push(Payload::TsI(self.config.selectors.0.clone()));
+            payloads.push(Payload::TsR(self.config.selectors.1.clone()));
+        }
         let about = match self.config.auth {
             AuthWith::Eap(_) => About::Eap { spi },
             _ => About::Auth { spi },
@@ -643,8 +672,19 @@ impl Initiator {
                 cp.all(CfgAttributeType::InternalIp4Address).next().and_then(CfgAttribute::as_ipv4);
             self.config_reply = Some(cp.clone());
         }
+        if let Some(redirect) = message.notify(NotifyType::Redirect) {
+            let (kind, name, nonce) = read_redirect(redirect)?;
+            if !nonce.is_empty() {
+                return Err(TestError::Answer("a nonce in REDIRECT"));
+            }
+            self.notable.push_back(Notable::Redirected(kind, name));
+            return Ok(Vec::new());
+        }
         if let Some(error) = message.error_notify() {
             self.notable.push_back(Notable::Refused(error.kind));
+            return Ok(Vec::new());
+        }
+        if self.config.childless {
             return Ok(Vec::new());
         }
         let offer = self.without_groups();
@@ -794,6 +834,11 @@ impl Initiator {
     pub fn liveness(&mut self) -> Result<Vec<Outgoing>, TestError> {
         let at = self.current()?;
         self.request(at, ExchangeType::Informational, Vec::new(), About::Liveness)
+    }
+
+    /// What was in the gateway's answer to IKE_SA_INIT.
+    pub fn init_payloads(&self) -> &[Payload] {
+        &self.init_payloads
     }
 
     /// What was in the gateway's last answer to a request of ours.
@@ -978,6 +1023,10 @@ impl Initiator {
         mine.iter().for_each(|spi| self.drop_child(*spi));
         let mut payloads =
             if mine.is_empty() { Vec::new() } else { vec![Payload::Delete(Delete::Esp(mine))] };
+        if let Some(redirect) = message.notify(NotifyType::Redirect) {
+            let (kind, name, _) = read_redirect(redirect)?;
+            self.notable.push_back(Notable::Redirected(kind, name));
+        }
         if let Some(cookie) = message.notify(NotifyType::Cookie2) {
             let data = if self.config.wrong_cookie2 { vec![0; 16] } else { cookie.data.clone() };
             payloads.push(Payload::Notify(Notify::with_data(NotifyType::Cookie2, data)));
@@ -1221,6 +1270,13 @@ impl Initiator {
     fn current(&self) -> Result<usize, TestError> {
         self.sas.len().checked_sub(1).ok_or(TestError::State("no IKE SA"))
     }
+}
+
+/// Type, name and nonce of a REDIRECT.
+fn read_redirect(notify: &Notify) -> Result<(u8, Vec<u8>, Vec<u8>), TestError> {
+    let ([kind, len], rest) = notify.data.split_first_chunk::<2>().ok_or(TestError::Wire)?;
+    let (name, nonce) = rest.split_at_checked(usize::from(*len)).ok_or(TestError::Wire)?;
+    Ok((*kind, name.to_vec(), nonce.to_vec()))
 }
 
 fn octets<const N: usize>(random: &mut dyn Random) -> Result<[u8; N], TestError> {

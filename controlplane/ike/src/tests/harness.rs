@@ -110,6 +110,7 @@ pub(super) struct Gateway {
     pub(super) leased: BTreeMap<Ipv4Addr, SessionId>,
     pub(super) subnets: Vec<Subnet>,
     pub(super) selectors: SelectorPolicy,
+    pub(super) lifetime_secs: Option<u32>,
     pub(super) installed: BTreeMap<u32, ChildInstall>,
     /// Which SA packets to an inner address leave by.
     pub(super) selected: BTreeMap<Ipv4Addr, u32>,
@@ -211,6 +212,7 @@ impl Gateway {
             leased: BTreeMap::new(),
             subnets: vec![Subnet { address: Ipv4Addr::new(10, 1, 0, 0), prefix_len: 16 }],
             selectors: SelectorPolicy::Subnets,
+            lifetime_secs: None,
             installed: BTreeMap::new(),
             selected: BTreeMap::new(),
             paths: BTreeMap::new(),
@@ -414,6 +416,7 @@ impl Gateway {
             dns: vec![Ipv4Addr::new(10, 1, 0, 53)],
             subnets: self.subnets.clone(),
             selectors: self.selectors,
+            lifetime_secs: self.lifetime_secs,
             pool: "clients".to_owned(),
             attributes: self.attributes.clone(),
         })

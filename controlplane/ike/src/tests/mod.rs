@@ -2,6 +2,7 @@
 
 mod anyconnect;
 mod collision;
+mod extensions;
 mod faults;
 mod fragments;
 mod harness;

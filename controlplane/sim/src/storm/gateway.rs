@@ -353,6 +353,7 @@ impl Gateway {
             dns: grant.dns,
             subnets: vec![],
             selectors: SelectorPolicy::Subnets,
+            lifetime_secs: None,
             pool: grant.pool,
             attributes: told.unwrap_or_default(),
         })

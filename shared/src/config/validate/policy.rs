@@ -3,7 +3,7 @@
 use super::super::Checks;
 use super::super::keys::{RawEsp, RawIke};
 use super::super::mistake::Notes;
-use super::super::model::{Esp, Ike};
+use super::super::model::{Esp, Ike, Redirect};
 use super::super::proposal;
 use super::super::schema::At;
 use super::no_duplicates;
@@ -38,6 +38,20 @@ pub(super) fn check_ike(ike: &RawIke, checks: &Checks<'_>, notes: &mut Notes<'_>
         }
     }
     zero_or_at_least(&ike.rekey_secs, MIN_REKEY_SECS, notes);
+    let to = ike.redirect_to.as_ref().and_then(|to| Some((&to.place, to.value.as_deref()?)));
+    match (to, &ike.redirect) {
+        (Some((place, to)), _) if !is_gateway_name(to) => notes.mistake(
+            place,
+            format!("`{to}` is neither an IP address nor a DNS name"),
+            "write the other gateway's address or its DNS name, for example \"vpn2.example.com\"",
+        ),
+        (None, Some(redirect)) if redirect.value != Redirect::Full => notes.mistake(
+            &redirect.place,
+            "there is no gateway to send clients to",
+            "name it in `redirect_to`, or remove this key",
+        ),
+        _ => {}
+    }
     if let (Some(threshold), Some(max)) = (&ike.cookie_threshold, &ike.half_open_max)
         && threshold.value > max.value
     {
@@ -50,6 +64,12 @@ pub(super) fn check_ike(ike: &RawIke, checks: &Checks<'_>, notes: &mut Notes<'_>
             format!("write {} or less, or raise half_open_max", max.value),
         );
     }
+}
+
+fn is_gateway_name(text: &str) -> bool {
+    let legal = |c: char| c.is_ascii_alphanumeric() || c == '-';
+    let label = |label: &str| (1..=63).contains(&label.len()) && label.chars().all(legal);
+    text.parse::<std::net::IpAddr>().is_ok() || (text.len() <= 255 && text.split('.').all(label))
 }
 
 pub(super) fn check_esp(esp: &RawEsp, notes: &mut Notes<'_>) {
@@ -85,6 +105,10 @@ pub(super) fn ike(raw: RawIke) -> Option<Ike> {
         half_open_max: raw.half_open_max?.value,
         fragment_size: raw.fragment_size?.value,
         mobike: raw.mobike?.value,
+        childless: raw.childless?.value,
+        redirect_to: raw.redirect_to?.value,
+        redirect: raw.redirect?.value,
+        redirect_grace_secs: raw.redirect_grace_secs?.value,
     })
 }
 
