@@ -245,7 +245,7 @@ section! {
     RawPsk = "auth.psk".repeated(MAX_PSKS).commented() {
         /// The client's IKE identity (IDi): DNS name, mail address or IPv4 address; "*" is any.
         identity: String = required().examples(&[r#""branch.example.com""#]);
-        /// The key.
+        /// The key: a text, or octets in hexadecimal behind `0x`.
         secret: Option<Secret> = optional("`secret_file` is used");
         /// File that holds the key; a line end after it does not count. Relative paths start at this file's directory.
         secret_file: Option<PathBuf> = optional("`secret` is used").examples(&[r#""/etc/causeway/branch.psk""#]);

@@ -212,7 +212,15 @@ fn read_psk(raw: &RawPsk, checks: &Checks<'_>, notes: &mut Notes<'_>) -> Option<
         what: "key",
         short: SHORT_PSK,
     };
-    let secret = read_secret(&keys, checks, notes)?;
+    let secret = match shared_secret(&read_secret(&keys, checks, notes)?.0) {
+        Ok(secret) => secret,
+        Err(remedy) => {
+            let SecretKeys { secret, file, .. } = keys;
+            let place = if secret.value.is_some() { &secret.place } else { &file.place };
+            notes.mistake(place, "the key begins with 0x but is not hexadecimal", remedy);
+            return None;
+        }
+    };
     Some(Psk { identity: raw.identity.as_ref()?.value.clone(), secret })
 }
 
@@ -271,6 +279,19 @@ pub(super) fn read_secret(
         );
     }
     Some(key)
+}
+
+/// A key as text or, behind `0x`, in hexadecimal, as RFC 7296 §2.15 wants both. On an error: what to do.
+fn shared_secret(text: &[u8]) -> Result<Secret, &'static str> {
+    let Some(digits) = text.strip_prefix(b"0x") else { return Ok(Secret(text.to_vec())) };
+    let nibble = |digit: &u8| char::from(*digit).to_digit(16).and_then(|value| u8::try_from(value).ok());
+    let (pairs, rest) = digits.as_chunks::<2>();
+    if pairs.is_empty() || !rest.is_empty() {
+        return Err("write two hexadecimal digits for each octet, or a text that does not begin with 0x");
+    }
+    let octet = |[high, low]: &[u8; 2]| Some(nibble(high)? << 4 | nibble(low)?);
+    let key: Option<Vec<u8>> = pairs.iter().map(octet).collect();
+    key.map(Secret).ok_or("write only 0 to 9 and a to f behind 0x, or a text that does not begin with 0x")
 }
 
 fn read_psk_file(path: &Path, place: &Place, notes: &mut Notes<'_>) -> Option<Secret> {
@@ -353,4 +374,25 @@ fn read_file(
 /// Relative paths start at the configuration file's directory, wherever the daemon was started.
 pub(super) fn beside(config_file: &Path, path: &Path) -> PathBuf {
     config_file.parent().unwrap_or(Path::new("")).join(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_are_text_or_hexadecimal() {
+        let long = "a".repeat(300);
+        for (text, key) in [
+            ("correct horse", Some(b"correct horse".to_vec())),
+            (long.as_str(), Some(long.clone().into_bytes())),
+            ("0x00ff7F", Some(vec![0, 255, 127])),
+            ("x0x00", Some(b"x0x00".to_vec())),
+            ("0x", None),
+            ("0x123", None),
+            ("0x12g4", None),
+        ] {
+            assert_eq!(shared_secret(text.as_bytes()).ok().map(|secret| secret.0.clone()), key, "{text}");
+        }
+    }
 }
