@@ -27,6 +27,14 @@ pub struct DriverCounts {
     pub states_unsaved: u64,
     /// Leases that could not be given back.
     pub lease_errors: u64,
+    /// Logins refused unseen, because too many of their name or address had failed.
+    pub logins_locked: u64,
+    /// Names and addresses that were locked.
+    pub locks: u64,
+    /// Logins refused because the user had as many sessions as it may have.
+    pub session_limit_refusals: u64,
+    /// Sessions ended because their user came with one more.
+    pub session_limit_replacements: u64,
     /// Sessions that ended, by why.
     pub ended: Ended,
 }
@@ -57,7 +65,31 @@ impl Ended {
 
 /// Every counter of driver and link, as the API shows it.
 pub fn render(driver: &DriverCounts, link: &LinkCounts) -> Vec<Counter> {
-    let table: [(&str, u64, &str, &str); 16] = [
+    let table: [(&str, u64, &str, &str); 20] = [
+        (
+            "aaa_logins_locked",
+            driver.logins_locked,
+            "Logins refused unseen, because too many of their name or source address had failed.",
+            "If they are rightful users, wait for `aaa.lockout.lock_secs`; else somebody is guessing.",
+        ),
+        (
+            "aaa_locks",
+            driver.locks,
+            "User names and source addresses that were locked.",
+            "The log names the addresses at debug level.",
+        ),
+        (
+            "aaa_session_limit_refusals",
+            driver.session_limit_refusals,
+            "Logins refused because their user had `aaa.max_sessions_per_user` sessions.",
+            "",
+        ),
+        (
+            "aaa_session_limit_replacements",
+            driver.session_limit_replacements,
+            "Sessions ended because their user came with one more than `aaa.max_sessions_per_user`.",
+            "",
+        ),
         (
             "driver_panics_caught",
             driver.panics_caught,

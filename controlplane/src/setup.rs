@@ -215,6 +215,7 @@ pub fn services(config: &Config, keyring: &Keyring) -> Result<Services, SetupErr
         conversations: Conversations::default(),
         anyconnect: AnyConnectConversations::new(anyconnect(config, keyring)),
         aaa: config.aaa.clone(),
+        lockout: config.lockout,
         pools: AddressPools::new(&config.pools, &own)?,
         esp: config.esp.clone(),
         profile: config.gateway.profile.clone(),

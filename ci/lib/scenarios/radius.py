@@ -237,3 +237,44 @@ def coa(context):
     expect_equal(stop["Acct-Terminate-Cause"], "Session-Timeout", "cause")
     expect(4 <= int(stop["Acct-Session-Time"]) < 15, f"session time {stop['Acct-Session-Time']}")
     expect(not appliance.sessions(), "the session is gone")
+
+
+@scenario("aaa-lockout", "a name that fails too often is locked, with the right password too, and unlocked after its time; others get in")
+def lockout(context):
+    world = context.world(nat_clients=3)
+    dave = "dave@example.test"
+    appliance = context.appliance(world, users={USER: PASSWORD, dave: PASSWORD},
+                                  extra={"aaa.lockout": {"user_failures": 3, "window_secs": 60, "lock_secs": 8}})
+    wrong = context.client(world, password="wrong")
+    for _ in range(3):
+        expect(not wrong.try_connect()[0], "a wrong password is refused")
+    right = context.client(world, "c2")
+    expect(not right.try_connect()[0], "the right password is refused while the name is locked")
+    context.client(world, "c3", user=dave).connect()
+    counters = appliance.counters()["ike"]
+    expect_equal((counters["aaa_locks"], counters["aaa_logins_locked"]), (1, 1), "locks, and logins refused unseen")
+    wait_until("the name is unlocked", 20, lambda: right.try_connect()[0])
+    expect_equal(sorted(one["user"] for one in appliance.sessions()), [USER, dave], "who is in")
+
+
+@scenario("aaa-session-limit", "one session per user: a second login is refused, or takes the first one's place, as configured")
+def session_limit(context):
+    for policy in ("refuse", "replace"):
+        world = context.world(nat_clients=2)
+        radius = Radius(world, context.certificates, users={USER: (PASSWORD, {"Class": '"staff"'})}).start()
+        appliance = gateway(context, world, [radius.server()],
+                            extra={"aaa": {"max_sessions_per_user": 1, "on_session_limit": policy}})
+        # Without INITIAL_CONTACT, by which the second would end the first one's session itself.
+        first, second = (context.client(world, name, connection="unique = never") for name in ("c1", "c2"))
+        first.connect()
+        begun = radius.wait_for("Start")[0]
+        good, _ = second.try_connect()
+        expect_equal(good, policy == "replace", f"the second login with {policy}")
+        if policy == "replace":
+            stop = radius.wait_for("Stop")[0]
+            expect_equal((stop["Acct-Session-Id"], stop["Acct-Terminate-Cause"]), (begun["Acct-Session-Id"], "Port-Preempted"), "stop")
+            wait_until("one session is left", 10, lambda: len(appliance.sessions()) == 1)
+            expect_equal(appliance.only_session()["inner_address"], second.inner_address(), "whose")
+        else:
+            expect_equal(appliance.only_session()["inner_address"], first.inner_address(), "whose")
+        world.close()

@@ -83,6 +83,9 @@ pub enum ConversationFailure {
     /// The packet did not belong where it came.
     #[error("the client broke the EAP protocol: {0}")]
     Protocol(DiscardReason),
+    /// Too many logins of this user, or from this address, have failed.
+    #[error("locked after too many failed logins")]
+    Locked,
     /// No conversation of this session is under way.
     #[error("no EAP conversation is under way")]
     Unknown,
@@ -107,6 +110,13 @@ pub enum ConversationFailure {
     /// Nobody has time for the turn, or whoever worked on it broke down.
     #[error("the answer to an EAP packet could not be worked out")]
     Unavailable,
+}
+
+impl ConversationFailure {
+    /// Whether it is the user who failed to prove itself: then it counts against guessing.
+    pub fn is_the_users(&self) -> bool {
+        matches!(self, ConversationFailure::Refused(_) | ConversationFailure::Rejected)
+    }
 }
 
 /// Names one turn of one conversation.

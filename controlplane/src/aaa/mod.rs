@@ -10,6 +10,7 @@ mod authorization;
 mod conversations;
 mod directory;
 mod local;
+mod lockout;
 mod password;
 pub mod radius;
 
@@ -21,4 +22,5 @@ pub use conversations::{
 };
 pub use directory::{ANY_IDENTITY, Directory, DirectoryError};
 pub use local::LocalEap;
+pub use lockout::{Claimant, Locked, Lockout};
 pub use password::{Account, MAX_PASSWORD_OCTETS};

@@ -95,6 +95,15 @@ impl<L: Link> Core<L> {
         accounts.tell(record);
     }
 
+    /// Why a session is about to end, where its end does not say it.
+    pub(super) fn blame(&mut self, session: u64, cause: TerminateCause) {
+        if let Some(accounts) = &mut self.accounts
+            && let Some(id) = accounts.accountant.id_of(session).map(str::to_owned)
+        {
+            accounts.accountant.blame(&id, cause);
+        }
+    }
+
     /// A login came to nothing.
     pub(super) fn account_never_up(&mut self, session: u64) {
         if let Some(accounts) = &mut self.accounts {

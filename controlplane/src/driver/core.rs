@@ -12,18 +12,19 @@ use causeway_ike::api::{
     Liveness, Operator, Output, Outputs, SessionId,
 };
 use causeway_ike::counters::IkeCounter;
-use causeway_shared::config::{Aaa, Esp, GroupAttribute};
+use causeway_shared::config::{self, Aaa, Esp, GroupAttribute};
 
 use super::accounting::Accounts;
 use super::continuity::Continuity;
 use super::convert;
 use super::env::DriverEnv;
+use super::guard;
 use super::jobs::{Done, PublicKeyPool};
 use super::later::Desk;
 use super::login::LoginNotes;
 use super::request::Rekey;
 use crate::aaa::radius::{Listener, RadiusEap};
-use crate::aaa::{AnyConnectConversations, Conversations, Directory, LocalEap};
+use crate::aaa::{AnyConnectConversations, Conversations, Directory, LocalEap, Lockout};
 use crate::clock;
 use crate::counters::{DriverCounts, bump};
 use crate::debug::{Board, Watcher};
@@ -58,6 +59,8 @@ pub struct Services {
     pub anyconnect: AnyConnectConversations,
     /// How policies are merged.
     pub aaa: Aaa,
+    /// When logins are refused unseen.
+    pub lockout: config::Lockout,
     /// Inner addresses.
     pub pools: AddressPools,
     /// How Child SAs are installed.
@@ -92,6 +95,10 @@ pub struct Core<L> {
     pub(super) current_peer: Option<Ipv4Addr>,
     /// What the endpoint is told when the outputs are performed.
     pub(super) inputs: VecDeque<Input>,
+    /// Logins that failed.
+    pub(super) lockout: Lockout,
+    /// Who is logging in, by session.
+    pub(super) claimants: HashMap<u64, guard::Login>,
     /// What RADIUS servers are told of sessions.
     pub(super) accounts: Option<Accounts>,
     pub(super) watcher: Watcher,
@@ -113,6 +120,7 @@ impl<L: Link> Core<L> {
         version: String,
         (table, desk): (Table, Desk),
     ) -> Core<L> {
+        let lockout = Lockout::new(&services.lockout);
         Core {
             link,
             jobs,
@@ -129,6 +137,8 @@ impl<L: Link> Core<L> {
             continuity: Continuity::default(),
             current_peer: None,
             inputs: VecDeque::new(),
+            lockout,
+            claimants: HashMap::new(),
             accounts: None,
             watcher: Watcher::new(Arc::default()),
             out: Outputs::new(),
@@ -450,11 +460,12 @@ impl<L: Link> Core<L> {
                 self.account_down(session.0, *reason, totals, durable);
                 self.end_keeping(session.0);
             }
-            Event::HandshakeFailed { session, counter, .. } => {
+            Event::HandshakeFailed { session, peer, counter, .. } => {
                 self.logins.remove(&session.0);
                 self.limits.down(session.0);
                 self.end_keeping(session.0);
                 self.account_never_up(session.0);
+                self.handshake_failed(session.0, *peer, *counter);
                 let authentication = *counter == IkeCounter::AuthFailed;
                 let now = self.both_clocks();
                 self.table.handshake_failed(session.0, authentication, now);

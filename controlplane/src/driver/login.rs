@@ -14,6 +14,7 @@ use super::convert;
 use super::core::{Core, Services};
 use super::env::{fill_random, random};
 use super::later::Stored;
+use crate::aaa::Account;
 use crate::aaa::radius::{Caller, RemotePolicy};
 use crate::aaa::{
     AnyConnectAnswer, Asked, Authorization, Conversation, EapAnswer, EapLogin, TurnId, Turned, authorize,
@@ -64,6 +65,10 @@ impl<L: Link> Core<L> {
                 self.anyconnect(job, session, answer)
             }
             EapStep::Response { packet } => {
+                if self.lock_of(session, &packet).is_some() {
+                    self.services.conversations.abandon(session.0);
+                    return Some(self.refuse_locked(&packet));
+                }
                 let answer = match self.services.conversations.respond(session.0, packet) {
                     Asked::Now(answer) => Some(answer),
                     Asked::Work(turn, work) => {
@@ -96,6 +101,7 @@ impl<L: Link> Core<L> {
             EapAnswer::Request(packet) => EapOutcome::Request { packet },
             EapAnswer::Success { packet, login } => {
                 let EapLogin { user, method, msk, remote } = login;
+                self.login_succeeded(session, &user);
                 if let Some(remote) = remote {
                     let group_attribute = self.services.group_attribute;
                     let notes = LoginNotes {
@@ -109,6 +115,10 @@ impl<L: Link> Core<L> {
                 EapOutcome::Success { packet, user, method, msk }
             }
             EapAnswer::Failure { packet, reason } => {
+                match reason.is_the_users() {
+                    true => self.login_failed(session),
+                    false => self.login_unjudged(session),
+                }
                 EapOutcome::Failure { packet, reason: reason.to_string() }
             }
         }
@@ -129,6 +139,11 @@ impl<L: Link> Core<L> {
     }
 
     pub(super) fn password_judged(&mut self, job: JobId, session: SessionId, verdict: PasswordVerdict) {
+        match &verdict {
+            PasswordVerdict::Refused => self.login_failed(session),
+            PasswordVerdict::Accepted(accepted) => self.login_succeeded(session, &accepted.user),
+            PasswordVerdict::Challenge { .. } | PasswordVerdict::Unavailable => {}
+        }
         let answer = self.services.anyconnect.password(session.0, verdict);
         if let Some(outcome) = self.anyconnect(job, session, answer) {
             self.answer_job(job, JobResult::Eap(outcome));
@@ -196,6 +211,14 @@ impl<L: Link> Core<L> {
         if self.watcher.is_armed(clock::now(), self.sessions.parties()) {
             self.watcher.named(clock::now(), &mut self.endpoint, session, &question.user);
         }
+        if self.lock_of_user(session, &question.user).is_some() {
+            // As slow and as silent as a wrong password.
+            let check = || {
+                Account::default().accepts("");
+                None
+            };
+            return self.desk.check(self.jobs.threads(), job, session, check);
+        }
         let account = self.services.directory.account(&question.user);
         // A certificate beside the password must be the same user's.
         let other = question.certificate_identity.as_ref().is_some_and(|name| *name != question.user);
@@ -235,6 +258,9 @@ impl<L: Link> Core<L> {
         let remote = notes.as_ref().and_then(|notes| notes.remote.as_ref());
         let authorization =
             authorize(&self.services.directory, &self.services.aaa, &request.user, chosen, remote);
+        if !self.has_room_for_one_more(&request.user) {
+            return Some(Err(AddressFailure::NotAllowed));
+        }
         self.limits.idle_for(session.0, authorization.idle_secs);
         let grant = match self.grant(session, &request, &authorization) {
             Ok(grant) => grant,

@@ -12,6 +12,7 @@ mod continuity;
 mod convert;
 mod core;
 mod env;
+mod guard;
 mod jobs;
 mod later;
 mod login;

@@ -70,6 +70,9 @@ impl<L: Link> Core<L> {
             self.desk.fetch(job, session, id);
             return None;
         }
+        if self.source_is_locked() {
+            return Some(JobResult::Psk(None));
+        }
         let key = self.services.directory.psk(&identity.to_string());
         Some(JobResult::Psk(key.map(|key| PskAnswer {
             key: Secret::new(key.0.clone()),

@@ -1,7 +1,8 @@
-//! Failed attempts to resume, counted by what they name and by where they come from, so that tokens cannot be guessed.
+//! Failed attempts, to resume or to log in, counted by what they name and by where they come from, so that
+//! tokens and passwords cannot be guessed.
 //!
-//! Enters: failures with their moment. Leaves: whether a name is frozen. [`FAILURES_PER_ID`] failures within
-//! [`WINDOW`] freeze a name for [`FREEZE`]; whoever is frozen is refused exactly as somebody with a wrong token.
+//! Enters: failures with their moment. Leaves: whether a name is frozen. Too many failures within a
+//! window freeze a name for a while ([`Bounds`]); whoever is frozen is refused exactly as somebody with a wrong token.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::Hash;
@@ -18,9 +19,27 @@ pub const FREEZE: Duration = Duration::from_secs(60);
 /// Names that are kept count of; the oldest makes room.
 pub const MAX_TRACKED: usize = 65_536;
 
+/// When names freeze.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Bounds {
+    /// Failures that freeze a name.
+    pub limit: u32,
+    /// Failures this far apart do not add up.
+    pub window: Duration,
+    /// How long a name stays frozen.
+    pub freeze: Duration,
+}
+
+impl Bounds {
+    /// For attempts to resume.
+    pub const fn of_reconnect(limit: u32) -> Bounds {
+        Bounds { limit, window: WINDOW, freeze: FREEZE }
+    }
+}
+
 /// The failures of all names of one kind.
 pub struct Attempts<K> {
-    limit: u32,
+    bounds: Bounds,
     names: HashMap<K, Failures>,
     /// Names in the order in which they failed first, each with the number of its entry; entries older than the map's
     /// are stale.
@@ -36,9 +55,9 @@ struct Failures {
 }
 
 impl<K: Copy + Eq + Hash> Attempts<K> {
-    /// None yet; `limit` failures freeze.
-    pub fn new(limit: u32) -> Attempts<K> {
-        Attempts { limit, names: HashMap::new(), order: VecDeque::new(), counter: 0 }
+    /// None yet.
+    pub fn new(bounds: Bounds) -> Attempts<K> {
+        Attempts { bounds, names: HashMap::new(), order: VecDeque::new(), counter: 0 }
     }
 
     /// Whether attempts of this name are refused unseen.
@@ -57,13 +76,13 @@ impl<K: Copy + Eq + Hash> Attempts<K> {
         let fresh = Failures { number, since: now, count: 0, frozen_until: None };
         let failures = self.names.entry(name).or_insert(fresh);
         let thawed = failures.frozen_until.is_some_and(|until| until <= now);
-        if thawed || now.saturating_sub(failures.since) > WINDOW {
+        if thawed || now.saturating_sub(failures.since) > self.bounds.window {
             (failures.since, failures.count, failures.frozen_until) = (now, 0, None);
         }
         failures.count = failures.count.saturating_add(1);
-        let freezes = failures.count >= self.limit && failures.frozen_until.is_none();
+        let freezes = failures.count >= self.bounds.limit && failures.frozen_until.is_none();
         if freezes {
-            failures.frozen_until = Some(now.saturating_add(FREEZE));
+            failures.frozen_until = Some(now.saturating_add(self.bounds.freeze));
         }
         freezes
     }
@@ -83,7 +102,7 @@ impl<K: Copy + Eq + Hash> Attempts<K> {
             let full = self.names.len() >= MAX_TRACKED || self.order.len() >= MAX_TRACKED.saturating_mul(2);
             // Entries without name are those of names that succeeded since.
             if let Some(failures) = self.names.get(&name).filter(|failures| failures.number == number) {
-                let window_ends = failures.since.saturating_add(WINDOW);
+                let window_ends = failures.since.saturating_add(self.bounds.window);
                 if !full && now <= window_ends.max(failures.frozen_until.unwrap_or_default()) {
                     return;
                 }
@@ -111,7 +130,7 @@ mod tests {
             // The first is out of the window when the fifth comes.
             (&[0, 20, 40, 60, 61], None, 62),
         ] {
-            let mut attempts = Attempts::new(FAILURES_PER_ID);
+            let mut attempts = Attempts::new(Bounds::of_reconnect(FAILURES_PER_ID));
             for moment in moments {
                 attempts.failed(7u8, at(*moment));
             }
@@ -125,7 +144,7 @@ mod tests {
 
     #[test]
     fn a_frozen_name_is_not_frozen_for_longer_by_being_tried() {
-        let mut attempts = Attempts::new(2);
+        let mut attempts = Attempts::new(Bounds::of_reconnect(2));
         assert!(!attempts.failed(1u8, at(0)));
         assert!(attempts.failed(1, at(1)));
         assert!(!attempts.failed(1, at(50)), "it is frozen already");
@@ -136,7 +155,7 @@ mod tests {
 
     #[test]
     fn a_success_ends_the_count() {
-        let mut attempts = Attempts::new(2);
+        let mut attempts = Attempts::new(Bounds::of_reconnect(2));
         attempts.failed(1u8, at(0));
         attempts.succeeded(&1);
         assert!(!attempts.failed(1, at(1)));
@@ -144,7 +163,7 @@ mod tests {
 
     #[test]
     fn memory_is_bounded() {
-        let mut attempts = Attempts::new(2);
+        let mut attempts = Attempts::new(Bounds::of_reconnect(2));
         for name in 0..MAX_TRACKED + 10 {
             attempts.failed(name, at(1));
         }

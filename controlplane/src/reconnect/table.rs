@@ -11,7 +11,7 @@ use std::str::FromStr;
 
 use causeway_ike::api::PolicyEnd;
 
-use super::attempts::{Attempts, FAILURES_PER_ID, FAILURES_PER_SOURCE};
+use super::attempts::{Attempts, Bounds, FAILURES_PER_ID, FAILURES_PER_SOURCE};
 use super::resume::Attempt;
 use super::{Counts, Effect, Ending, Event, Phase, Settings, Write, fresh_token};
 use crate::counters::bump;
@@ -126,8 +126,8 @@ impl Table {
             inactive_of: HashMap::new(),
             deadlines: BTreeSet::new(),
             attempts: HashMap::new(),
-            by_id: Attempts::new(FAILURES_PER_ID),
-            by_source: Attempts::new(FAILURES_PER_SOURCE),
+            by_id: Attempts::new(Bounds::of_reconnect(FAILURES_PER_ID)),
+            by_source: Attempts::new(Bounds::of_reconnect(FAILURES_PER_SOURCE)),
             counts: Counts::default(),
             effects: VecDeque::new(),
             restored: 0,

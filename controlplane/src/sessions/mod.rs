@@ -27,6 +27,8 @@ use crate::debug::Party;
 pub struct Registry {
     records: BTreeMap<u64, Arc<Record>>,
     by_spi: HashMap<u32, u64>,
+    /// In the order of their coming up.
+    by_user: HashMap<String, BTreeSet<(u64, u64)>>,
     /// Tunnel ids in use.
     tunnel_ids: BTreeSet<u32>,
     last_serial: u64,
@@ -168,6 +170,12 @@ impl Registry {
         self.records.contains_key(&session)
     }
 
+    /// A user's sessions that are up and not ending, the oldest first.
+    pub fn of_user(&self, user: &str) -> impl Iterator<Item = u64> {
+        let sessions = self.by_user.get(user).into_iter().flatten().map(|(_, session)| *session);
+        sessions.filter(|session| self.records.get(session).is_some_and(|record| !record.is_closing()))
+    }
+
     /// Sessions that are up.
     pub fn len(&self) -> usize {
         self.records.len()
@@ -200,12 +208,21 @@ impl Registry {
         self.last_serial = self.last_serial.saturating_add(1);
         let numbers = Numbers { serial: self.last_serial, tunnel_id: self.take_tunnel_id() };
         self.records.insert(facts.session.0, Arc::new(Record::new(facts, numbers)));
+        let place = (facts.established_at.as_millis(), facts.session.0);
+        self.by_user.entry(facts.user.clone()).or_default().insert(place);
     }
 
     fn down(&mut self, session: u64) {
         self.snapshot = None;
         if let Some(record) = self.records.remove(&session) {
             self.tunnel_ids.remove(&record.numbers().tunnel_id);
+            let place = (record.facts().established_at.as_millis(), session);
+            if let Some(places) = self.by_user.get_mut(record.user()) {
+                places.remove(&place);
+                if places.is_empty() {
+                    self.by_user.remove(record.user());
+                }
+            }
             for spi in record.inbound_spis() {
                 self.by_spi.remove(&spi);
             }

@@ -207,6 +207,10 @@ impl Record {
         (self.numbers, self.past) = (numbers, past);
     }
 
+    pub(super) fn is_closing(&self) -> bool {
+        self.state == SessionState::Closing
+    }
+
     pub(super) fn closing(&mut self) {
         self.state = SessionState::Closing;
     }
