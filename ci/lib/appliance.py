@@ -33,7 +33,8 @@ class UnixConnection(http.client.HTTPConnection):
 
 class Appliance:
     """One `causeway run`. `extra` holds TOML per section that replaces or adds keys, e.g. {"ike": {"cookie_threshold": 0}};
-    `groups` is a list of [[group]], `lists` holds lists of other sections, e.g. {"auth.ppk": [{"id": "a", "secret": "b"}]}."""
+    `groups` is a list of [[group]], `lists` holds lists of other sections, e.g. {"auth.ppk": [{"id": "a", "secret": "b"}]}. A user's
+    password may be a whole [[user]] instead."""
 
     def __init__(self, world, pki, binaries, certificate="gateway", users=None, psks=None, extra=None, groups=(),
                  radius_servers=(), lists=None):
@@ -64,7 +65,7 @@ class Appliance:
             "port": [{"name": "wan", "device": "net_af_packet0,iface=wan0", "role": "outside", "address": f"{GATEWAY_OUTSIDE}/24"},
                      {"name": "lan", "device": "net_af_packet1,iface=lan0", "role": "inside", "address": f"{GATEWAY_INSIDE}/24"}],
             "pool": [{"name": "staff", "range": POOL_NET, "dns": ["10.99.10.53"], "subnets": [LAN_NET, POOL_NET]}],
-            "user": [{"name": name, "password_nt_hash": nt_hash(password)}
+            "user": [password if isinstance(password, dict) else {"name": name, "password_nt_hash": nt_hash(password)}
                      for name, password in (users or {USER: PASSWORD}).items()],
             "group": groups,
             "aaa.radius.server": radius_servers,

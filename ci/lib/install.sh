@@ -4,7 +4,8 @@
 BUILD_PACKAGES=(libdpdk-dev clang-14 libclang-14-dev pkg-config gcc g++ make cmake git ca-certificates)
 RUN_PACKAGES=(iproute2 iputils-ping ethtool python3)
 PEER_PACKAGES=(strongswan-swanctl charon-systemd strongswan-pki libcharon-extra-plugins libcharon-extauth-plugins
-  libstrongswan-extra-plugins libstrongswan-standard-plugins iperf3 nftables conntrack kmod freeradius freeradius-utils)
+  libstrongswan-extra-plugins libstrongswan-standard-plugins iperf3 nftables conntrack kmod freeradius freeradius-utils
+  eapoltest)
 PERF_PACKAGES=(dpdk-doc dpdk-dev util-linux)
 CHECK_PACKAGES=(python3-cryptography user-mode-linux shellcheck tshark)
 

@@ -18,17 +18,19 @@ PLUGINS = ("random nonce drbg openssl md4 des aes sha1 sha2 md5 mgf1 hmac kdf gc
 
 
 class Client:
-    """One charon. `auth` is an EAP method, `cert` or `psk`; `aaa_id` names the server of EAP methods that use TLS."""
+    """One charon. `auth` is an EAP method, `eap` for any of them, `cert` or `psk`; `aaa_id` names the server of EAP methods that
+    use TLS; `plugins` and `options` are more of strongswan.conf."""
 
     def __init__(self, world, namespace, pki, auth="eap-mschapv2", user=USER, password=PASSWORD, psk=PSK,
                  certificate="client", ike=DEFAULT_IKE, esp="aes256gcm16", remote_ts=LAN_NET, dpd="30s",
                  connection="", child="", signature_authentication=True, rsa_pss=False, fragment_size=1280,
-                 gateway_auth=None, aaa_id=None, ppk=None):
+                 gateway_auth=None, aaa_id=None, ppk=None, plugins="", options=""):
         self.world, self.namespace = world, namespace
         self.run_directory = os.path.join(world.directory, f"swan-{namespace}")
         self.log_path = os.path.join(self.run_directory, "charon.log")
         self.vici = os.path.join(self.run_directory, "vici")
         self.process = None
+        self.plugins, self.options = plugins, options
         self.signature_authentication, self.rsa_pss, self.fragment_size = signature_authentication, rsa_pss, fragment_size
         os.makedirs(self.run_directory)
         for folder in ("x509", "x509ca", "private", "conf.d"):
@@ -38,7 +40,7 @@ class Client:
         local, remote = f"auth = {auth}", "auth = pubkey"
         if aaa_id:
             local += f"\naaa_id = {aaa_id}"
-        if auth in ("cert", "eap-tls"):
+        if auth in ("cert", "eap", "eap-tls"):
             shutil.copy(os.path.join(pki, f"{certificate}.pem"), os.path.join(self.run_directory, "swanctl/x509"))
             shutil.copy(os.path.join(pki, f"{certificate}.key"), os.path.join(self.run_directory, "swanctl/private"))
             local = f"auth = pubkey\ncerts = {certificate}.pem" if auth == "cert" else f"{local}\ncerts = {certificate}.pem"
@@ -112,6 +114,7 @@ secrets {{
   signature_authentication = {"yes" if self.signature_authentication else "no"}
   rsa_pss = {"yes" if self.rsa_pss else "no"}
   fragment_size = {self.fragment_size}
+  {self.options}
   plugins {{
     vici {{
       socket = unix://{self.vici}
@@ -128,6 +131,7 @@ secrets {{
     resolve {{
       file = {self.run_directory}/resolv.conf
     }}
+    {self.plugins}
   }}
   filelog {{
     f {{

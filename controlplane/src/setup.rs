@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use aws_lc_rs::digest;
 use causeway_eap::anyconnect::{self, CertificateUse};
+use causeway_eap::{Binding, EapType, TlsSettings, TtlsInner};
 use causeway_ike::api::{Liveness, Secret};
 use causeway_ike::cert::{Credential, CredentialError, TrustStore};
 use causeway_ike::ident::Identity;
@@ -20,11 +21,16 @@ use causeway_ike::policy::{
 };
 use causeway_ike::ppk::{Ppk, PpkPolicy};
 use causeway_ike::suite::{EspPolicy, Group};
-use causeway_shared::config::{self, AuthMethod, CertificateLogin, Config, Ike, Redirect, ServerCertHash};
+use causeway_shared::config::{
+    self, AuthMethod, CertificateLogin, Config, Ike, InnerMethod, PeapBinding, Redirect, ServerCertHash,
+};
 use zeroize::Zeroizing;
 
 use crate::aaa::radius::{self, Accountant, Asker, Bookkeeper, RadiusEap, RadiusError};
-use crate::aaa::{ANY_IDENTITY, AnyConnectConversations, Conversations, Directory, DirectoryError, LocalEap};
+use crate::aaa::{
+    ANY_IDENTITY, AnyConnectConversations, CertificateNames, Conversations, Directory, DirectoryError,
+    LocalEap, TlsSetupError, tls_configs,
+};
 use crate::driver::{Accounts, Services};
 use crate::pool::{AddressPools, PoolError};
 
@@ -57,6 +63,9 @@ pub enum SetupError {
         /// What is wrong.
         reason: String,
     },
+    /// TLS of EAP methods.
+    #[error("{0}")]
+    Tls(#[from] TlsSetupError),
     /// Users or keys.
     #[error("{0}")]
     Directory(#[from] DirectoryError),
@@ -110,7 +119,7 @@ pub fn endpoint_config(config: &Config, keyring: &Keyring) -> Result<EndpointCon
         certificates: keyring.credential.iter().flat_map(Credential::cert_payloads).collect(),
         certificate_request: keyring.client_authorities.as_ref().map(TrustStore::cert_req),
         methods: Methods {
-            eap: allows(AuthMethod::EapMschapv2) || allows(AuthMethod::EapRadius),
+            eap: local_eap_allowed(config) || allows(AuthMethod::EapRadius),
             certificate: allows(AuthMethod::Certificate),
             psk: allows(AuthMethod::Psk),
             anyconnect_eap: allows(AuthMethod::AnyconnectEap),
@@ -192,9 +201,12 @@ fn ppk(ppk: &config::Ppk) -> (Vec<u8>, Ppk) {
 ///
 /// # Errors
 /// When users or pools contradict each other.
-pub fn services(config: &Config, keyring: &Keyring) -> Result<Services, SetupError> {
+pub fn services(config: &Config, keyring: &Arc<Keyring>) -> Result<Services, SetupError> {
     let own: Vec<_> = config.ports.iter().map(|port| port.address).collect();
-    let directory = Arc::new(Directory::new(&config.auth, &config.users, &config.groups)?);
+    let certificates =
+        CertificateNames { which: config.eap.certificate_user, listed: config.eap.certificate_user_listed };
+    let directory = Directory::new(&config.auth, &config.users, &config.groups)?;
+    let directory = Arc::new(directory.with_certificates(certificates));
     let allows = |method| config.auth.methods.contains(&method);
     let radius = &config.radius;
     let radius_eap = match allows(AuthMethod::EapRadius) {
@@ -206,8 +218,8 @@ pub fn services(config: &Config, keyring: &Keyring) -> Result<Services, SetupErr
         false => None,
     };
     Ok(Services {
-        local_eap: LocalEap::new(&config.gateway.identity, Arc::clone(&directory)),
-        local_eap_allowed: allows(AuthMethod::EapMschapv2),
+        local_eap: LocalEap::new(eap(config, keyring)?, Arc::clone(&directory)),
+        local_eap_allowed: local_eap_allowed(config),
         radius_eap,
         radius_listener: None,
         group_attribute: radius.group_attribute,
@@ -239,6 +251,63 @@ pub fn accounts(config: &Config) -> Result<Option<Accounts>, SetupError> {
     let bookkeeper = radius.accounting.as_ref().map(|accounting| Bookkeeper::start(radius, accounting));
     let accountant = Accountant::new(radius.accounting.clone());
     Ok(Some(Accounts::new(accountant, bookkeeper.transpose()?)))
+}
+
+/// Whether there is an EAP method that is answered here.
+fn local_eap_allowed(config: &Config) -> bool {
+    config.auth.methods.iter().any(|method| method.is_local_eap())
+}
+
+/// EAP methods in the operator's order; the TLS of those that need it.
+fn eap(config: &Config, keyring: &Arc<Keyring>) -> Result<causeway_eap::ServerConfig, SetupError> {
+    let methods: Vec<EapType> = config.auth.methods.iter().filter_map(|method| eap_type(*method)).collect();
+    let wants_tls = methods.iter().any(|kind| [EapType::TLS, EapType::TTLS, EapType::PEAP].contains(kind));
+    let tls = if wants_tls { tls(config, keyring)? } else { None };
+    Ok(causeway_eap::ServerConfig { name: config.gateway.identity.clone(), methods, tls })
+}
+
+fn eap_type(method: AuthMethod) -> Option<EapType> {
+    match method {
+        AuthMethod::EapMschapv2 => Some(EapType::MSCHAPV2),
+        AuthMethod::EapTls => Some(EapType::TLS),
+        AuthMethod::EapTtls => Some(EapType::TTLS),
+        AuthMethod::EapPeap => Some(EapType::PEAP),
+        AuthMethod::EapGtc => Some(EapType::GTC),
+        AuthMethod::EapMd5 => Some(EapType::MD5),
+        AuthMethod::Certificate | AuthMethod::Psk | AuthMethod::AnyconnectEap | AuthMethod::EapRadius => None,
+    }
+}
+
+fn tls(config: &Config, keyring: &Arc<Keyring>) -> Result<Option<TlsSettings>, SetupError> {
+    let (auth, eap) = (&config.auth, &config.eap);
+    // The configuration has both where a method needs them.
+    let (Some(certificate), Some(key)) = (&auth.certificate_file, &auth.private_key_file) else {
+        return Ok(None);
+    };
+    let certificate = read("auth.certificate_file", certificate)?;
+    let key = read("auth.private_key_file", key)?;
+    let configs = tls_configs(&certificate, &key, &eap.tls_versions, keyring)?;
+    let inner = |inner: &config::TtlsInner| match inner {
+        config::TtlsInner::Pap => TtlsInner::Pap,
+        config::TtlsInner::Mschapv2 => TtlsInner::Mschapv2,
+        config::TtlsInner::Eap => TtlsInner::Eap,
+    };
+    let method = |method: &InnerMethod| match method {
+        InnerMethod::Mschapv2 => EapType::MSCHAPV2,
+        InnerMethod::Gtc => EapType::GTC,
+        InnerMethod::Md5 => EapType::MD5,
+    };
+    Ok(Some(TlsSettings {
+        with_certificate: configs.with_certificate,
+        without_certificate: configs.without_certificate,
+        ttls_inner: eap.ttls_inner.iter().map(inner).collect(),
+        inner_methods: eap.inner_methods.iter().map(method).collect(),
+        peap_binding: match eap.peap_crypto_binding {
+            PeapBinding::Off => Binding::Off,
+            PeapBinding::Optional => Binding::Optional,
+            PeapBinding::Required => Binding::Required,
+        },
+    }))
 }
 
 fn anyconnect(config: &Config, keyring: &Keyring) -> anyconnect::ServerConfig {

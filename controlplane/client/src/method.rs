@@ -161,7 +161,9 @@ impl EapMethod for Mschapv2 {
     fn respond(&mut self, request: &[u8], _binding: &Binding<'_>) -> EapReply {
         match self.peer.handle(request) {
             Mschapv2Step::Response(response) => EapReply::Respond(response),
-            Mschapv2Step::Success(msk) => EapReply::Success(Some(Secret::new(msk.as_bytes().to_vec()))),
+            Mschapv2Step::Success(msk) => {
+                EapReply::Success(msk.map(|msk| Secret::new(msk.as_bytes().to_vec())))
+            }
             Mschapv2Step::Failure(reason) => EapReply::Failure(reason.to_string()),
             Mschapv2Step::Discard(_) => EapReply::Confused,
         }

@@ -2,6 +2,7 @@
 //!
 //! Enters: what a method established. Leaves: values that the IKE layer can only obtain from a method (RFC 3748 §7.10).
 
+use crate::packet::EapType;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
 /// Octets of an MSK (RFC 3748 §7.10: at least 64).
@@ -25,12 +26,20 @@ impl Msk {
 /// Proof that a method verified this user. Only this crate can make one.
 pub struct Authenticated {
     user: String,
-    msk: Msk,
+    method: EapType,
+    inner: Option<&'static str>,
+    msk: Option<Msk>,
 }
 
 impl Authenticated {
-    pub(crate) fn new(user: String, msk: Msk) -> Authenticated {
-        Authenticated { user, msk }
+    /// `msk`: `None` for a method that makes no key.
+    pub(crate) fn new(user: String, method: EapType, msk: Option<Msk>) -> Authenticated {
+        Authenticated { user, method, inner: None, msk }
+    }
+
+    /// Names what verified the user inside of the method.
+    pub(crate) fn with_inner(self, inner: Option<&'static str>) -> Authenticated {
+        Authenticated { inner, ..self }
     }
 
     /// The account whose password was proven, as the credential store spells it. Not the EAP-Identity, which proves nothing.
@@ -38,13 +47,23 @@ impl Authenticated {
         &self.user
     }
 
-    /// The key both sides now share.
-    pub fn msk(&self) -> &Msk {
-        &self.msk
+    /// The method.
+    pub fn method(&self) -> EapType {
+        self.method
     }
 
-    /// Takes the proof apart.
-    pub fn into_parts(self) -> (String, Msk) {
+    /// What verified the user inside of the method: the name of an EAP method, `pap` or `mschapv2`.
+    pub fn inner(&self) -> Option<&'static str> {
+        self.inner
+    }
+
+    /// The key both sides now share; `None` after a method that makes none.
+    pub fn msk(&self) -> Option<&Msk> {
+        self.msk.as_ref()
+    }
+
+    /// User and key.
+    pub fn into_parts(self) -> (String, Option<Msk>) {
         (self.user, self.msk)
     }
 }
@@ -64,6 +83,21 @@ pub enum FailureReason {
     /// The peer's identity is longer than [`crate::packet::MAX_NAME_OCTETS`].
     #[error("the identity is too long")]
     IdentityTooLong,
+    /// The TLS session could not be set up, or broke: no common version or cipher, or a certificate that one side refuses.
+    #[error("the TLS session failed, perhaps because one side refuses the other's certificate")]
+    TlsFailed,
+    /// The certificate is good, but nobody here is called as it says.
+    #[error("the certificate names no user")]
+    NamesNoUser,
+    /// What was said inside of the TLS session does not belong there.
+    #[error("the peer broke the rules inside of the TLS session")]
+    InsideBroken,
+    /// The peer did not prove that tunnel and inner method are one conversation.
+    #[error("the peer did not bind the inner method to its tunnel")]
+    NotBound,
+    /// The method wants more packets than any honest conversation.
+    #[error("the conversation does not come to an end")]
+    TooLong,
     /// The other side sent EAP-Failure.
     #[error("the server answered EAP-Failure")]
     ServerSaidFailure,

@@ -54,8 +54,34 @@ impl EapType {
     pub const NOTIFICATION: EapType = EapType(2);
     /// Legacy Nak, only in responses (RFC 3748 §5.3.1).
     pub const NAK: EapType = EapType(3);
+    /// MD5-Challenge (RFC 3748 §5.4).
+    pub const MD5: EapType = EapType(4);
+    /// Generic Token Card (RFC 3748 §5.6).
+    pub const GTC: EapType = EapType(6);
+    /// EAP-TLS (RFC 5216, RFC 9190).
+    pub const TLS: EapType = EapType(13);
+    /// EAP-TTLS (RFC 5281).
+    pub const TTLS: EapType = EapType(21);
+    /// PEAP ([MS-PEAP]).
+    pub const PEAP: EapType = EapType(25);
     /// EAP-MSCHAPv2 (draft-kamath-pppext-eap-mschapv2).
     pub const MSCHAPV2: EapType = EapType(26);
+
+    /// Extensions, which end a PEAP conversation ([MS-PEAP] 2.2.8.1).
+    pub const EXTENSIONS: EapType = EapType(33);
+
+    /// Name as operators see it; `eap` for a type without one.
+    pub fn name(self) -> &'static str {
+        match self {
+            EapType::MD5 => "eap-md5",
+            EapType::GTC => "eap-gtc",
+            EapType::TLS => "eap-tls",
+            EapType::TTLS => "eap-ttls",
+            EapType::PEAP => "eap-peap",
+            EapType::MSCHAPV2 => "eap-mschapv2",
+            _ => "eap",
+        }
+    }
 
     /// Whether this is an authentication method and not part of EAP itself.
     pub fn is_method(self) -> bool {

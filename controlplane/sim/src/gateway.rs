@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use causeway_controlplane::aaa::{Asked, Conversations, Directory, EapAnswer, EapLogin, LocalEap};
 use causeway_controlplane::pool::AddressPools;
-use causeway_eap::ServerRandom;
+use causeway_eap::{EapType, ServerConfig, ServerRandom};
 use causeway_ike::Endpoint;
 use causeway_ike::api::{
     AddressFailure, AddressRequest, ChildCommand, ChildInstall, Datagram, EapOutcome, EapStep, Event,
@@ -105,12 +105,13 @@ impl Gateway {
     /// A gateway at time 0.
     pub fn new(parts: GatewayParts, rng: Rng) -> Gateway {
         let directory = Arc::new(parts.directory);
+        let eap = ServerConfig { name: "gateway".into(), methods: vec![EapType::MSCHAPV2], tls: None };
         Gateway {
             endpoint: Endpoint::new(parts.endpoint),
             plane: Plane::new(),
             pools: parts.pools,
             conversations: Conversations::default(),
-            local_eap: LocalEap::new("gateway", Arc::clone(&directory)),
+            local_eap: LocalEap::new(eap, Arc::clone(&directory)),
             directory,
             keyring: parts.keyring,
             rng,
@@ -262,11 +263,7 @@ impl Gateway {
     fn eap(&mut self, session: SessionId, step: EapStep) -> EapOutcome {
         let answer = match step {
             EapStep::Start { .. } => {
-                let random = ServerRandom {
-                    identifier: self.rng.bits() as u8,
-                    challenge: self.rng.octets(),
-                    failure_challenge: self.rng.octets(),
-                };
+                let random = ServerRandom::draw(|octets| self.rng.draw(octets));
                 self.conversations.start(session.0, self.local_eap.open(random))
             }
             EapStep::Response { packet } => match self.conversations.respond(session.0, packet) {

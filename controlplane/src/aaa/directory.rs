@@ -6,8 +6,10 @@
 use std::collections::HashMap;
 
 use causeway_eap::{Credentials, NtHash};
-use causeway_shared::config::{Auth, AuthMethod, Group, Psk, Secret, User};
+use causeway_shared::config::{Auth, AuthMethod, CertificateUser, Group, Psk, Secret, User};
+use zeroize::Zeroizing;
 
+use super::certificate_name;
 use super::password::Account;
 
 /// The identity in `[[auth.psk]]` that stands for every other.
@@ -20,6 +22,16 @@ pub struct Directory {
     psks: HashMap<String, Secret>,
     any_psk: Option<Secret>,
     methods: Vec<AuthMethod>,
+    certificates: CertificateNames,
+}
+
+/// Whom certificates log in that a method other than IKE's own has verified.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct CertificateNames {
+    /// What of a certificate counts.
+    pub which: CertificateUser,
+    /// Whether it must be the name of a local user.
+    pub listed: bool,
 }
 
 /// Why a directory cannot be made of a configuration.
@@ -48,6 +60,7 @@ impl Directory {
             psks: HashMap::with_capacity(auth.psks.len()),
             any_psk: None,
             methods: auth.methods.clone(),
+            certificates: CertificateNames { which: CertificateUser::AlternativeName, listed: false },
         };
         for user in users {
             if directory.users.insert(user.name.clone(), user.clone()).is_some() {
@@ -69,6 +82,12 @@ impl Directory {
             }
         }
         Ok(directory)
+    }
+
+    /// Has certificates name users in another way than by any alternative name.
+    #[must_use]
+    pub fn with_certificates(self, certificates: CertificateNames) -> Directory {
+        Directory { certificates, ..self }
     }
 
     /// Whether clients may use this method.
@@ -101,13 +120,75 @@ impl Directory {
 
 impl Credentials for Directory {
     fn nt_hash(&self, user: &str) -> Option<NtHash> {
-        self.users.get(user)?.nt_hash.as_ref().map(|hash| NtHash::new(hash.0))
+        let user = self.users.get(user)?;
+        let clear = || Some(NtHash::of_password(clear(user)?));
+        user.nt_hash.as_ref().map(|hash| NtHash::new(hash.0)).or_else(clear)
     }
+
+    fn accepts_password(&self, user: &str, password: &str) -> bool {
+        self.account(user).accepts(password)
+    }
+
+    fn clear_password(&self, user: &str) -> Option<Zeroizing<String>> {
+        clear(self.users.get(user)?).map(|password| Zeroizing::new(password.to_owned()))
+    }
+
+    /// The name that the client gave itself if the certificate holds it, else that of a local user, else the first.
+    fn certificate_user(&self, der: &[u8], identity: &[u8]) -> Option<String> {
+        let names = certificate_name::names(der, self.certificates.which);
+        let asked = names.iter().find(|name| name.as_bytes() == identity);
+        let known = names.iter().find(|name| self.users.contains_key(*name));
+        let listed = asked.filter(|name| self.users.contains_key(*name)).or(known);
+        if self.certificates.listed { listed } else { asked.or(known).or(names.first()) }.cloned()
+    }
+}
+
+/// The password itself, where the configuration has it.
+fn clear(user: &User) -> Option<&str> {
+    std::str::from_utf8(&user.password.as_ref()?.0).ok()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_certificate_logs_in_whom_it_names() {
+        let pem = |names: &[&str]| {
+            let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+            let key = rcgen::KeyPair::generate().unwrap();
+            rcgen::CertificateParams::new(names).unwrap().self_signed(&key).unwrap().der().to_vec()
+        };
+        for (names, identity, any, listed) in [
+            (&["laptop.test", "ann.test"][..], "ann.test", Some("ann.test"), Some("ann.test")),
+            (&["laptop.test", "ann.test"], "x", Some("ann.test"), Some("ann.test")),
+            (&["laptop.test", "ann.test"], "laptop.test", Some("laptop.test"), Some("ann.test")),
+            (&["laptop.test", "pc.test"], "pc.test", Some("pc.test"), None),
+            (&["laptop.test", "pc.test"], "", Some("laptop.test"), None),
+            (&[], "ann.test", None, None),
+        ] {
+            let der = pem(names);
+            for (must_be_listed, expected) in [(false, any), (true, listed)] {
+                let certificates =
+                    CertificateNames { which: CertificateUser::AlternativeName, listed: must_be_listed };
+                let directory = Directory::new(&auth(&[], &[]), &[user("ann.test")], &[]).unwrap();
+                let directory = directory.with_certificates(certificates);
+                let named = directory.certificate_user(&der, identity.as_bytes());
+                assert_eq!(named.as_deref(), expected, "{names:?} {identity} {must_be_listed}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_clear_password_serves_every_method() {
+        let ann = User { name: "ann".into(), password: Some(Secret(b"s3cret".to_vec())), ..User::default() };
+        let directory = Directory::new(&auth(&[], &[]), &[ann, user("bob")], &[]).unwrap();
+        let of_password = NtHash::of_password("s3cret");
+        assert_eq!(directory.nt_hash("ann").unwrap().as_bytes(), of_password.as_bytes());
+        assert!(directory.accepts_password("ann", "s3cret") && !directory.accepts_password("ann", "x"));
+        assert_eq!(directory.clear_password("ann").unwrap().as_str(), "s3cret");
+        assert!(directory.clear_password("bob").is_none() && directory.clear_password("eve").is_none());
+    }
 
     fn auth(methods: &[AuthMethod], psks: &[(&str, &str)]) -> Auth {
         let psk = |(identity, secret): &(&str, &str)| Psk {

@@ -6,18 +6,15 @@
 
 use std::sync::Arc;
 
-use causeway_eap::{EapServer, ServerConfig, ServerRandom, Step};
+use causeway_eap::{Authenticated, EapServer, EapType, ServerConfig, ServerRandom, Step};
 use causeway_ike::api::Secret;
 
 use super::conversations::{Conversation, ConversationFailure, EapAnswer, EapLogin, Turn, Turned, failure};
 use super::directory::Directory;
 
-/// Name of the method that a login came from, as operators see it.
-const METHOD: &str = "eap-mschapv2";
-
 /// What local conversations have in common.
 pub struct LocalEap {
-    config: ServerConfig,
+    config: Arc<ServerConfig>,
     directory: Arc<Directory>,
 }
 
@@ -30,14 +27,14 @@ struct LocalConversation {
 }
 
 impl LocalEap {
-    /// `gateway_name` appears in the MSCHAPv2 challenge.
-    pub fn new(gateway_name: &str, directory: Arc<Directory>) -> LocalEap {
-        LocalEap { config: ServerConfig { name: gateway_name.to_owned() }, directory }
+    /// All conversations are held by this configuration.
+    pub fn new(config: ServerConfig, directory: Arc<Directory>) -> LocalEap {
+        LocalEap { config: Arc::new(config), directory }
     }
 
     /// A conversation that has not begun.
     pub fn open(&self, random: ServerRandom) -> Box<dyn Conversation> {
-        let (server, first) = EapServer::start(self.config.clone(), random);
+        let (server, first) = EapServer::start(Arc::clone(&self.config), random);
         Box::new(LocalConversation { server, first, directory: Arc::clone(&self.directory) })
     }
 }
@@ -48,7 +45,10 @@ impl Conversation for LocalConversation {
     }
 
     fn respond(self: Box<Self>, packet: Vec<u8>) -> Turn {
-        Turn::Done(self.take(&packet))
+        match self.server.works_hard() {
+            true => Turn::Work(Box::new(move || self.take(&packet))),
+            false => Turn::Done(self.take(&packet)),
+        }
     }
 }
 
@@ -58,15 +58,31 @@ impl LocalConversation {
         let answer = match self.server.handle(packet, &*self.directory) {
             Step::Request(request) => EapAnswer::Request(request),
             Step::Success { authenticated, packet } => {
+                let method = name(&authenticated);
                 let (user, msk) = authenticated.into_parts();
-                let msk = Some(Secret::new(msk.as_bytes().to_vec()));
-                EapAnswer::Success { packet, login: EapLogin { user, method: METHOD, msk, remote: None } }
+                let msk = msk.map(|msk| Secret::new(msk.as_bytes().to_vec()));
+                EapAnswer::Success { packet, login: EapLogin { user, method, msk, remote: None } }
             }
             Step::Failure { reason, packet } => EapAnswer::Failure { packet, reason: reason.into() },
             Step::Discard(reason) => failure(identifier, ConversationFailure::Protocol(reason)),
         };
         let goes_on = matches!(answer, EapAnswer::Request(_));
         Turned { conversation: goes_on.then_some(self as Box<dyn Conversation>), answer }
+    }
+}
+
+/// The method, and what verified the user inside of it, as operators see it.
+fn name(authenticated: &Authenticated) -> &'static str {
+    match (authenticated.method(), authenticated.inner()) {
+        (EapType::TTLS, Some("pap")) => "eap-ttls/pap",
+        (EapType::TTLS, Some("mschapv2")) => "eap-ttls/mschapv2",
+        (EapType::TTLS, Some("eap-mschapv2")) => "eap-ttls/eap-mschapv2",
+        (EapType::TTLS, Some("eap-gtc")) => "eap-ttls/eap-gtc",
+        (EapType::TTLS, Some("eap-md5")) => "eap-ttls/eap-md5",
+        (EapType::PEAP, Some("eap-mschapv2")) => "eap-peap/eap-mschapv2",
+        (EapType::PEAP, Some("eap-gtc")) => "eap-peap/eap-gtc",
+        (EapType::PEAP, Some("eap-md5")) => "eap-peap/eap-md5",
+        (method, _) => method.name(),
     }
 }
 
@@ -90,11 +106,12 @@ mod tests {
         };
         let hash = causeway_shared::config::NtHash(*NtHash::of_password("pw").as_bytes());
         let ann = User { name: "ann".into(), nt_hash: Some(hash), ..User::default() };
-        LocalEap::new("gw", Arc::new(Directory::new(&auth, &[ann], &[]).unwrap()))
+        let config = ServerConfig { name: "gw".into(), methods: vec![EapType::MSCHAPV2], tls: None };
+        LocalEap::new(config, Arc::new(Directory::new(&auth, &[ann], &[]).unwrap()))
     }
 
     fn random() -> ServerRandom {
-        ServerRandom { identifier: 1, challenge: [1; 16], failure_challenge: [2; 16] }
+        ServerRandom::draw(|octets| octets.fill(1))
     }
 
     fn run(conversations: &mut Conversations, session: u64, password: &str) -> EapAnswer {

@@ -7,12 +7,14 @@
 
 mod anyconnect;
 mod authorization;
+mod certificate_name;
 mod conversations;
 mod directory;
 mod local;
 mod lockout;
 mod password;
 pub mod radius;
+mod tls;
 
 pub use anyconnect::{AnyConnectAnswer, AnyConnectConversations, AnyConnectFailure, MAX_PASSWORD_CHECKS};
 pub use authorization::{Authorization, authorize};
@@ -20,7 +22,8 @@ pub use conversations::{
     Asked, Conversation, ConversationFailure, Conversations, EapAnswer, EapLogin, MAX_CONVERSATIONS, Turn,
     TurnId, Turned,
 };
-pub use directory::{ANY_IDENTITY, Directory, DirectoryError};
+pub use directory::{ANY_IDENTITY, CertificateNames, Directory, DirectoryError};
 pub use local::LocalEap;
 pub use lockout::{Claimant, Locked, Lockout};
 pub use password::{Account, MAX_PASSWORD_OCTETS};
+pub use tls::{TlsConfigs, TlsSetupError, tls_configs};

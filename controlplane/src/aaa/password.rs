@@ -22,7 +22,9 @@ pub struct Account {
 impl Account {
     /// A user's.
     pub fn of(user: &User) -> Account {
-        Account { argon2: user.password_hash.clone(), nt: user.nt_hash.clone() }
+        let clear = user.password.as_ref().and_then(|password| std::str::from_utf8(&password.0).ok());
+        let of_clear = || clear.map(|password| config::NtHash(*NtHash::of_password(password).as_bytes()));
+        Account { argon2: user.password_hash.clone(), nt: user.nt_hash.clone().or_else(of_clear) }
     }
 
     /// Whether this is the password. The argon2 hash counts if there is one, else the NT hash.

@@ -54,9 +54,7 @@ impl<L: Link> Core<L> {
                 self.anyconnect(job, session, answer)
             }
             EapStep::Start { .. } => {
-                let [identifier] = random();
-                let server = ServerRandom { identifier, challenge: random(), failure_challenge: random() };
-                let conversation = self.conversation(session, server);
+                let conversation = self.conversation(session, ServerRandom::draw(fill_random));
                 let answer = self.services.conversations.start(session.0, conversation);
                 Some(self.eap_outcome(session, answer))
             }

@@ -319,7 +319,7 @@ impl EapPeer for Peer {
         let mut state = self.0.lock().unwrap();
         if state.msk.is_none()
             // The initiator asks when EAP-Success has come; the method wants to see one.
-            && let PeerStep::Success(msk) = state.method.handle(&[3, 0, 0, 4])
+            && let PeerStep::Success(Some(msk)) = state.method.handle(&[3, 0, 0, 4])
         {
             state.msk = Some(msk.as_bytes().to_vec());
         }

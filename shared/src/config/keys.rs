@@ -2,12 +2,14 @@
 //! from these declarations; see `schema.rs` for what a declaration says.
 
 mod access;
+mod eap;
 mod radius;
 
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
 pub(super) use access::{RawAaa, RawAnyconnect, RawCisco, RawGroup, RawReconnect, RawStore, RawUser};
+pub(super) use eap::RawEap;
 pub(super) use radius::{RawDynamic, RawLockout, RawRadius, RawRadiusServer};
 
 use super::model::{
@@ -27,6 +29,8 @@ pub const MAX_ROUTES: usize = 1024;
 pub const MAX_POOLS: usize = 16;
 /// Most local users.
 pub const MAX_USERS: usize = 100_000;
+/// Most authentication methods.
+pub const MAX_METHODS: usize = 16;
 /// Most pre-shared keys.
 pub const MAX_PSKS: usize = 10_000;
 /// Most post-quantum pre-shared keys.
@@ -72,6 +76,7 @@ pub fn sections() -> impl Iterator<Item = SectionDoc> {
         RawAuth::DOC,
         RawPsk::DOC,
         RawPpk::DOC,
+        RawEap::DOC,
         RawAnyconnect::DOC,
         RawReconnect::DOC,
         RawCisco::DOC,
@@ -223,9 +228,10 @@ section! {
 section! {
     /// How gateway and clients prove who they are. Relative paths start at this file's directory.
     RawAuth = "auth".table() {
-        /// Methods that clients may use. `eap-radius` is whatever EAP method client and RADIUS server agree on; beside other
-        /// EAP methods it is for users that are no [[user]] here.
-        methods: Vec<AuthMethod> = default(r#"["eap-mschapv2"]"#).most(16);
+        /// Methods that clients may use. Those of EAP are offered in this order; a client that refuses one names others.
+        /// `eap-radius` is whatever EAP method client and RADIUS server agree on; beside other EAP methods it is for users
+        /// that are no [[user]] here.
+        methods: Vec<AuthMethod> = default(r#"["eap-mschapv2"]"#).most(MAX_METHODS);
         /// PEM file: the gateway's certificate first, then the intermediates.
         certificate_file: Option<PathBuf> = optional("needed unless `psk` is the only method")
             .examples(&[r#""/etc/causeway/gateway.pem""#]);
@@ -233,7 +239,7 @@ section! {
         private_key_file: Option<PathBuf> = optional("needed unless `psk` is the only method")
             .examples(&[r#""/etc/causeway/gateway.key""#]);
         /// PEM file: authorities that sign client certificates.
-        client_ca_file: Option<PathBuf> = optional("needed if `certificate` is a method, or `anyconnect.certificate` is not \"none\"")
+        client_ca_file: Option<PathBuf> = optional("needed if `certificate` or `eap-tls` is a method, or `anyconnect.certificate` is not \"none\"")
             .sketch(r#""/etc/causeway/clients-ca.pem""#);
         /// Whether every client must use a post-quantum pre-shared key from an [[auth.ppk]]; else those that can, do.
         ppk_required: bool = default("false");

@@ -1,6 +1,7 @@
 //! The validated configuration: plain values with units, made only by the parser in this module's siblings.
 
 mod access;
+mod eap;
 mod radius;
 
 use std::fmt;
@@ -10,6 +11,7 @@ use std::path::PathBuf;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
 pub use access::*;
+pub use eap::*;
 pub use radius::*;
 
 use crate::sa::{EspSuite, Ipv4Prefix};
@@ -31,6 +33,8 @@ pub struct Config {
     pub esp: Esp,
     /// `[auth]`
     pub auth: Auth,
+    /// `[eap]`
+    pub eap: Eap,
     /// `[anyconnect]`
     pub anyconnect: Anyconnect,
     /// `[reconnect]`
@@ -266,10 +270,28 @@ pub enum AuthMethod {
     Certificate,
     /// Pre-shared key.
     Psk,
+    /// EAP-TLS: a certificate signed by `client_ca_file`.
+    EapTls,
+    /// EAP-TTLS, against `[[user]]` as `[eap]` says.
+    EapTtls,
+    /// PEAP version 0, against `[[user]]` as `[eap]` says.
+    EapPeap,
+    /// EAP-GTC: the password in clear, against `[[user]]`.
+    EapGtc,
+    /// EAP-MD5, against the clear passwords of `[[user]]`.
+    EapMd5,
     /// Cisco's aggregate authentication inside EAP, against `[[user]]` and as `[anyconnect]` says.
     AnyconnectEap,
     /// Whatever EAP method client and RADIUS server agree on.
     EapRadius,
+}
+
+impl AuthMethod {
+    /// Whether it is a standard EAP method that is answered here.
+    pub fn is_local_eap(self) -> bool {
+        use AuthMethod::{EapGtc, EapMd5, EapMschapv2, EapPeap, EapTls, EapTtls};
+        matches!(self, EapMschapv2 | EapTls | EapTtls | EapPeap | EapGtc | EapMd5)
+    }
 }
 
 /// A pre-shared key for one identity.

@@ -5,8 +5,8 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::keys::{
-    RawAaa, RawAnyconnect, RawAuth, RawCisco, RawDataplane, RawDynamic, RawEsp, RawGateway, RawGroup, RawIke,
-    RawLockout, RawLog, RawManagement, RawPool, RawPort, RawPpk, RawPsk, RawRadius, RawRadiusServer,
+    RawAaa, RawAnyconnect, RawAuth, RawCisco, RawDataplane, RawDynamic, RawEap, RawEsp, RawGateway, RawGroup,
+    RawIke, RawLockout, RawLog, RawManagement, RawPool, RawPort, RawPpk, RawPsk, RawRadius, RawRadiusServer,
     RawReconnect, RawRoute, RawStore, RawUser, sections,
 };
 use super::mistake::{Notes, Place};
@@ -23,6 +23,7 @@ pub(super) struct Document {
     pub auth: RawAuth,
     pub psks: Vec<RawPsk>,
     pub ppks: Vec<RawPpk>,
+    pub eap: RawEap,
     pub anyconnect: RawAnyconnect,
     pub reconnect: RawReconnect,
     pub cisco: RawCisco,
@@ -58,6 +59,7 @@ pub(super) fn read(text: &str, notes: &mut Notes<'_>) -> Option<Document> {
         auth: one(root, notes),
         psks: many(root, notes),
         ppks: many(root, notes),
+        eap: one(root, notes),
         anyconnect: one(root, notes),
         reconnect: one(root, notes),
         cisco: one(root, notes),

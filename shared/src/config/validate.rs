@@ -3,6 +3,7 @@
 
 mod access;
 mod auth;
+mod eap;
 mod network;
 mod policy;
 mod radius;
@@ -56,6 +57,7 @@ pub(super) fn validate(document: Document, checks: &Checks<'_>, notes: &mut Note
     policy::check_esp(&document.esp, notes);
     let keys = auth::check(&document, checks, notes);
     let secrets = radius::check(&document, checks, notes);
+    eap::check(&document, notes);
     access::check(&document, notes);
     let socket = socket_path(&document.gateway, &document.management, notes);
     log(&document.log, checks, notes);
@@ -73,6 +75,7 @@ pub(super) fn validate(document: Document, checks: &Checks<'_>, notes: &mut Note
         auth,
         psks: _,
         ppks: _,
+        eap,
         anyconnect,
         reconnect,
         cisco,
@@ -130,6 +133,7 @@ pub(super) fn validate(document: Document, checks: &Checks<'_>, notes: &mut Note
         ike: policy::ike(ike)?,
         esp: policy::esp(esp)?,
         auth: auth::auth(auth, keys?, notes.file())?,
+        eap: eap::eap(eap)?,
         anyconnect: access::anyconnect(anyconnect)?,
         reconnect: access::reconnect(reconnect, cisco.attribute_profile, sa_capacity)?,
         cisco,

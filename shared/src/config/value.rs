@@ -9,9 +9,10 @@ use toml::Spanned;
 use toml::de::DeValue;
 
 use super::model::{
-    AttributeProfile, AuthMethod, CertificateLogin, CryptoEngine, GroupAttribute, Hugepages, NtHash,
-    OnClientDelete, OnSessionLimit, OnSuspend, OnTokenReplay, PasswordHash, PollMode, PortRole, Redirect,
-    Secret, ServerCertHash, StoreBackend, TokenPolicy, TrafficSelectors,
+    AttributeProfile, AuthMethod, CertificateLogin, CertificateUser, CryptoEngine, GroupAttribute, Hugepages,
+    InnerMethod, NtHash, OnClientDelete, OnSessionLimit, OnSuspend, OnTokenReplay, PasswordHash, PeapBinding,
+    PollMode, PortRole, Redirect, Secret, ServerCertHash, StoreBackend, TlsVersion, TokenPolicy,
+    TrafficSelectors, TtlsInner,
 };
 use super::phc;
 use super::schema::KeyDoc;
@@ -396,6 +397,28 @@ choices! {
         ("psk", AuthMethod::Psk),
         ("anyconnect-eap", AuthMethod::AnyconnectEap),
         ("eap-radius", AuthMethod::EapRadius),
+        ("eap-tls", AuthMethod::EapTls),
+        ("eap-ttls", AuthMethod::EapTtls),
+        ("eap-peap", AuthMethod::EapPeap),
+        ("eap-gtc", AuthMethod::EapGtc),
+        ("eap-md5", AuthMethod::EapMd5),
+    ];
+    TlsVersion: "version" = [("1.2", TlsVersion::V12), ("1.3", TlsVersion::V13)];
+    TtlsInner: "method" = [("pap", TtlsInner::Pap), ("mschapv2", TtlsInner::Mschapv2), ("eap", TtlsInner::Eap)];
+    InnerMethod: "method" = [
+        ("eap-mschapv2", InnerMethod::Mschapv2),
+        ("eap-gtc", InnerMethod::Gtc),
+        ("eap-md5", InnerMethod::Md5),
+    ];
+    PeapBinding: "choice" = [
+        ("off", PeapBinding::Off),
+        ("optional", PeapBinding::Optional),
+        ("required", PeapBinding::Required),
+    ];
+    CertificateUser: "choice" = [
+        ("alternative-name", CertificateUser::AlternativeName),
+        ("common-name", CertificateUser::CommonName),
+        ("either", CertificateUser::Either),
     ];
     CertificateLogin: "choice" = [
         ("none", CertificateLogin::None),

@@ -82,7 +82,7 @@ impl ServerMessage {
                 frame(OP_CHALLENGE, *id, &body)
             }
             ServerMessage::Success { id, proof } => {
-                frame(OP_SUCCESS, *id, format!("S={} M=Welcome", upper_hex(proof)).as_bytes())
+                frame(OP_SUCCESS, *id, format!("{} M=Welcome", success_text(proof)).as_bytes())
             }
             ServerMessage::Failure { id, error, retry, challenge } => {
                 let text = format!(
@@ -105,10 +105,7 @@ impl ServerMessage {
                 let fits = usize::from(size) == CHALLENGE_OCTETS && name.len() <= MAX_NAME_OCTETS;
                 fits.then(|| ServerMessage::Challenge { id, challenge: *challenge, name: name.to_vec() })
             }
-            OP_SUCCESS => {
-                let digits = fields(body)?.find_map(|field| field.strip_prefix("S="))?;
-                Some(ServerMessage::Success { id, proof: from_hex::<AUTHENTICATOR_RESPONSE_OCTETS>(digits)? })
-            }
+            OP_SUCCESS => Some(ServerMessage::Success { id, proof: ServerMessage::proof_of_text(body)? }),
             OP_FAILURE => {
                 let value = |key: &str| fields(body)?.find_map(|field| field.strip_prefix(key));
                 Some(ServerMessage::Failure {
@@ -121,6 +118,19 @@ impl ServerMessage {
             _ => None,
         }
     }
+}
+
+impl ServerMessage {
+    /// The proof in a text with `S=` (RFC 2759 §5).
+    pub(crate) fn proof_of_text(text: &[u8]) -> Option<AuthenticatorResponse> {
+        let digits = fields(text)?.find_map(|field| field.strip_prefix("S="))?;
+        from_hex::<AUTHENTICATOR_RESPONSE_OCTETS>(digits)
+    }
+}
+
+/// The server's proof as text (RFC 2759 §5).
+pub(crate) fn success_text(proof: &AuthenticatorResponse) -> String {
+    format!("S={}", upper_hex(proof))
 }
 
 impl PeerMessage {

@@ -7,6 +7,7 @@ use aws_lc_rs::constant_time::verify_slices_are_equal;
 use super::crypto::{self, AuthenticatorResponse, Challenge, NtHash};
 use super::framing::{PeerMessage, ServerMessage};
 use crate::outcome::{DiscardReason, Msk};
+use crate::peer::RunningMethod;
 
 /// One run of the method.
 pub(crate) struct Mschapv2Peer {
@@ -31,9 +32,10 @@ impl Mschapv2Peer {
     pub(crate) fn new(user: &str, hash: NtHash, peer_challenge: Challenge) -> Mschapv2Peer {
         Mschapv2Peer { user: user.as_bytes().to_vec(), hash, peer_challenge, state: State::Idle }
     }
+}
 
-    /// Takes the Type-Data of a request; returns the Type-Data of the response.
-    pub(crate) fn handle(&mut self, data: &[u8]) -> Result<Vec<u8>, DiscardReason> {
+impl RunningMethod for Mschapv2Peer {
+    fn handle(&mut self, _: u8, data: &[u8]) -> Result<Vec<u8>, DiscardReason> {
         let message = ServerMessage::decode(data).ok_or(DiscardReason::MalformedMethodData)?;
         let (state, answer) = match (&self.state, message) {
             (State::Idle, ServerMessage::Challenge { id, challenge, .. }) => {
@@ -67,10 +69,13 @@ impl Mschapv2Peer {
         Ok(answer.encode())
     }
 
-    /// The key, if the server has proven that it knows the password.
-    pub(crate) fn msk(&self) -> Option<&Msk> {
+    fn is_proven(&self) -> bool {
+        matches!(self.state, State::Proven { .. })
+    }
+
+    fn msk(&self) -> Option<Msk> {
         match &self.state {
-            State::Proven { msk } => Some(msk),
+            State::Proven { msk } => Some(msk.clone()),
             _ => None,
         }
     }

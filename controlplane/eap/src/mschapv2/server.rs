@@ -5,10 +5,11 @@
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 
-use super::crypto::{self, Challenge, NtHash, NtResponse, without_domain};
+use super::crypto::{self, AuthenticatorResponse, Challenge, NtHash, NtResponse};
 use super::framing::{PeerMessage, ServerMessage};
 use crate::outcome::{Authenticated, DiscardReason, FailureReason, Msk};
-use crate::server::{Credentials, MethodStep};
+use crate::packet::EapType;
+use crate::server::{Credentials, MethodStep, ServerMethod, names};
 
 /// ERROR_AUTHENTICATION_FAILURE (RFC 2759 §6).
 const ERROR_AUTHENTICATION_FAILURE: u32 = 691;
@@ -46,48 +47,9 @@ impl Mschapv2Server {
         (Mschapv2Server { id, failure_challenge, state: State::Challenged { challenge } }, request)
     }
 
-    /// Takes the Type-Data of a response.
-    pub(crate) fn handle(&mut self, data: &[u8], credentials: &dyn Credentials) -> MethodStep {
-        let Some(message) = PeerMessage::decode(data) else {
-            return MethodStep::Discard(DiscardReason::MalformedMethodData);
-        };
-        match (std::mem::replace(&mut self.state, State::Finished), message) {
-            (
-                State::Challenged { challenge },
-                PeerMessage::Response { id, peer_challenge, nt_response, name },
-            ) if id == self.id => {
-                self.judge(Proof { challenge, peer_challenge, nt_response, name }, credentials)
-            }
-            (State::Proven { user, msk }, PeerMessage::SuccessAck) => {
-                MethodStep::Success(Authenticated::new(user, msk))
-            }
-            (State::Proven { .. }, PeerMessage::FailureAck) => {
-                MethodStep::Failure(FailureReason::ServerRefused)
-            }
-            // Whatever well-formed answer follows a refusal, the outcome is the refusal.
-            (State::Refused, _) => MethodStep::Failure(FailureReason::BadCredentials),
-            (unchanged, _) => {
-                self.state = unchanged;
-                MethodStep::Discard(DiscardReason::OutOfOrder)
-            }
-        }
-    }
-
-    fn judge(&mut self, proof: Proof, credentials: &dyn Credentials) -> MethodStep {
-        let account = find(&proof.name, credentials);
-        let known = account.is_some();
-        let (user, hash) = account.unwrap_or_else(|| (String::new(), NtHash::new(NOBODY)));
-        let expected = crypto::nt_response(&proof.challenge, &proof.peer_challenge, &proof.name, &hash);
-        let right = verify_slices_are_equal(&expected, &proof.nt_response).is_ok();
-        let ours = crypto::authenticator_response(
-            &hash,
-            &proof.nt_response,
-            &proof.peer_challenge,
-            &proof.challenge,
-            &proof.name,
-        );
-        let msk = crypto::msk(&hash, &proof.nt_response);
-        let answer = if known && right {
+    fn judge(&mut self, proof: &Proof, credentials: &dyn Credentials) -> MethodStep {
+        let Judged { user, ours, msk } = proof.judge(credentials);
+        let answer = if let Some(user) = user {
             self.state = State::Proven { user, msk };
             ServerMessage::Success { id: self.id, proof: ours }
         } else {
@@ -103,18 +65,70 @@ impl Mschapv2Server {
     }
 }
 
-/// What the peer claims, with the challenge it answers.
-struct Proof {
-    challenge: Challenge,
-    peer_challenge: Challenge,
-    nt_response: NtResponse,
-    name: Vec<u8>,
+impl ServerMethod for Mschapv2Server {
+    /// Takes the Type-Data of a response.
+    fn handle(&mut self, _: u8, data: &[u8], credentials: &dyn Credentials) -> MethodStep {
+        let Some(message) = PeerMessage::decode(data) else {
+            return MethodStep::Discard(DiscardReason::MalformedMethodData);
+        };
+        match (std::mem::replace(&mut self.state, State::Finished), message) {
+            (
+                State::Challenged { challenge },
+                PeerMessage::Response { id, peer_challenge, nt_response, name },
+            ) if id == self.id => {
+                self.judge(&Proof { challenge, peer_challenge, nt_response, name }, credentials)
+            }
+            (State::Proven { user, msk }, PeerMessage::SuccessAck) => {
+                MethodStep::Success(Authenticated::new(user, EapType::MSCHAPV2, Some(msk)))
+            }
+            (State::Proven { .. }, PeerMessage::FailureAck) => {
+                MethodStep::Failure(FailureReason::ServerRefused)
+            }
+            // Whatever well-formed answer follows a refusal, the outcome is the refusal.
+            (State::Refused, _) => MethodStep::Failure(FailureReason::BadCredentials),
+            (unchanged, _) => {
+                self.state = unchanged;
+                MethodStep::Discard(DiscardReason::OutOfOrder)
+            }
+        }
+    }
 }
 
-/// The account of a name: as sent, else without its domain.
-fn find(name: &[u8], credentials: &dyn Credentials) -> Option<(String, NtHash)> {
-    [name, without_domain(name)].into_iter().find_map(|name| {
-        let user = std::str::from_utf8(name).ok().filter(|user| !user.is_empty())?;
-        Some((user.to_owned(), credentials.nt_hash(user)?))
-    })
+/// What the peer claims, with the challenge it answers.
+pub(crate) struct Proof {
+    pub(crate) challenge: Challenge,
+    pub(crate) peer_challenge: Challenge,
+    pub(crate) nt_response: NtResponse,
+    pub(crate) name: Vec<u8>,
+}
+
+/// What is to be said to a [`Proof`].
+pub(crate) struct Judged {
+    /// The account, if the proof is right.
+    pub(crate) user: Option<String>,
+    /// Our own proof.
+    pub(crate) ours: AuthenticatorResponse,
+    pub(crate) msk: Msk,
+}
+
+impl Proof {
+    /// The same work whether or not the user exists.
+    pub(crate) fn judge(&self, credentials: &dyn Credentials) -> Judged {
+        let account = names(&self.name).find_map(|name| Some((name, credentials.nt_hash(name)?)));
+        let (user, hash) = match account {
+            Some((user, hash)) => (Some(user), hash),
+            None => (None, NtHash::new(NOBODY)),
+        };
+        let expected = crypto::nt_response(&self.challenge, &self.peer_challenge, &self.name, &hash);
+        let right = verify_slices_are_equal(&expected, &self.nt_response).is_ok();
+        let ours = crypto::authenticator_response(
+            &hash,
+            &self.nt_response,
+            &self.peer_challenge,
+            &self.challenge,
+            &self.name,
+        );
+        let msk = crypto::msk(&hash, &self.nt_response);
+        Judged { user: user.filter(|_| right).map(str::to_owned), ours, msk }
+    }
 }

@@ -106,6 +106,11 @@ impl TrustStore {
         Ok(store)
     }
 
+    /// The authorities' subjects: DER of the names inside of the SEQUENCE.
+    pub fn subjects(&self) -> impl Iterator<Item = &[u8]> {
+        self.anchors.iter().map(|anchor| anchor.subject.as_ref())
+    }
+
     /// The CERTREQ payload that asks for certificates under these authorities.
     pub fn cert_req(&self) -> CertReq {
         CertReq::x509(&self.hashes)

@@ -377,11 +377,12 @@ impl Authentication {
                 self.step = Step::Eap(peer);
                 self.send(now_ms, vec![Payload::Eap(response)], shared)
             }
-            PeerStep::Success(msk) => {
+            PeerStep::Success(Some(msk)) => {
                 let auth = self.our_auth(msk.as_bytes(), &Identification::new(config.identity.clone()));
                 self.step = Step::EapLast(msk.as_bytes().to_vec());
                 self.send(now_ms, vec![auth], shared)
             }
+            PeerStep::Success(None) => shared.fault("an EAP method without a key"),
             PeerStep::Failure(_) => match answer.error_notify() {
                 Some(refusal) => State::Gone(End::Refused(refusal.kind)),
                 None => State::Gone(End::Refused(NotifyType::AuthenticationFailed)),

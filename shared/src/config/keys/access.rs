@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use super::{MAX_DNS, MAX_USERS};
 use crate::config::model::{
     AttributeProfile, CertificateLogin, NtHash, OnClientDelete, OnSessionLimit, OnTokenReplay, PasswordHash,
-    ServerCertHash, StoreBackend, TokenPolicy, TrafficSelectors,
+    Secret, ServerCertHash, StoreBackend, TokenPolicy, TrafficSelectors,
 };
 use crate::config::schema::section;
 use crate::config::value::Paragraph;
@@ -132,17 +132,20 @@ section! {
 }
 
 section! {
-    /// A local user for `eap-mschapv2` and `anyconnect-eap`, with one password hash or both.
+    /// A local user for EAP methods with a password and for `anyconnect-eap`, with one password hash or both.
     RawUser = "user".repeated(MAX_USERS).commented() {
         /// Name, as the client sends it in EAP.
         name: String = required().examples(&[r#""alice""#]);
-        /// NT hash of the password: `causeway user hash` asks for the password and prints this line. `eap-mschapv2` needs it.
+        /// NT hash of the password: `causeway user hash` asks for the password and prints this line. MSCHAPv2 needs it.
         password_nt_hash: Option<NtHash> = optional("`password_hash` is used")
             .examples(&[r#""00112233445566778899aabbccddeeff""#]);
-        /// Argon2 hash of the password (PHC string): safer at rest, for methods that see the password (`anyconnect-eap`).
+        /// Argon2 hash of the password (PHC string): safer at rest, for methods that see the password (`anyconnect-eap`, `eap-gtc`,
+        /// `eap-ttls` with `pap`).
         /// `causeway user hash --argon2` prints this line.
         password_hash: Option<PasswordHash> = optional("`password_nt_hash` is used")
             .sketch(r#""$argon2id$v=19$m=19456,t=2,p=1$c29tZXNhbHRzb21lc2FsdA$BQyIJVwEqKO9KuJbUEIAl8bDpM1OaOyLfZdTFNBcRI8""#);
+        /// The password itself, which serves every method. Only `eap-md5` needs it: whoever reads this file can log in.
+        password_clear: Option<Secret> = optional("a hash is used");
         /// Group, by name of a [[group]].
         group: Option<String> = optional("`aaa.authorize_group`").sketch(r#""staff""#);
         /// This user's inner address, of a pool; nobody else gets it.

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
-use super::{NtHash, OnSessionLimit};
+use super::{NtHash, OnSessionLimit, Secret};
 use crate::sa::Ipv4Prefix;
 
 /// How AnyConnect clients log in.
@@ -197,7 +197,7 @@ pub struct Group {
     pub idle_secs: u64,
 }
 
-/// A local user; has at least one of the two hashes.
+/// A local user; has at least one of the two hashes, or the password.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct User {
     /// Name, as in the EAP identity.
@@ -206,6 +206,8 @@ pub struct User {
     pub nt_hash: Option<NtHash>,
     /// Argon2 hash for methods that see the password.
     pub password_hash: Option<PasswordHash>,
+    /// The password itself.
+    pub password: Option<Secret>,
     /// Name of a [`Group`].
     pub group: Option<String>,
     /// Fixed inner address, inside a pool.

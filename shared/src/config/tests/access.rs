@@ -195,3 +195,59 @@ fn what_has_no_effect_is_a_warning() {
         assert!(warnings.iter().any(|w| w.contains(expected)), "{expected} is not in {warnings:?}");
     }
 }
+
+/// The good file with these methods, and keys of `[eap]`.
+fn with_eap(methods: &str, eap: &str) -> String {
+    let text =
+        GOOD.replace(r#"methods = ["eap-mschapv2", "psk"]"#, &format!("methods = [{methods}, \"psk\"]"));
+    text.replace("[management]\n", &format!("[eap]\n{eap}\n[management]\n"))
+}
+
+#[test]
+fn eap_methods_stand_in_the_operators_order() {
+    let text = with_eap(
+        r#""eap-tls", "eap-peap", "eap-ttls", "eap-gtc", "eap-mschapv2""#,
+        "inner_methods = [\"eap-gtc\", \"eap-mschapv2\"]\npeap_crypto_binding = \"required\"\ntls_versions = [\"1.3\"]",
+    );
+    let text = text.replace("[auth]\n", "[auth]\nclient_ca_file = \"clients.pem\"\n");
+    let checked = check_plain(&text);
+    assert_eq!(checked.warnings, []);
+    let config = checked.config.unwrap();
+    use AuthMethod::{EapGtc, EapMschapv2, EapPeap, EapTls, EapTtls, Psk};
+    assert_eq!(config.auth.methods, [EapTls, EapPeap, EapTtls, EapGtc, EapMschapv2, Psk]);
+    assert_eq!(config.auth.methods.iter().filter(|method| method.is_local_eap()).count(), 5);
+    assert_eq!(config.eap.inner_methods, [InnerMethod::Gtc, InnerMethod::Mschapv2]);
+    assert_eq!(config.eap.peap_crypto_binding, PeapBinding::Required);
+    assert_eq!(config.eap.tls_versions, [TlsVersion::V13]);
+    assert_eq!(config.eap.certificate_user, CertificateUser::AlternativeName);
+    assert!(!config.eap.certificate_user_listed);
+}
+
+#[test]
+fn wrong_eap_methods_name_the_rule() {
+    for (methods, eap, expected) in [
+        (r#""eap-tls""#, "", "auth.client_ca_file: is missing, and method `eap-tls` needs it"),
+        (r#""eap-gtc""#, "tls_versions = []", "eap.tls_versions: is empty; name at least one of: 1.2, 1.3"),
+        (r#""eap-gtc""#, "tls_versions = [\"1.1\"]", "unknown version `1.1`; did you mean"),
+        (r#""eap-ttls""#, "ttls_inner = []", "eap.ttls_inner: is empty; name at least one of: pap"),
+        (
+            r#""eap-peap""#,
+            "inner_methods = []",
+            "eap.inner_methods: is empty; name at least one of: eap-mschapv2",
+        ),
+        (r#""eap-ttls""#, "inner_methods = [\"eap-tls\"]", "unknown method `eap-tls`"),
+        (r#""eap-peap""#, "inner_methods = [\"eap-gtc\", \"eap-gtc\"]", "eap.inner_methods"),
+        (r#""eap-tsl""#, "", "did you mean \"eap-tls\"?"),
+    ] {
+        let told = mistakes(&with_eap(methods, eap));
+        assert!(told.iter().any(|one| one.contains(expected)), "{methods} {eap}: {told:?}");
+    }
+    let md5 = check_plain(&with_eap(r#""eap-md5""#, ""));
+    let told: Vec<String> = md5.warnings.iter().map(ToString::to_string).collect();
+    assert!(told.iter().any(|one| one.contains("no [[user]] has `password_clear`")), "{told:?}");
+    let clear = with_eap(r#""eap-md5""#, "")
+        .replace("password_nt_hash = \"00112233445566778899AABBCCDDEEFF\"", "password_clear = \"s3cret\"");
+    let checked = check_plain(&clear);
+    assert_eq!(checked.warnings, []);
+    assert_eq!(checked.config.unwrap().users[0].password, Some(Secret(b"s3cret".to_vec())));
+}

@@ -308,6 +308,7 @@ pub(super) fn user(raw: RawUser) -> Option<User> {
         name: raw.name?.value,
         nt_hash: raw.password_nt_hash?.value,
         password_hash: raw.password_hash?.value,
+        password: raw.password_clear?.value,
         group: raw.group?.value,
         address: raw.address?.value,
         policy: Policy {

@@ -77,7 +77,8 @@ fn check_methods(document: &Document, notes: &mut Notes<'_>) {
         notes.mistake(
             &methods.place,
             "is empty",
-            "name at least one of: eap-mschapv2, eap-radius, anyconnect-eap, certificate, psk",
+            "name at least one of: eap-mschapv2, eap-tls, eap-ttls, eap-peap, eap-gtc, eap-md5, eap-radius, anyconnect-eap, \
+             certificate, psk",
         );
     }
     if methods.value.iter().any(|method| *method != AuthMethod::Psk) {
@@ -88,13 +89,13 @@ fn check_methods(document: &Document, notes: &mut Notes<'_>) {
             needed(key, why, example, notes);
         }
     }
-    if has(AuthMethod::Certificate) {
-        needed(
-            &auth.client_ca_file,
-            "is missing, and method `certificate` needs it",
-            "clients-ca.pem",
-            notes,
-        );
+    for (method, why) in [
+        (AuthMethod::Certificate, "is missing, and method `certificate` needs it"),
+        (AuthMethod::EapTls, "is missing, and method `eap-tls` needs it"),
+    ] {
+        if has(method) {
+            needed(&auth.client_ca_file, why, "clients-ca.pem", notes);
+        }
     }
     if has(AuthMethod::Psk) && psks.is_empty() {
         notes.mistake(&methods.place, "names `psk`, but there is no key", "add an [[auth.psk]]");
@@ -123,6 +124,10 @@ fn check_users(
     let by_password = login != Some(CertificateLogin::Instead);
     for (method, word, asked) in [
         (AuthMethod::EapMschapv2, "eap-mschapv2", true),
+        (AuthMethod::EapTtls, "eap-ttls", true),
+        (AuthMethod::EapPeap, "eap-peap", true),
+        (AuthMethod::EapGtc, "eap-gtc", true),
+        (AuthMethod::EapMd5, "eap-md5", true),
         (AuthMethod::AnyconnectEap, "anyconnect-eap", by_password),
     ] {
         if has(method) && asked && users.is_empty() {
@@ -133,8 +138,8 @@ fn check_users(
             );
         }
     }
-    if !has(AuthMethod::EapMschapv2)
-        && !has(AuthMethod::AnyconnectEap)
+    let for_users = |method: &AuthMethod| method.is_local_eap() || *method == AuthMethod::AnyconnectEap;
+    if !methods.value.iter().any(for_users)
         && let Some(user) = users.first()
     {
         notes.warning(
@@ -144,7 +149,14 @@ fn check_users(
         );
     }
     for user in users {
-        let (Some(nt_hash), Some(hash)) = (&user.password_nt_hash, &user.password_hash) else { continue };
+        let (Some(nt_hash), Some(hash), Some(password)) =
+            (&user.password_nt_hash, &user.password_hash, &user.password_clear)
+        else {
+            continue;
+        };
+        if password.value.is_some() {
+            continue;
+        }
         if nt_hash.value.is_none() && hash.value.is_none() {
             notes.mistake(
                 &nt_hash.place,
@@ -315,7 +327,9 @@ fn warn_if_world_readable_secrets(document: &Document, notes: &mut Notes<'_>) {
     let psk = psk.or_else(|| document.radius_servers.iter().find_map(|server| written(&server.secret)));
     let user = document.users.iter().find_map(|u| {
         let nt_hash = u.password_nt_hash.as_ref().filter(|h| h.value.is_some()).map(|h| &h.place);
-        nt_hash.or(u.password_hash.as_ref().filter(|h| h.value.is_some()).map(|h| &h.place)).cloned()
+        let hash = u.password_hash.as_ref().filter(|h| h.value.is_some()).map(|h| &h.place);
+        let clear = u.password_clear.as_ref().filter(|p| p.value.is_some()).map(|p| &p.place);
+        nt_hash.or(hash).or(clear).cloned()
     });
     if let (Some(place), Ok(metadata)) = (psk.or(user), std::fs::metadata(notes.file())) {
         let file = notes.file();
