@@ -66,6 +66,8 @@ ike_counters! {
     InvalidKe = "ike_invalid_ke", remedy "Costs clients a round trip: put the group they try first into ike.proposals.";
     /// Handshakes begun (IKE_SA_INIT accepted).
     HandshakesBegun = "ike_handshakes_begun", remedy "";
+    /// Additional key exchanges (ML-KEM) done.
+    AdditionalKeyExchanges = "ike_additional_key_exchanges", remedy "";
     /// Handshakes that led to a session.
     HandshakesDone = "ike_handshakes_done", remedy "";
     /// Handshakes that were not finished in time.

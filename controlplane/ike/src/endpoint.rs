@@ -289,13 +289,13 @@ impl Endpoint {
         };
         let mut cx = call.cx(&mut self.world);
         if let Some(session) = cx.world.first_requests.get(&key) {
-            match self.sessions.get(session).map(|session| &session.state) {
-                Some(State::AwaitAuth(state)) => {
-                    let response = Path::of(datagram).datagram(state.response().to_vec());
+            match self.sessions.get(session).and_then(|session| session.state.init_response()) {
+                Some(response) => {
+                    let response = Path::of(datagram).datagram(response.to_vec());
                     cx.count(IkeCounter::RetransmitsAnswered);
                     cx.transmit(response);
                 }
-                _ => cx.count(IkeCounter::DropBusy),
+                None => cx.count(IkeCounter::DropBusy),
             }
             return;
         }

@@ -60,6 +60,8 @@ pub(crate) enum IkeError {
     Temporary,
     #[error("no such Child SA")]
     ChildNotFound,
+    #[error("no rekey waits for this additional key exchange")]
+    StateNotFound,
     #[error("out of {0}")]
     Resources(&'static str),
     #[error("not done in time: {0}")]
@@ -111,7 +113,7 @@ impl IkeError {
         use IkeError::*;
         match self {
             Syntax(WireError::TooLong { .. }) | Bug(_) => Fault::Bug,
-            Syntax(_) | BadKeyExchange | Authentication(_) | Replayed | ChildNotFound => {
+            Syntax(_) | BadKeyExchange | Authentication(_) | Replayed | ChildNotFound | StateNotFound => {
                 Fault::PeerMisbehaved
             }
             HandshakeTimeout | Certificate(_) | NoIkeProposal | NoEspProposal | InvalidKe(_)
@@ -131,6 +133,7 @@ impl IkeError {
             HandshakeTimeout | Authentication(_) | Replayed | Certificate(_) | MethodOff | Ppk(_)
             | IdrMismatch | PeerGaveUp(_) => NotifyType::AuthenticationFailed,
             InvalidKe(_) => NotifyType::InvalidKePayload,
+            StateNotFound => NotifyType::StateNotFound,
             TsUnacceptable => NotifyType::TsUnacceptable,
             NoAddress => NotifyType::InternalAddressFailure,
             CpRequired => NotifyType::FailedCpRequired,
@@ -177,6 +180,7 @@ impl IkeError {
             IdrMismatch => IkeCounter::IdrRefused,
             NoEspProposal => IkeCounter::ChildNoProposal,
             InvalidKe(_) => IkeCounter::InvalidKe,
+            StateNotFound => IkeCounter::RekeyFailed,
             TsUnacceptable => IkeCounter::TsUnacceptable,
             NoAddress => IkeCounter::AddressFailure,
             CpRequired => IkeCounter::CpRequired,

@@ -19,6 +19,7 @@ use crate::exchange::authenticated::Authenticated;
 use crate::exchange::child_rekey::ChildRekey;
 use crate::exchange::closing::{Closing, Farewell};
 use crate::exchange::create_child::PeerCreate;
+use crate::exchange::follow_up::{PeerFollowUp, PeerKe};
 use crate::exchange::ike_rekey::{IkeRekey, PeerIkeRekey};
 use crate::exchange::mobility::Routability;
 use crate::exchange::redirect::Leaving;
@@ -64,6 +65,8 @@ pub(crate) struct Established {
     pub(crate) selected: Option<u32>,
     /// The peer's request that waits for a job.
     pub(crate) working: Option<Working>,
+    /// The peer's rekey of the IKE SA that waits for additional key exchanges.
+    pub(crate) follow_up: Option<Box<PeerFollowUp>>,
     /// Our exchange under way on `sa`.
     pub(crate) ours: Option<Ours>,
     pub(crate) tasks: VecDeque<Task>,
@@ -139,6 +142,7 @@ pub(crate) struct Working {
 pub(crate) enum PeerRequest {
     Child(Box<PeerCreate>),
     Ike(Box<PeerIkeRekey>),
+    FollowUp(Box<PeerKe>),
 }
 
 /// An exchange of ours.
@@ -210,6 +214,7 @@ impl Established {
             children: BTreeMap::new(),
             selected: None,
             working: None,
+            follow_up: None,
             ours: None,
             tasks: VecDeque::new(),
             childless_until: Some(cx.now.plus_millis(CHILDLESS_MS)),
@@ -413,7 +418,11 @@ impl Established {
         if message.header.exchange == ExchangeType::Informational {
             return self.on_informational(cx, local_spi, &message, from);
         }
-        match self.on_create_child_sa(cx, local_spi, &message) {
+        let begun = match message.header.exchange {
+            ExchangeType::IkeFollowupKe => self.on_follow_up(cx, local_spi, &message),
+            _ => self.on_create_child_sa(cx, local_spi, &message),
+        };
+        match begun {
             Ok(()) => Ok(Flow::Stay),
             Err(error) => {
                 self.refuse(cx, local_spi, error, &message)?;
@@ -490,6 +499,7 @@ impl Established {
         let done = match working.what {
             PeerRequest::Child(create) => self.on_peer_create_job(cx, local_spi, *create, result),
             PeerRequest::Ike(rekey) => self.on_peer_ike_rekey_job(cx, local_spi, *rekey, result),
+            PeerRequest::FollowUp(exchange) => self.on_follow_up_job(cx, local_spi, *exchange, result),
         };
         match done {
             Ok(()) => Ok(Flow::Stay),
@@ -788,6 +798,7 @@ impl Working {
         match &self.what {
             PeerRequest::Child(create) => create.job(),
             PeerRequest::Ike(rekey) => rekey.job(),
+            PeerRequest::FollowUp(exchange) => exchange.job(),
         }
     }
 }

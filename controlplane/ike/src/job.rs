@@ -11,9 +11,9 @@ use crate::cert::{
     AuthenticationError, CertError, CertUse, Credential, ProvenIdentity, RsaHash, RsaPadding, SignError,
     TrustStore,
 };
-use crate::crypto::{CryptoError, KePrivate, Random, SharedSecret};
+use crate::crypto::{CryptoError, KePrivate, KemPrivate, Random, SharedSecret, encapsulate};
 use crate::ident::Identity;
-use crate::suite::Group;
+use crate::suite::{Group, Kem};
 use crate::wire::{Auth, Cert, SignatureHash};
 
 /// The gateway's own key and the authorities it trusts; made once, shared by all threads that run jobs.
@@ -46,6 +46,25 @@ pub enum PublicKeyJob {
         /// The peer's KE data.
         peer_public: Vec<u8>,
     },
+    /// A whole additional key exchange as responder (RFC 9370).
+    Encapsulate {
+        /// The mechanism.
+        kem: Kem,
+        /// The peer's KE data, an encapsulation key.
+        peer_key: Vec<u8>,
+    },
+    /// The first half of an additional key exchange as initiator.
+    GenerateKem {
+        /// The mechanism.
+        kem: Kem,
+    },
+    /// Its second half.
+    Decapsulate {
+        /// What the first half made. Whoever asks keeps it, to ask again if nobody has time for it.
+        private: Arc<KemPrivate>,
+        /// The peer's KE data, a ciphertext.
+        ciphertext: Vec<u8>,
+    },
     /// Sign our AUTH octets.
     Sign {
         /// What is signed (RFC 7296 §2.15).
@@ -75,11 +94,13 @@ pub struct VerifyJob {
 
 /// What the work led to.
 pub enum PublicKeyResult {
-    /// Of [`PublicKeyJob::Respond`].
+    /// Of [`PublicKeyJob::Respond`] and [`PublicKeyJob::Encapsulate`].
     Responded(Result<(Vec<u8>, SharedSecret), CryptoError>),
     /// Of [`PublicKeyJob::Generate`]: our KE data and the handle for the second half.
     Generated(Result<(Vec<u8>, KePrivate), CryptoError>),
-    /// Of [`PublicKeyJob::Derive`].
+    /// Of [`PublicKeyJob::GenerateKem`]: our KE data and the handle for the second half.
+    GeneratedKem(Result<(Vec<u8>, KemPrivate), CryptoError>),
+    /// Of [`PublicKeyJob::Derive`] and [`PublicKeyJob::Decapsulate`].
     Derived(Result<SharedSecret, CryptoError>),
     /// Of [`PublicKeyJob::Sign`].
     Signed(Result<Auth, SignError>),
@@ -97,6 +118,13 @@ impl PublicKeyJob {
             PublicKeyJob::Generate { group } => PublicKeyResult::Generated(generate(group, random)),
             PublicKeyJob::Derive { private, peer_public } => {
                 PublicKeyResult::Derived(private.derive(&peer_public))
+            }
+            PublicKeyJob::Encapsulate { kem, peer_key } => {
+                PublicKeyResult::Responded(encapsulate(kem, &peer_key))
+            }
+            PublicKeyJob::GenerateKem { kem } => PublicKeyResult::GeneratedKem(KemPrivate::generate(kem)),
+            PublicKeyJob::Decapsulate { private, ciphertext } => {
+                PublicKeyResult::Derived(private.decapsulate(&ciphertext))
             }
             PublicKeyJob::Sign { octets, peer_hashes, rsa_hash, rsa_pss } => {
                 let padding = rsa_pss.then_some(RsaPadding::Pss);
@@ -127,6 +155,9 @@ impl PublicKeyJob {
             PublicKeyJob::Respond { .. } => "respond",
             PublicKeyJob::Generate { .. } => "generate",
             PublicKeyJob::Derive { .. } => "derive",
+            PublicKeyJob::Encapsulate { .. } => "encapsulate",
+            PublicKeyJob::GenerateKem { .. } => "generate kem",
+            PublicKeyJob::Decapsulate { .. } => "decapsulate",
             PublicKeyJob::Sign { .. } => "sign",
             PublicKeyJob::Verify(_) => "verify",
         }
@@ -158,6 +189,7 @@ impl fmt::Debug for PublicKeyResult {
         f.write_str(match self {
             PublicKeyResult::Responded(_) => "Responded(..)",
             PublicKeyResult::Generated(_) => "Generated(..)",
+            PublicKeyResult::GeneratedKem(_) => "GeneratedKem(..)",
             PublicKeyResult::Derived(_) => "Derived(..)",
             PublicKeyResult::Signed(_) => "Signed(..)",
             PublicKeyResult::Verified(_) => "Verified(..)",

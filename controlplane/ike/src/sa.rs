@@ -11,13 +11,14 @@ use std::net::Ipv4Addr;
 use crate::api::{Datagram, Fragmentation, IkeSpis};
 use crate::cisco;
 use crate::counters::IkeCounter;
-use crate::crypto::{CryptoError, IkeKeys, Random, Role, SkOpener, SkSealer};
+use crate::crypto::{CryptoError, IkeKeys, IntAuth, Random, Role, SkOpener, SkSealer};
 use crate::env::Env;
 use crate::error::IkeError;
 use crate::policy::Timing;
 use crate::time::Instant;
 use crate::wire::{
-    ExchangeType, Header, IkeSpi, Incoming, Message, OpenError, Payload, Reassembly, WireError, rules,
+    Content, ExchangeType, Header, IkeSpi, Incoming, Message, OpenError, Payload, Reassembly, WireError,
+    rules,
 };
 use crate::world::Cx;
 
@@ -73,8 +74,12 @@ pub(crate) struct IkeSa {
     pub(crate) path: Path,
     pub(crate) nat: Nat,
     pub(crate) fragmentation: Fragmentation,
+    /// The IKE_INTERMEDIATE exchanges that have been.
+    pub(crate) int_auth: IntAuth,
     opener: SkOpener,
     sealer: SkSealer,
+    /// Opens repetitions of the request whose answer changed the keys.
+    previous: Option<SkOpener>,
     /// Of the last message that was cut in Cisco's way.
     fragment_id: u16,
     inbound: Inbound,
@@ -197,8 +202,10 @@ impl IkeSa {
             path,
             nat,
             fragmentation,
+            int_auth: IntAuth::default(),
             opener,
             sealer,
+            previous: None,
             fragment_id: 0,
             inbound: Inbound {
                 next_id: first_request_id,
@@ -208,6 +215,16 @@ impl IkeSa {
             },
             outbound: Outbound { next_id: 0, outstanding: None, reassembly: None },
         })
+    }
+
+    /// From now on other keys protect what is sent and received; a repetition of the last request still has the old ones
+    /// (RFC 9370 §2.2.2).
+    pub(crate) fn change_keys(&mut self, keys: IkeKeys) -> Result<(), CryptoError> {
+        let (sealer, opener) = keys.ends(self.role)?;
+        self.sealer = sealer;
+        self.previous = Some(std::mem::replace(&mut self.opener, opener));
+        self.keys = keys;
+        Ok(())
     }
 
     /// Our SPI: what the table of IKE SAs finds this one by.
@@ -281,10 +298,11 @@ impl IkeSa {
     ) -> Received {
         let answered = self.inbound.answered.as_ref().filter(|answer| answer.id == header.message_id);
         if let Some(answer) = answered {
+            let opener = self.previous.as_ref().unwrap_or(&self.opener);
             let genuine = match &incoming {
-                Incoming::Encrypted(message) => message.open(&self.opener).is_ok(),
+                Incoming::Encrypted(message) => message.open(opener).is_ok(),
                 // RFC 7383 §2.6.1: only the first fragment of a repeated request is answered.
-                Incoming::Fragment(fragment) => fragment.number == 1 && fragment.open(&self.opener).is_ok(),
+                Incoming::Fragment(fragment) => fragment.number == 1 && fragment.open(opener).is_ok(),
                 Incoming::Clear(_) => false,
             };
             if !genuine {
@@ -306,11 +324,17 @@ impl IkeSa {
             return Received::Dropped(IkeCounter::DropWrongState);
         }
         let opened = match open(&self.opener, &mut self.inbound.reassembly, header, incoming) {
-            Opened::Message(message) => rules::check(&message, true).map(|()| message),
+            Opened::Message(message, content) => {
+                if let Some(content) = content.filter(|_| header.exchange == ExchangeType::IkeIntermediate) {
+                    self.int_auth.add(Role::Initiator, &self.keys, &content);
+                }
+                rules::check(&message, true).map(|()| message)
+            }
             Opened::Malformed(error) => Err(error),
             Opened::Incomplete => return Received::Collected,
             Opened::Refused(counter) => return Received::Dropped(counter),
         };
+        self.previous = None;
         self.inbound.next_id = self.inbound.next_id.saturating_add(1);
         self.inbound.answered = None;
         self.inbound.reassembly = None;
@@ -337,7 +361,7 @@ impl IkeSa {
             return Received::Dropped(IkeCounter::DropWrongState);
         }
         let opened = match open(&self.opener, &mut self.outbound.reassembly, header, incoming) {
-            Opened::Message(message) => rules::check(&message, true).map(|()| message),
+            Opened::Message(message, _) => rules::check(&message, true).map(|()| message),
             Opened::Malformed(error) => Err(error),
             Opened::Incomplete => return Received::Collected,
             Opened::Refused(counter) => return Received::Dropped(counter),
@@ -356,7 +380,11 @@ impl IkeSa {
             return Err(IkeError::Bug("an answer without a request"));
         };
         let header = self.header(request.exchange, true, request.id);
-        let datagrams = self.seal(cx, &Message::new(header, payloads), request.from)?;
+        let message = Message::new(header, payloads);
+        let datagrams = self.seal(cx, &message, request.from)?;
+        if request.exchange == ExchangeType::IkeIntermediate {
+            self.int_auth.add(Role::Responder, &self.keys, &message.content()?);
+        }
         for bytes in &datagrams {
             cx.transmit(request.from.datagram(bytes.clone()));
         }
@@ -457,7 +485,7 @@ impl IkeSa {
 }
 
 enum Opened {
-    Message(Message),
+    Message(Message, Option<Content>),
     Malformed(WireError),
     Incomplete,
     Refused(IkeCounter),
@@ -471,8 +499,8 @@ fn open(
 ) -> Opened {
     match incoming {
         Incoming::Clear(_) => Opened::Refused(IkeCounter::DropUnprotected),
-        Incoming::Encrypted(message) => match message.open(opener) {
-            Ok(message) => Opened::Message(message),
+        Incoming::Encrypted(message) => match message.open_with_content(opener) {
+            Ok((message, content)) => Opened::Message(message, Some(content)),
             Err(OpenError::Malformed(error)) => Opened::Malformed(error),
             Err(OpenError::Integrity) => Opened::Refused(IkeCounter::DropIntegrity),
         },
@@ -484,7 +512,7 @@ fn open(
                 return Opened::Refused(IkeCounter::DropFragment);
             };
             match fragment.open(opener).map(|opened| held.push(header, opened)) {
-                Ok(Ok(Some(message))) => Opened::Message(message),
+                Ok(Ok(Some(message))) => Opened::Message(message, held.take_content()),
                 Ok(Ok(None)) => Opened::Incomplete,
                 Ok(Err(error)) | Err(OpenError::Malformed(error)) => Opened::Malformed(error),
                 Err(OpenError::Integrity) => Opened::Refused(IkeCounter::DropIntegrity),

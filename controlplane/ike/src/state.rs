@@ -9,7 +9,7 @@ use crate::api::{DownReason, Fragmentation, JobId, JobResult, SessionId, WakeRea
 use crate::error::IkeError;
 use crate::established::Established;
 use crate::exchange::{
-    admission, closing::Closing, closing::Farewell, eap, ike_auth, ike_sa_init::KeyExchange,
+    admission, closing::Closing, closing::Farewell, eap, ike_auth, ike_sa_init::KeyExchange, intermediate,
 };
 use crate::sa::{IkeSa, Received};
 use crate::time::Instant;
@@ -26,7 +26,11 @@ pub(crate) struct Session {
 pub(crate) enum State {
     /// IKE_SA_INIT was accepted; the key exchange runs.
     KeyExchange(Box<KeyExchange>),
-    /// IKE_SA_INIT was answered; the first IKE_AUTH request is expected.
+    /// An additional key exchange is expected.
+    AwaitIntermediate(Box<intermediate::AwaitIntermediate>),
+    /// Its secret is being made.
+    Encapsulating(Box<intermediate::Encapsulating>),
+    /// The keys are made; the first IKE_AUTH request is expected.
     AwaitAuth(Box<ike_auth::AwaitAuth>),
     /// The client authenticates by PSK; its key is looked up.
     PskLookup(Box<ike_auth::PskLookup>),
@@ -60,6 +64,8 @@ pub(crate) enum State {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub(crate) enum StateName {
     KeyExchange,
+    AwaitIntermediate,
+    Encapsulating,
     AwaitAuth,
     PskLookup,
     CertificateCheck,
@@ -80,11 +86,14 @@ impl StateName {
     /// The states that may follow; a session also stays where it is. Checked in debug builds at every step.
     pub(crate) const fn next(self) -> &'static [StateName] {
         use StateName::{
-            Addressing, AwaitAuth, CertificateCheck, CertificateSign, Closing, EapClient, EapFinalAuth,
-            EapServer, EapSign, Ended, Established, Farewell, Installing, KeyExchange, PskLookup,
+            Addressing, AwaitAuth, AwaitIntermediate, CertificateCheck, CertificateSign, Closing, EapClient,
+            EapFinalAuth, EapServer, EapSign, Encapsulating, Ended, Established, Farewell, Installing,
+            KeyExchange, PskLookup,
         };
         match self {
-            KeyExchange => &[AwaitAuth, Ended],
+            KeyExchange => &[AwaitIntermediate, AwaitAuth, Ended],
+            AwaitIntermediate => &[Encapsulating, Farewell, Ended],
+            Encapsulating => &[AwaitIntermediate, AwaitAuth, Farewell, Ended],
             AwaitAuth => &[PskLookup, CertificateCheck, EapSign, Farewell, Ended],
             PskLookup => &[CertificateSign, Addressing, Installing, Established, Farewell, Ended],
             CertificateSign | EapFinalAuth => &[Addressing, Installing, Established, Farewell, Ended],
@@ -104,20 +113,23 @@ impl StateName {
     /// Whether a message of this exchange may reach a session in this state. Everything else is dropped and counted
     /// before it is opened: an exchange that needs an authenticated peer has no code path before authentication.
     pub(crate) fn allows(self, exchange: ExchangeType, is_response: bool) -> bool {
-        use ExchangeType::{CreateChildSa, IkeAuth, Informational};
+        use ExchangeType::{CreateChildSa, IkeAuth, IkeFollowupKe, IkeIntermediate, Informational};
         match self {
+            StateName::AwaitIntermediate => (exchange, is_response) == (IkeIntermediate, false),
             StateName::AwaitAuth => (exchange, is_response) == (IkeAuth, false),
             // The client may give up (RFC 7296 §2.21.2), which ends only its own attempt.
             StateName::EapClient | StateName::EapFinalAuth => {
                 matches!((exchange, is_response), (IkeAuth | Informational, false))
             }
-            StateName::Established => matches!(exchange, CreateChildSa | Informational),
+            StateName::Established => matches!(exchange, CreateChildSa | Informational | IkeFollowupKe),
             // Also the answer to whatever we had asked before we began to close.
             StateName::Closing => {
                 matches!(exchange, Informational | CreateChildSa)
+                    || (exchange, is_response) == (IkeFollowupKe, true)
             }
             StateName::Farewell => (exchange, is_response) == (Informational, false),
             StateName::KeyExchange
+            | StateName::Encapsulating
             | StateName::PskLookup
             | StateName::CertificateCheck
             | StateName::CertificateSign
@@ -189,6 +201,7 @@ impl Session {
     pub(crate) fn on_job(mut self, cx: &mut Cx<'_>, job: JobId, result: JobResult) -> Session {
         self.state = match self.state {
             State::KeyExchange(state) => state.on_job(cx, job, result),
+            State::Encapsulating(state) => state.on_job(cx, job, result),
             State::PskLookup(state) => state.on_job(cx, job, result),
             State::CertificateCheck(state) => state.on_job(cx, job, result),
             State::CertificateSign(state) => state.on_job(cx, job, result),
@@ -197,7 +210,8 @@ impl Session {
             State::Addressing(state) => state.on_job(cx, job, result),
             State::Installing(state) => state.on_job(cx, job, result),
             State::Established(state) => state.on_job(cx, job, result),
-            state @ (State::AwaitAuth(_)
+            state @ (State::AwaitIntermediate(_)
+            | State::AwaitAuth(_)
             | State::EapClient(_)
             | State::EapFinalAuth(_)
             | State::Closing(_)
@@ -246,6 +260,8 @@ impl State {
     pub(crate) fn name(&self) -> StateName {
         match self {
             State::KeyExchange(_) => StateName::KeyExchange,
+            State::AwaitIntermediate(_) => StateName::AwaitIntermediate,
+            State::Encapsulating(_) => StateName::Encapsulating,
             State::AwaitAuth(_) => StateName::AwaitAuth,
             State::PskLookup(_) => StateName::PskLookup,
             State::CertificateCheck(_) => StateName::CertificateCheck,
@@ -276,6 +292,12 @@ impl State {
 
     fn on_arrival(self, cx: &mut Cx<'_>, local_spi: u64, arrival: Arrival, from: crate::sa::Path) -> State {
         match (self, arrival) {
+            (State::AwaitIntermediate(state), Arrival::Request(message)) => {
+                state.on_request(cx, &message, from)
+            }
+            (State::AwaitIntermediate(state), Arrival::BadRequest(error)) => {
+                state.hs.refuse(cx, error.into())
+            }
             (State::AwaitAuth(state), Arrival::Request(message)) => state.on_request(cx, message, from),
             (State::AwaitAuth(state), Arrival::BadRequest(error)) => state.hs.refuse(cx, error.into()),
             (State::EapClient(state), Arrival::Request(message)) => state.on_request(cx, message, from),
@@ -303,6 +325,8 @@ impl State {
     pub(crate) fn sa_mut(&mut self, local_spi: u64) -> Option<&mut IkeSa> {
         let sa = match self {
             State::KeyExchange(_) | State::Ended(_) => return None,
+            State::AwaitIntermediate(state) => &mut state.hs.sa,
+            State::Encapsulating(state) => &mut state.hs.sa,
             State::AwaitAuth(state) => &mut state.hs.sa,
             State::PskLookup(state) => &mut state.hs.sa,
             State::CertificateCheck(state) => &mut state.hs.sa,
@@ -326,8 +350,19 @@ impl State {
         }
     }
 
+    /// Our answer to IKE_SA_INIT, for who repeats the request and has not gone on.
+    pub(crate) fn init_response(&self) -> Option<&[u8]> {
+        match self {
+            State::AwaitIntermediate(state) => Some(&state.hs.response),
+            State::AwaitAuth(state) => Some(&state.hs.response),
+            _ => None,
+        }
+    }
+
     fn handshake(&self) -> Option<&ike_auth::Handshake> {
         match self {
+            State::AwaitIntermediate(state) => Some(&state.hs),
+            State::Encapsulating(state) => Some(&state.hs),
             State::AwaitAuth(state) => Some(&state.hs),
             State::PskLookup(state) => Some(&state.hs),
             State::CertificateCheck(state) => Some(&state.hs),

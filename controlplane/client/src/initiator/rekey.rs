@@ -4,8 +4,8 @@
 
 use causeway_ike::crypto::{ExchangeValues, IkeKeys, KePrivate, Role, SharedSecret};
 use causeway_ike::suite::{
-    ChildKe, EspChoice, EspProposal, Group, IkeProposal, accept_esp_answer, accept_ike_answer, select_esp,
-    select_ike,
+    ChildKe, EspChoice, EspProposal, Group, IkeProposal, IkeStage, accept_esp_answer, accept_ike_answer,
+    select_esp, select_ike,
 };
 use causeway_ike::wire::{
     IkeSpi, Ke, Message, Nonce, Notify, NotifyType, Payload, Sa, TrafficSelector, TsRange,
@@ -210,7 +210,7 @@ pub(super) fn answer_ike(
     let (Some(sa), Some(ni), Some(ke)) = (message.sa(), message.nonce(), message.ke()) else {
         return refuse(NotifyType::InvalidSyntax);
     };
-    let Ok(choice) = select_ike(&shared.config.ike, sa, ke.group, true) else {
+    let Ok(choice) = select_ike(&shared.config.ike, sa, ke.group, IkeStage::Rekey) else {
         return refuse(NotifyType::NoProposalChosen);
     };
     let Some(initiator_spi) = choice.peer_spi else { return refuse(NotifyType::InvalidSyntax) };

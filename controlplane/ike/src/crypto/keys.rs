@@ -74,7 +74,8 @@ impl IkeKeys {
         IkeKeys::expand(suite, &prf(suite.prf, key.as_bytes(), &[shared.as_bytes()]), values)
     }
 
-    /// The keys of an IKE SA that replaces `old`: SKEYSEED = prf(SK_d (old), g^ir (new) | Ni | Nr), with the old PRF.
+    /// The keys of an IKE SA that replaces `old`: SKEYSEED = prf(SK_d (old), g^ir (new) | Ni | Nr), with the old PRF; the
+    /// secrets of additional key exchanges follow the nonces (RFC 9370 §2.2.4).
     ///
     /// # Errors
     /// When the library fails.
@@ -82,11 +83,28 @@ impl IkeKeys {
         old: &IkeKeys,
         suite: IkeSuite,
         shared: &SharedSecret,
+        additional: &[SharedSecret],
         values: &ExchangeValues<'_>,
     ) -> Result<IkeKeys, CryptoError> {
         let (ni, nr) = (values.initiator_nonce.as_bytes(), values.responder_nonce.as_bytes());
-        let skeyseed = prf(old.suite.prf, old.sk_d.as_bytes(), &[shared.as_bytes(), ni, nr]);
+        let first = [shared.as_bytes(), ni, nr];
+        let parts: Vec<&[u8]> =
+            first.into_iter().chain(additional.iter().map(SharedSecret::as_bytes)).collect();
+        let skeyseed = prf(old.suite.prf, old.sk_d.as_bytes(), &parts);
         IkeKeys::expand(suite, &skeyseed, values)
+    }
+
+    /// The keys of the same IKE SA after an additional key exchange in IKE_INTERMEDIATE, under which the next message goes:
+    /// SKEYSEED(n) = prf(SK_d(n-1), SK(n) | Ni | Nr) (RFC 9370 §2.2.2).
+    ///
+    /// # Errors
+    /// When the library fails.
+    pub fn strengthened(
+        &self,
+        shared: &SharedSecret,
+        values: &ExchangeValues<'_>,
+    ) -> Result<IkeKeys, CryptoError> {
+        IkeKeys::rekeyed(self, self.suite, shared, &[], values)
     }
 
     fn expand(
@@ -208,6 +226,7 @@ mod tests {
             integ: proposal.integs.first().copied(),
             prf: proposal.prfs[0],
             group: proposal.groups[0],
+            kems: crate::suite::Kems::NONE,
         }
     }
 
@@ -275,7 +294,7 @@ mod tests {
             compare(&first, &vectors, "");
             let values = Values::new(&vectors, "2");
             let rekeyed =
-                IkeKeys::rekeyed(&first, suite(&vectors), &values.shared, &values.exchange()).unwrap();
+                IkeKeys::rekeyed(&first, suite(&vectors), &values.shared, &[], &values.exchange()).unwrap();
             compare(&rekeyed, &vectors, "rekeyed_");
         }
     }
@@ -325,6 +344,7 @@ mod tests {
             integ: None,
             prf: Prf::HmacSha2_512,
             group: crate::suite::Group::Ecp256,
+            kems: crate::suite::Kems::NONE,
         };
         let secret = |octets: &[u8]| Secret::new(octets.to_vec());
         let [sk_d, sk_ai, sk_ar, sk_ei, sk_er, sk_pr] = [(); 6].map(|()| secret(&[]));

@@ -3,7 +3,9 @@
 //! Randomness comes in as [`Random`]. Secrets are wiped when dropped, have no `Debug`, and are compared in constant time.
 
 mod error;
+mod int_auth;
 mod ke;
+mod kem;
 mod keys;
 mod modp;
 mod nat;
@@ -14,7 +16,9 @@ mod secret;
 mod sk;
 
 pub use error::CryptoError;
+pub use int_auth::IntAuth;
 pub use ke::{KePrivate, SharedSecret};
+pub use kem::{KemPrivate, encapsulate};
 pub use keys::{ChildKeymat, ExchangeValues, IkeKeys, Role, shared_key_auth, verify_shared_key_auth};
 pub use nat::{NAT_HASH_LEN, nat_detection_hash};
 pub use prf::{prf, prf_plus};

@@ -181,14 +181,15 @@ impl Handshake {
 
     /// What the client's AUTH covers.
     pub(crate) fn peer_octets(&self, id_i: &Identification) -> Vec<u8> {
-        self.sa.keys.signed_octets(Role::Initiator, &self.request, &self.nr, &id_i.body())
+        let octets = self.sa.keys.signed_octets(Role::Initiator, &self.request, &self.nr, &id_i.body());
+        [octets, self.sa.int_auth.octets()].concat()
     }
 
     /// Our identity, and what our AUTH covers.
     fn own_octets(&self, cx: &Cx<'_>) -> (Identification, Vec<u8>) {
         let id_r = Identification::new(cx.world.config.identity.clone());
         let octets = self.sa.keys.signed_octets(Role::Responder, &self.response, &self.ni, &id_r.body());
-        (id_r, octets)
+        (id_r, [octets, self.sa.int_auth.octets()].concat())
     }
 
     pub(crate) fn own_mac(&self, cx: &Cx<'_>, key: &[u8]) -> (Payload, Payload) {
@@ -219,11 +220,6 @@ impl Handshake {
 }
 
 impl AwaitAuth {
-    /// Our answer to IKE_SA_INIT, for who repeats the request.
-    pub(crate) fn response(&self) -> &[u8] {
-        &self.hs.response
-    }
-
     pub(crate) fn on_request(self: Box<Self>, cx: &mut Cx<'_>, message: Message, from: Path) -> State {
         let AwaitAuth { mut hs } = *self;
         // The client has moved to port 4500, or a NAT has mapped it anew since (RFC 7296 §2.23).

@@ -1,4 +1,5 @@
-//! The rekey of the IKE SA, begun by either side, with its collision (RFC 7296 §1.3.2, §2.8, §2.8.2, §2.18, §2.25.2).
+//! The rekey of the IKE SA, begun by either side, with its collision (RFC 7296 §1.3.2, §2.8, §2.8.2, §2.18, §2.25.2),
+//! and its additional key exchanges (RFC 9370 §2.2.4; the peer's are in `follow_up.rs`).
 //!
 //! Enters: an IKE SA that is due, or the peer's request. Leaves: a new IKE SA that inherits the Child SAs; the old one is
 //! deleted by whoever began. If both did, who made the IKE SA with the lowest of the four nonces deletes that one.
@@ -8,16 +9,17 @@ use std::sync::Arc;
 use crate::api::{DownReason, Event, IkeSpis, JobId, JobKind, JobResult, Side};
 use crate::child;
 use crate::counters::IkeCounter;
-use crate::crypto::{ExchangeValues, IkeKeys, KePrivate, Role, SharedSecret};
+use crate::crypto::{ExchangeValues, IkeKeys, KePrivate, KemPrivate, Role, SharedSecret};
 use crate::error::IkeError;
 use crate::established::{
     Established, Flow, JOB_DEADLINE_MS, MAX_OLD_SAS, NextSa, OLD_SA_LINGER_MS, OldSa, Ours, PeerRequest,
     REKEY_RETRY_MS, SETTLE_MS, Task, Working,
 };
+use crate::exchange::follow_up::{Secrets, link_notify, link_of};
 use crate::exchange::ike_sa_init::NONCE_LEN;
 use crate::job::{PublicKeyJob, PublicKeyResult};
 use crate::sa::{IkeSa, IkeSaParameters};
-use crate::suite::{IkeChoice, IkeProposal, SelectError, accept_ike_answer, select_ike};
+use crate::suite::{IkeChoice, IkeProposal, IkeStage, Kem, SelectError, accept_ike_answer, select_ike};
 use crate::time::Instant;
 use crate::wire::{Delete, ExchangeType, IkeSpi, Ke, Message, Nonce, Payload, PayloadType, Sa, WireError};
 use crate::world::Cx;
@@ -27,7 +29,7 @@ pub(crate) struct PeerIkeRekey {
     job: JobId,
     local_spi: u64,
     peer_spi: IkeSpi,
-    choice: IkeChoice,
+    pub(crate) choice: IkeChoice,
     ni: Nonce,
     nr: Nonce,
 }
@@ -58,22 +60,72 @@ impl IkeRekeyParts {
 }
 
 enum Step {
-    Generating { job: JobId, deadline: Instant },
-    Sent { private: KePrivate },
+    Generating {
+        job: JobId,
+        deadline: Instant,
+    },
+    Sent {
+        private: KePrivate,
+    },
     Deriving(Deriving),
+    /// As the first two, for an additional key exchange.
+    GeneratingKem {
+        job: JobId,
+        deadline: Instant,
+        agreed: Agreed,
+    },
+    FollowUpSent {
+        private: KemPrivate,
+        agreed: Agreed,
+    },
 }
 
-/// The peer has the new IKE SA, and we are about to.
+/// What CREATE_CHILD_SA led to.
+struct Agreed {
+    choice: IkeChoice,
+    peer_spi: IkeSpi,
+    nr: Nonce,
+    /// `None` until the first secret is there.
+    secrets: Option<Secrets>,
+    /// What the next additional key exchange must say.
+    link: Vec<u8>,
+}
+
+/// The second half of a key exchange. After the last one the peer has the new IKE SA, and we are about to.
 struct Deriving {
-    private: Arc<KePrivate>,
-    peer_public: Vec<u8>,
+    half: Half,
     /// `None` while the next try is waited for.
     job: Option<JobId>,
     deadline: Instant,
     tries: u32,
-    choice: IkeChoice,
-    peer_spi: IkeSpi,
-    nr: Nonce,
+    agreed: Agreed,
+}
+
+/// What the second half needs.
+enum Half {
+    Group { private: Arc<KePrivate>, peer_public: Vec<u8> },
+    Kem { private: Arc<KemPrivate>, ciphertext: Vec<u8> },
+}
+
+impl Half {
+    fn work(&self) -> PublicKeyJob {
+        match self {
+            Half::Group { private, peer_public } => {
+                PublicKeyJob::Derive { private: Arc::clone(private), peer_public: peer_public.clone() }
+            }
+            Half::Kem { private, ciphertext } => {
+                PublicKeyJob::Decapsulate { private: Arc::clone(private), ciphertext: ciphertext.clone() }
+            }
+        }
+    }
+}
+
+impl Agreed {
+    /// The mechanism that comes after the secret that is being made.
+    fn kem_after_this(&self) -> Option<Kem> {
+        let done = self.secrets.as_ref().map_or(0, |secrets| secrets.parts().1.len() + 1);
+        self.choice.suite.kems.get(done)
+    }
 }
 
 /// How often the second half of our key exchange is asked for: without it the session is lost.
@@ -85,15 +137,20 @@ impl PeerIkeRekey {
     pub(crate) fn job(&self) -> JobId {
         self.job
     }
+
+    /// Our SPI of the new IKE SA.
+    pub(crate) fn local_spi(&self) -> u64 {
+        self.local_spi
+    }
 }
 
 impl IkeRekey {
     /// The job it waits for.
     pub(crate) fn job(&self) -> Option<JobId> {
         match &self.step {
-            Step::Generating { job, .. } => Some(*job),
+            Step::Generating { job, .. } | Step::GeneratingKem { job, .. } => Some(*job),
             Step::Deriving(deriving) => deriving.job,
-            Step::Sent { .. } => None,
+            Step::Sent { .. } | Step::FollowUpSent { .. } => None,
         }
     }
 
@@ -104,9 +161,9 @@ impl IkeRekey {
 
     pub(crate) fn job_deadline(&self) -> Option<Instant> {
         match &self.step {
-            Step::Generating { deadline, .. } => Some(*deadline),
+            Step::Generating { deadline, .. } | Step::GeneratingKem { deadline, .. } => Some(*deadline),
             Step::Deriving(deriving) => Some(deriving.deadline),
-            Step::Sent { .. } => None,
+            Step::Sent { .. } | Step::FollowUpSent { .. } => None,
         }
     }
 }
@@ -121,13 +178,12 @@ impl Established {
         let offer = message.sa().ok_or(WireError::Missing(PayloadType::Sa))?;
         let ke = message.ke().ok_or(WireError::Missing(PayloadType::Ke))?;
         let ni = message.nonce().cloned().ok_or(WireError::Missing(PayloadType::Nonce))?;
-        let choice =
-            select_ike(&cx.world.config.ike_proposals, offer, ke.group, true).map_err(
-                |error| match error {
-                    SelectError::NoProposalChosen => IkeError::NoIkeProposal,
-                    SelectError::InvalidKe { wanted } => IkeError::InvalidKe(wanted.number()),
-                },
-            )?;
+        let choice = select_ike(&cx.world.config.ike_proposals, offer, ke.group, IkeStage::Rekey).map_err(
+            |error| match error {
+                SelectError::NoProposalChosen => IkeError::NoIkeProposal,
+                SelectError::InvalidKe { wanted } => IkeError::InvalidKe(wanted.number()),
+            },
+        )?;
         let peer_spi = choice.peer_spi.ok_or(IkeError::NoIkeProposal)?;
         let nr = Nonce::new(cx.random::<NONCE_LEN>().to_vec())?;
         let new_spi = cx.reserve_ike_spi(self.id).ok_or(IkeError::Resources("IKE SPIs"))?;
@@ -156,33 +212,54 @@ impl Established {
         rekey: PeerIkeRekey,
         result: JobResult,
     ) -> Result<(), IkeError> {
-        let PeerIkeRekey { local_spi, peer_spi, choice, ni, nr, .. } = rekey;
+        let (public, shared) = match result {
+            JobResult::PublicKey(PublicKeyResult::Responded(Ok(done))) => done,
+            other => {
+                cx.release_ike_spi(self.id, rekey.local_spi);
+                let bad = matches!(other, JobResult::PublicKey(PublicKeyResult::Responded(Err(_))));
+                return Err(if bad {
+                    IkeError::BadKeyExchange
+                } else {
+                    IkeError::Unavailable("key exchange")
+                });
+            }
+        };
+        let payloads = vec![
+            Payload::Sa(rekey.choice.answer(&IkeSpi(rekey.local_spi).to_bytes())),
+            Payload::Nonce(rekey.nr.clone()),
+            Payload::Ke(Ke { group: rekey.choice.suite.group.number(), data: public }),
+        ];
+        self.go_on_with_peer_rekey(cx, on_spi, rekey, Secrets::new(shared), payloads)
+    }
+
+    /// A secret of the peer's rekey is there: answers, and makes the new IKE SA if it was the last.
+    pub(crate) fn go_on_with_peer_rekey(
+        &mut self,
+        cx: &mut Cx<'_>,
+        on_spi: u64,
+        rekey: PeerIkeRekey,
+        secrets: Secrets,
+        mut payloads: Vec<Payload>,
+    ) -> Result<(), IkeError> {
         if self.sa.local_spi() != on_spi {
             // Ours, begun at the same time, took over meanwhile: a second successor of the same SA would go unused.
             cx.count(IkeCounter::RekeyCollisions);
-            cx.release_ike_spi(self.id, local_spi);
+            cx.release_ike_spi(self.id, rekey.local_spi);
             return Err(IkeError::Temporary);
         }
-        let answered = match result {
-            JobResult::PublicKey(PublicKeyResult::Responded(Ok((public, shared)))) => {
-                let spis = IkeSpis { initiator: peer_spi.0, responder: local_spi };
-                self.make_sa(&choice, spis, Role::Responder, &ni, &nr, &shared).map(|sa| (sa, public))
-            }
-            JobResult::PublicKey(PublicKeyResult::Responded(Err(_))) => Err(IkeError::BadKeyExchange),
-            _ => Err(IkeError::Unavailable("key exchange")),
-        };
-        let (sa, public) = match answered {
-            Ok(answered) => answered,
+        if secrets.next_kem(&rekey.choice).is_some() {
+            payloads.push(self.expect_follow_up(cx, on_spi, rekey, secrets));
+            return self.respond(cx, on_spi, payloads);
+        }
+        let PeerIkeRekey { local_spi, peer_spi, choice, ni, nr, .. } = rekey;
+        let spis = IkeSpis { initiator: peer_spi.0, responder: local_spi };
+        let sa = match self.make_sa(&choice, spis, Role::Responder, &ni, &nr, &secrets) {
+            Ok(sa) => sa,
             Err(error) => {
                 cx.release_ike_spi(self.id, local_spi);
                 return Err(error);
             }
         };
-        let payloads = vec![
-            Payload::Sa(choice.answer(&IkeSpi(local_spi).to_bytes())),
-            Payload::Nonce(nr.clone()),
-            Payload::Ke(Ke { group: choice.suite.group.number(), data: public }),
-        ];
         self.respond(cx, on_spi, payloads)?;
         cx.count(IkeCounter::IkeRekeys);
         if let Some(Ours::RekeyIke(ours)) = &mut self.ours {
@@ -199,7 +276,7 @@ impl Established {
         role: Role,
         ni: &Nonce,
         nr: &Nonce,
-        shared: &SharedSecret,
+        secrets: &Secrets,
     ) -> Result<IkeSa, IkeError> {
         let values = ExchangeValues {
             initiator_nonce: ni,
@@ -207,7 +284,8 @@ impl Established {
             initiator_spi: IkeSpi(spis.initiator),
             responder_spi: IkeSpi(spis.responder),
         };
-        let keys = IkeKeys::rekeyed(&self.sa.keys, choice.suite, shared, &values)
+        let (first, additional) = secrets.parts();
+        let keys = IkeKeys::rekeyed(&self.sa.keys, choice.suite, first, additional, &values)
             .map_err(|_| IkeError::Bug("key derivation failed"))?;
         IkeSa::new(IkeSaParameters {
             spis,
@@ -267,21 +345,24 @@ impl Established {
                 Ok(Flow::Stay)
             }
             (
-                Step::Deriving(Deriving { choice, peer_spi, nr, .. }),
-                JobResult::PublicKey(PublicKeyResult::Derived(Ok(shared))),
-            ) => {
-                let spis = IkeSpis { initiator: local_spi, responder: peer_spi.0 };
-                match self.make_sa(&choice, spis, Role::Initiator, &ni, &nr, &shared) {
-                    Ok(sa) => self.finish_ike_rekey(cx, sa, ni.min(nr), rival).map(|()| Flow::Stay),
-                    Err(error) => {
-                        cx.count(error.counter());
-                        Ok(self.lose_ike_sa(cx, local_spi, DownReason::Internal))
-                    }
-                }
-            }
-            (Step::Deriving(_), JobResult::PublicKey(PublicKeyResult::Derived(Err(_)))) => {
+                Step::Deriving(Deriving { agreed, .. }),
+                JobResult::PublicKey(PublicKeyResult::Derived(Ok(secret))),
+            ) => self.add_secret(cx, IkeRekeyParts { local_spi, ni, offer, rival }, agreed, secret),
+            (Step::Deriving(deriving), JobResult::PublicKey(PublicKeyResult::Derived(Err(_)))) => {
                 cx.count(IkeCounter::PeerMisbehaved);
+                if deriving.agreed.kem_after_this().is_some() {
+                    let step = Step::Deriving(deriving);
+                    self.abandon_ike_rekey(cx, IkeRekey { local_spi, ni, offer, rival, step });
+                    return Ok(Flow::Stay);
+                }
                 Ok(self.lose_ike_sa(cx, local_spi, DownReason::PeerMisbehaved))
+            }
+            (
+                Step::GeneratingKem { agreed, .. },
+                JobResult::PublicKey(PublicKeyResult::GeneratedKem(Ok((public, private)))),
+            ) => {
+                let parts = IkeRekeyParts { local_spi, ni, offer, rival };
+                self.send_follow_up(cx, parts, agreed, public, private).map(|()| Flow::Stay)
             }
             (Step::Deriving(deriving), _) => {
                 Ok(self.derive_later(cx, IkeRekeyParts { local_spi, ni, offer, rival }, deriving))
@@ -300,37 +381,98 @@ impl Established {
         rekey: IkeRekey,
         message: Result<Message, IkeError>,
     ) -> Result<Flow, IkeError> {
-        let read = message.ok().filter(|message| message.error_notify().is_none()).and_then(|message| {
-            let choice = accept_ike_answer(&rekey.offer, message.sa()?, true)?;
-            let ke = message.ke().filter(|ke| ke.group == choice.suite.group.number())?;
-            Some((choice.peer_spi?, message.nonce()?.clone(), ke.data.clone(), choice))
-        });
+        let message = message.ok().filter(|message| message.error_notify().is_none());
         let IkeRekey { local_spi, ni, offer, rival, step } = rekey;
-        let (private, (peer_spi, nr, peer_public, choice)) = match (step, read) {
-            (Step::Sent { private }, Some(read)) => (private, read),
-            (step, _) => {
-                self.abandon_ike_rekey(cx, IkeRekey { local_spi, ni, offer, rival, step });
-                return Ok(Flow::Stay);
+        let parts = IkeRekeyParts { local_spi, ni, offer, rival };
+        let (job, deadline, tries) = (None, cx.now, 0);
+        match (step, message) {
+            (Step::Sent { private }, Some(message)) => match read_answer(&parts.offer, &message) {
+                Some((agreed, peer_public)) => {
+                    let half = Half::Group { private: Arc::new(private), peer_public };
+                    self.derive(cx, parts, Deriving { half, job, deadline, tries, agreed });
+                }
+                None => self.abandon_ike_rekey(cx, parts.rekey(Step::Sent { private })),
+            },
+            (Step::FollowUpSent { private, mut agreed }, Some(message)) => {
+                match read_follow_up(&agreed, &message) {
+                    Some((link, ciphertext)) => {
+                        agreed.link = link;
+                        let half = Half::Kem { private: Arc::new(private), ciphertext };
+                        self.derive(cx, parts, Deriving { half, job, deadline, tries, agreed });
+                    }
+                    None => self.abandon_ike_rekey(cx, parts.rekey(Step::FollowUpSent { private, agreed })),
+                }
+            }
+            (step, _) => self.abandon_ike_rekey(cx, parts.rekey(step)),
+        }
+        Ok(Flow::Stay)
+    }
+
+    /// A secret of our rekey is there: makes the new IKE SA, or begins the next additional key exchange.
+    fn add_secret(
+        &mut self,
+        cx: &mut Cx<'_>,
+        parts: IkeRekeyParts,
+        mut agreed: Agreed,
+        secret: SharedSecret,
+    ) -> Result<Flow, IkeError> {
+        let secrets = match agreed.secrets.take() {
+            None => Secrets::new(secret),
+            Some(mut secrets) => {
+                cx.count(IkeCounter::AdditionalKeyExchanges);
+                secrets.push(secret);
+                secrets
             }
         };
-        let private = Arc::new(private);
-        let (job, deadline, tries) = (None, cx.now, 0);
-        let deriving = Deriving { private, peer_public, job, deadline, tries, choice, peer_spi, nr };
-        self.derive(cx, IkeRekeyParts { local_spi, ni, offer, rival }, deriving);
-        Ok(Flow::Stay)
+        if let Some(kem) = secrets.next_kem(&agreed.choice) {
+            agreed.secrets = Some(secrets);
+            let job = cx.job(self.id, JobKind::PublicKey(Box::new(PublicKeyJob::GenerateKem { kem })));
+            let deadline = cx.now.plus_millis(JOB_DEADLINE_MS);
+            let step = Step::GeneratingKem { job, deadline, agreed };
+            self.ours = Some(Ours::RekeyIke(Box::new(parts.rekey(step))));
+            return Ok(Flow::Stay);
+        }
+        let Agreed { choice, peer_spi, nr, .. } = agreed;
+        let IkeRekeyParts { local_spi, ni, rival, .. } = parts;
+        let spis = IkeSpis { initiator: local_spi, responder: peer_spi.0 };
+        match self.make_sa(&choice, spis, Role::Initiator, &ni, &nr, &secrets) {
+            Ok(sa) => self.finish_ike_rekey(cx, sa, ni.min(nr), rival).map(|()| Flow::Stay),
+            Err(error) => {
+                cx.count(error.counter());
+                Ok(self.lose_ike_sa(cx, local_spi, DownReason::Internal))
+            }
+        }
+    }
+
+    fn send_follow_up(
+        &mut self,
+        cx: &mut Cx<'_>,
+        parts: IkeRekeyParts,
+        agreed: Agreed,
+        public: Vec<u8>,
+        private: KemPrivate,
+    ) -> Result<(), IkeError> {
+        let kem = agreed.secrets.as_ref().and_then(|secrets| secrets.next_kem(&agreed.choice));
+        let step = |private, agreed| Step::FollowUpSent { private, agreed };
+        let (Some(kem), false) = (kem, self.sa.is_waiting()) else {
+            self.abandon_ike_rekey(cx, parts.rekey(step(private, agreed)));
+            return Ok(());
+        };
+        let payloads = vec![Payload::Ke(Ke { group: kem.number(), data: public }), link_notify(&agreed.link)];
+        self.sa.request(cx, ExchangeType::IkeFollowupKe, payloads)?;
+        self.ours = Some(Ours::RekeyIke(Box::new(parts.rekey(step(private, agreed)))));
+        Ok(())
     }
 
     /// Asks for the second half of the key exchange.
     fn derive(&mut self, cx: &mut Cx<'_>, parts: IkeRekeyParts, mut deriving: Deriving) {
-        let (private, peer_public) = (Arc::clone(&deriving.private), deriving.peer_public.clone());
-        let work = PublicKeyJob::Derive { private, peer_public };
-        deriving.job = Some(cx.job(self.id, JobKind::PublicKey(Box::new(work))));
+        deriving.job = Some(cx.job(self.id, JobKind::PublicKey(Box::new(deriving.half.work()))));
         deriving.deadline = cx.now.plus_millis(JOB_DEADLINE_MS);
         deriving.tries = deriving.tries.saturating_add(1);
         self.ours = Some(Ours::RekeyIke(Box::new(parts.rekey(Step::Deriving(deriving)))));
     }
 
-    /// Nobody had time for the second half of the key exchange: it is asked for again, for the peer has the new IKE SA.
+    /// Nobody had time for the second half of the key exchange: it is asked for again, for the peer may have the new IKE SA.
     fn derive_later(&mut self, cx: &mut Cx<'_>, parts: IkeRekeyParts, mut deriving: Deriving) -> Flow {
         if deriving.tries >= MAX_DERIVE_TRIES {
             return self.lose_ike_sa(cx, parts.local_spi, DownReason::Internal);
@@ -446,5 +588,29 @@ impl Established {
         cx.release_ike_spi(self.id, rekey.local_spi);
         let retry = cx.now.plus_millis(REKEY_RETRY_MS);
         self.sa_rekey_at = self.sa_rekey_at.map(|_| retry);
+    }
+}
+
+/// Reads the answer to our CREATE_CHILD_SA request: what was agreed on, and the peer's KE data.
+fn read_answer(offer: &[IkeProposal], message: &Message) -> Option<(Agreed, Vec<u8>)> {
+    let choice = accept_ike_answer(offer, message.sa()?, true)?;
+    let ke = message.ke().filter(|ke| ke.group == choice.suite.group.number())?;
+    let link = match link_of(message) {
+        Some(link) => link.to_vec(),
+        None if choice.suite.kems.is_empty() => Vec::new(),
+        None => return None,
+    };
+    let (peer_spi, nr) = (choice.peer_spi?, message.nonce()?.clone());
+    Some((Agreed { choice, peer_spi, nr, secrets: None, link }, ke.data.clone()))
+}
+
+/// Reads the answer to an additional key exchange: the next link, which the last answer has not, and the peer's KE data.
+fn read_follow_up(agreed: &Agreed, message: &Message) -> Option<(Vec<u8>, Vec<u8>)> {
+    let kem = agreed.secrets.as_ref()?.next_kem(&agreed.choice)?;
+    let ke = message.ke().filter(|ke| ke.group == kem.number())?;
+    match link_of(message) {
+        Some(link) => Some((link.to_vec(), ke.data.clone())),
+        None if agreed.kem_after_this().is_none() => Some((Vec::new(), ke.data.clone())),
+        None => None,
     }
 }

@@ -1,4 +1,4 @@
-//! IKE_SA_INIT as responder (RFC 7296 §1.2, §2.6, §2.23; RFC 7383 §2.3; RFC 7427 §4).
+//! IKE_SA_INIT as responder (RFC 7296 §1.2, §2.6, §2.23; RFC 7383 §2.3; RFC 7427 §4; RFC 9242 §3.1).
 //!
 //! Enters: a clear request from anybody. Leaves: nothing held and a stateless answer (COOKIE, INVALID_KE_PAYLOAD,
 //! NO_PROPOSAL_CHOSEN), or a new session whose key exchange runs as a job, then the answer.
@@ -12,15 +12,15 @@ use crate::cookie::CookieSubject;
 use crate::counters::IkeCounter;
 use crate::crypto::{ExchangeValues, IkeKeys, Role, SharedSecret, nat_detection_hash};
 use crate::error::IkeError;
-use crate::exchange::ike_auth::{AwaitAuth, Handshake, report_failure};
-use crate::exchange::redirect;
+use crate::exchange::ike_auth::{Handshake, report_failure};
+use crate::exchange::{intermediate, redirect};
 use crate::half_open::Admission;
 use crate::job::{PublicKeyJob, PublicKeyResult};
 use crate::policy::Redirected;
 use crate::ppk::PpkUse;
 use crate::sa::{IkeSa, IkeSaParameters, Nat, Path};
 use crate::state::{Session, State};
-use crate::suite::{IkeChoice, SelectError, select_ike};
+use crate::suite::{IkeChoice, IkeStage, SelectError, select_ike};
 use crate::time::Instant;
 use crate::wire::{
     ExchangeType, Header, IkeSpi, Ke, Message, Nonce, Notify, NotifyType, Payload, ProtocolId, Sa,
@@ -88,7 +88,9 @@ pub(crate) fn begin(
         refuse(cx, datagram, message, notify);
         return None;
     }
-    let choice = match select_ike(&cx.world.config.ike_proposals, request.sa, request.ke.group, false) {
+    let additional_kes = message.notify(NotifyType::IntermediateExchangeSupported).is_some();
+    let stage = IkeStage::Initial { additional_kes };
+    let choice = match select_ike(&cx.world.config.ike_proposals, request.sa, request.ke.group, stage) {
         Ok(choice) => choice,
         Err(SelectError::InvalidKe { wanted }) => {
             cx.count(IkeCounter::InvalidKe);
@@ -322,6 +324,9 @@ impl KeyExchange {
             let notify = Notify::new(NotifyType::ChildlessIkev2Supported);
             payloads.push(Payload::Notify(Notify { protocol: ProtocolId::Ike, ..notify }));
         }
+        if !choice.suite.kems.is_empty() {
+            payloads.push(Payload::Notify(Notify::new(NotifyType::IntermediateExchangeSupported)));
+        }
         let cut = extensions.fragmentation == Fragmentation::Cisco;
         payloads.extend(cisco::announcement(&cx.world.config.cisco, &extensions.announced, cut));
         let header = Header::new(initiator, responder, ExchangeType::IkeSaInit, false, true, 0);
@@ -337,23 +342,22 @@ impl KeyExchange {
         })
         .map_err(|_| IkeError::Bug("keys do not fit their suite"))?;
         cx.transmit(path.datagram(response.clone()));
-        Ok(State::AwaitAuth(Box::new(AwaitAuth {
-            hs: Handshake {
-                id,
-                sa,
-                started_at,
-                deadline,
-                ni,
-                nr,
-                request,
-                response,
-                peer_hashes: extensions.peer_hashes,
-                announced: extensions.announced,
-                ppk: extensions.ppk,
-                rsa_pss: false,
-                redirect: extensions.redirect,
-                local_auth: "psk",
-            },
-        })))
+        let hs = Handshake {
+            id,
+            sa,
+            started_at,
+            deadline,
+            ni,
+            nr,
+            request,
+            response,
+            peer_hashes: extensions.peer_hashes,
+            announced: extensions.announced,
+            ppk: extensions.ppk,
+            rsa_pss: false,
+            redirect: extensions.redirect,
+            local_auth: "psk",
+        };
+        Ok(intermediate::next(hs, 0))
     }
 }

@@ -1,4 +1,4 @@
-//! The exchanges of RFC 7296, one file each.
+//! The exchanges of RFC 7296 and its extensions, one file each.
 
 pub(crate) mod admission;
 pub(crate) mod authenticated;
@@ -7,10 +7,12 @@ pub(crate) mod closing;
 pub(crate) mod config;
 pub(crate) mod create_child;
 pub(crate) mod eap;
+pub(crate) mod follow_up;
 pub(crate) mod ike_auth;
 pub(crate) mod ike_rekey;
 pub(crate) mod ike_sa_init;
 pub(crate) mod informational;
+pub(crate) mod intermediate;
 pub(crate) mod mobility;
 pub(crate) mod redirect;
 pub(crate) mod upkeep;

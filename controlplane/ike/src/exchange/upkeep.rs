@@ -145,10 +145,15 @@ impl Established {
     /// Gives up on jobs whose answer does not come; what they bring later is given back by the ledger.
     fn jobs_on_timer(&mut self, cx: &mut Cx<'_>) -> Result<Flow, IkeError> {
         if let Some(working) = self.working.take_if(|working| working.deadline <= cx.now) {
-            if let PeerRequest::Child(create) = &working.what {
-                cx.release_child(self.id, create.inbound_spi());
+            match &working.what {
+                PeerRequest::Child(create) => cx.release_child(self.id, create.inbound_spi()),
+                PeerRequest::Ike(rekey) => cx.release_ike_spi(self.id, rekey.local_spi()),
+                PeerRequest::FollowUp(exchange) => cx.release_ike_spi(self.id, exchange.local_spi()),
             }
             self.refuse_kind(cx, working.local_spi, IkeError::Unavailable("job"))?;
+        }
+        if self.follow_up.as_ref().is_some_and(|follow_up| follow_up.until() <= cx.now) {
+            self.drop_follow_up(cx);
         }
         let lost = match &self.ours {
             Some(Ours::RekeyChild(rekey)) => rekey.job_deadline(),
@@ -176,6 +181,7 @@ impl Established {
         add(self.liveness_at, WakeReason::LivenessCheck);
         add(self.childless_until.filter(|_| self.working.is_none()), WakeReason::Childless);
         add(self.working.as_ref().map(|working| working.deadline), WakeReason::JobDeadline);
+        add(self.follow_up.as_ref().map(|follow_up| follow_up.until()), WakeReason::Linger);
         match &self.ours {
             Some(Ours::RekeyChild(rekey)) => add(rekey.job_deadline(), WakeReason::JobDeadline),
             Some(Ours::RekeyIke(rekey)) => add(rekey.job_deadline(), WakeReason::JobDeadline),

@@ -8,7 +8,7 @@ use crate::api::{Fragmentation, IkeSpis};
 use crate::crypto::{IkeKeys, Role};
 use crate::env::Env;
 use crate::snapshot::{Read, Reader, RestoreError, Writer};
-use crate::suite::{Cipher, Group, IkeSuite, Integ, Prf};
+use crate::suite::{Cipher, Group, IkeSuite, Integ, Kem, Kems, Prf};
 use crate::time::Instant;
 use crate::wire::ExchangeType;
 
@@ -31,6 +31,8 @@ impl IkeSa {
         out.option(suite.integ, |out, integ| out.index(&Integ::ALL, &integ));
         out.index(&Prf::ALL, &suite.prf);
         out.index(&Group::ALL, &suite.group);
+        let kems: Vec<Kem> = suite.kems.iter().collect();
+        out.list(&kems, |out, kem| out.index(&Kem::ALL, kem));
         for key in [sk_d, sk_ai, sk_ar, sk_ei, sk_er, sk_pi, sk_pr] {
             out.bytes(key.as_bytes());
         }
@@ -69,6 +71,7 @@ impl IkeSa {
             integ: input.option(|input| input.index(&Integ::ALL))?,
             prf: input.index(&Prf::ALL)?,
             group: input.index(&Group::ALL)?,
+            kems: kems(&input.list(|input| input.index(&Kem::ALL))?)?,
         };
         let keys = IkeKeys {
             suite,
@@ -120,4 +123,9 @@ impl IkeSa {
         })?;
         Ok(sa)
     }
+}
+
+fn kems(list: &[Kem]) -> Read<Kems> {
+    let twice = RestoreError::Malformed("an additional key exchange is named twice");
+    list.iter().try_fold(Kems::NONE, |kems, kem| kems.and(*kem)).ok_or(twice)
 }

@@ -5,6 +5,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::algorithm::{Cipher, ESN_EXTENDED, ESN_NONE, Group, Integ, Prf};
+use super::kem::{self, Kem, Kems, MAX_ADDITIONAL_KES};
 use crate::wire::{Proposal, ProtocolId, Transform, TransformType};
 
 /// What an IKE SA uses.
@@ -18,6 +19,8 @@ pub struct IkeSuite {
     pub prf: Prf,
     /// Key exchange.
     pub group: Group,
+    /// Additional key exchanges (RFC 9370).
+    pub kems: Kems,
 }
 
 /// What a Child SA uses; ESN and group stand apart.
@@ -40,6 +43,9 @@ pub struct IkeProposal {
     pub prfs: Vec<Prf>,
     /// Groups.
     pub groups: Vec<Group>,
+    /// Choices for ADDKE1 and on (RFC 9370), at most [`MAX_ADDITIONAL_KES`], each list in order of preference; `None` among
+    /// them says that the exchange may be left out.
+    pub kems: Vec<Vec<Option<Kem>>>,
 }
 
 /// ESP algorithms that may be combined freely, each list in order of preference.
@@ -95,7 +101,7 @@ impl fmt::Display for IkeSuite {
         if self.integ.map(Integ::implied_prf) != Some(self.prf) {
             write!(f, "-{}", self.prf.name())?;
         }
-        write!(f, "-{}", self.group.name())
+        write!(f, "-{}{}", self.group.name(), self.kems)
     }
 }
 
@@ -140,16 +146,26 @@ impl IkeProposal {
             integs: suite.integ.into_iter().collect(),
             prfs: vec![suite.prf],
             groups: vec![suite.group],
+            kems: suite.kems.iter().map(|kem| vec![Some(kem)]).collect(),
         }
+    }
+
+    /// Whether it can only be had with additional key exchanges, which both sides must know (RFC 9242).
+    pub fn needs_kems(&self) -> bool {
+        self.kems.iter().any(|choices| !choices.contains(&None))
     }
 
     /// The proposal to offer; `spi` is empty for a first IKE SA, our new SPI for a rekey.
     pub fn to_wire(&self, number: u8, spi: &[u8]) -> Proposal {
-        let transforms = (self.ciphers.iter().map(|cipher| cipher.transform()))
-            .chain(self.integs.iter().map(|integ| integ.transform()))
-            .chain(self.prfs.iter().map(|prf| prf.transform()))
-            .chain(self.groups.iter().map(|group| group.transform()))
-            .collect();
+        let transforms =
+            (self.ciphers.iter().map(|cipher| cipher.transform()))
+                .chain(self.integs.iter().map(|integ| integ.transform()))
+                .chain(self.prfs.iter().map(|prf| prf.transform()))
+                .chain(self.groups.iter().map(|group| group.transform()))
+                .chain(self.kems.iter().zip(kem::ADDITIONAL).flat_map(|(choices, kind)| {
+                    choices.iter().map(move |choice| kem::transform(kind, *choice))
+                }))
+                .collect();
         Proposal { number, protocol: ProtocolId::Ike, spi: spi.to_vec(), transforms }
     }
 }
@@ -188,6 +204,8 @@ enum Word {
     Prf(Prf),
     Group(Group),
     Esn(bool),
+    /// The place of an additional key exchange, from zero, and one choice for it.
+    Kem(usize, Option<Kem>),
 }
 
 fn word(text: &str) -> Result<Word, ProposalError> {
@@ -211,8 +229,19 @@ fn word(text: &str) -> Result<Word, ProposalError> {
         "curve25519" | "x25519" => Word::Group(Group::Curve25519),
         "esn" => Word::Esn(true),
         "noesn" => Word::Esn(false),
+        _ if let Some((index, choice)) = additional(text) => Word::Kem(index, choice),
         _ => return Err(ProposalError::UnknownWord(text.to_owned())),
     })
+}
+
+/// Reads `ke1_mlkem768` or `ke1_none`.
+fn additional(text: &str) -> Option<(usize, Option<Kem>)> {
+    let (place, name) = text.strip_prefix("ke")?.split_once('_')?;
+    let index = place.parse::<usize>().ok()?.checked_sub(1).filter(|index| *index < MAX_ADDITIONAL_KES)?;
+    match name {
+        "none" => Some((index, None)),
+        _ => Some((index, Some(Kem::from_name(name)?))),
+    }
 }
 
 #[derive(Default)]
@@ -222,6 +251,7 @@ struct Words {
     prfs: Vec<Prf>,
     groups: Vec<Group>,
     esn: Vec<bool>,
+    kems: Vec<Vec<Option<Kem>>>,
 }
 
 fn words(text: &str) -> Result<Words, ProposalError> {
@@ -233,6 +263,14 @@ fn words(text: &str) -> Result<Words, ProposalError> {
             Word::Prf(prf) => words.prfs.push(prf),
             Word::Group(group) => words.groups.push(group),
             Word::Esn(esn) => words.esn.push(esn),
+            Word::Kem(index, choice) => {
+                if words.kems.len() <= index {
+                    words.kems.resize_with(index + 1, Vec::new);
+                }
+                if let Some(choices) = words.kems.get_mut(index) {
+                    choices.push(choice);
+                }
+            }
         }
     }
     let lacks = |what| ProposalError::Lacks { proposal: text.to_owned(), what };
@@ -273,8 +311,11 @@ impl FromStr for IkeProposal {
         if words.groups.is_empty() {
             return Err(lacks("group"));
         }
-        let Words { ciphers, integs, prfs, groups, .. } = words;
-        Ok(IkeProposal { ciphers, integs, prfs, groups })
+        if words.kems.iter().any(Vec::is_empty) {
+            return Err(lacks("additional key exchange before the last one (`ke1_` comes before `ke2_`)"));
+        }
+        let Words { ciphers, integs, prfs, groups, kems, .. } = words;
+        Ok(IkeProposal { ciphers, integs, prfs, groups, kems })
     }
 }
 
@@ -287,6 +328,11 @@ impl FromStr for EspProposal {
         let excess = |what| ProposalError::Excess { proposal: text.to_owned(), what };
         if !words.prfs.is_empty() {
             return Err(excess("a pseudorandom function"));
+        }
+        if !words.kems.is_empty() {
+            return Err(excess(
+                "an additional key exchange: it protects the IKE SA, whose keys Child SAs come from",
+            ));
         }
         if words.ciphers.iter().any(|cipher| cipher.is_aead()) && !words.integs.is_empty() {
             return Err(excess("an integrity algorithm beside an AEAD"));
@@ -315,6 +361,11 @@ mod tests {
             ("aes256-sha512-curve25519", "aes256-sha512-curve25519"),
             ("aes256-sha256-prfsha512-ecp256", "aes256-sha256-prfsha512-ecp256"),
             ("aes256-sha256-prfsha256-ecp256", "aes256-sha256-ecp256"),
+            ("aes256-sha384-ecp384-ke1_mlkem1024", "aes256-sha384-ecp384-ke1_mlkem1024"),
+            (
+                "aes256-ke1_mlkem768-sha256-x25519-ke2_mlkem1024",
+                "aes256-sha256-curve25519-ke1_mlkem768-ke2_mlkem1024",
+            ),
         ];
         for (text, name) in table {
             let proposal: IkeProposal = text.parse().unwrap();
@@ -323,6 +374,10 @@ mod tests {
                 integ: proposal.integs.first().copied(),
                 prf: proposal.prfs[0],
                 group: proposal.groups[0],
+                kems: proposal
+                    .kems
+                    .iter()
+                    .fold(Kems::NONE, |kems, choices| kems.and(choices[0].unwrap()).unwrap()),
             };
             assert_eq!(suite.to_string(), name);
             assert_eq!(name.parse(), Ok(IkeProposal::only(suite)));
@@ -368,6 +423,13 @@ mod tests {
                 "`aes256gcm16-aes256-sha256-ecp256` must not name an AEAD beside another cipher",
             ),
             ("aes256-sha256-ecp256-esn", "`aes256-sha256-ecp256-esn` must not name ESN"),
+            ("aes256-sha256-mlkem768", "`mlkem768` names no algorithm of this gateway"),
+            ("aes256-sha256-ecp256-ke8_mlkem768", "`ke8_mlkem768` names no algorithm of this gateway"),
+            ("aes256-sha256-ecp256-ke0_none", "`ke0_none` names no algorithm of this gateway"),
+            (
+                "aes256-sha256-ecp256-ke2_mlkem768",
+                "`aes256-sha256-ecp256-ke2_mlkem768` names no additional key exchange before the last one (`ke1_` comes before `ke2_`)",
+            ),
         ];
         for (text, message) in ike {
             assert_eq!(text.parse::<IkeProposal>().unwrap_err().to_string(), message);

@@ -5,6 +5,7 @@
 //! make what carries them unacceptable, as §3.3.6 asks.
 
 use super::algorithm::{Cipher, Group, Integ, TRANSFORM_NONE};
+use super::kem::{self, Kem, Kems};
 use super::proposal::{EspProposal, EspSuite, IkeProposal, IkeSuite, esn_transform};
 use crate::wire::{IkeSpi, Proposal, ProtocolId, Sa, Transform, TransformType};
 
@@ -84,7 +85,29 @@ impl EspChoice {
     }
 }
 
-/// Chooses for a new IKE SA. `ke_group` is that of the offer's KE payload; `rekey` says whether proposals must carry SPIs.
+/// What an IKE SA is chosen for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum IkeStage {
+    /// IKE_SA_INIT.
+    Initial {
+        /// Whether additional key exchanges can follow: the peer knows IKE_INTERMEDIATE (RFC 9242).
+        additional_kes: bool,
+    },
+    /// CREATE_CHILD_SA; proposals carry SPIs, and IKE_FOLLOWUP_KE can follow (RFC 9370 §2.2.4).
+    Rekey,
+}
+
+impl IkeStage {
+    fn is_rekey(self) -> bool {
+        self == IkeStage::Rekey
+    }
+
+    fn additional_kes(self) -> bool {
+        self != IkeStage::Initial { additional_kes: false }
+    }
+}
+
+/// Chooses for a new IKE SA. `ke_group` is that of the offer's KE payload.
 ///
 /// # Errors
 /// [`SelectError`], each with its notify.
@@ -92,16 +115,20 @@ pub fn select_ike(
     policy: &[IkeProposal],
     offer: &Sa,
     ke_group: u16,
-    rekey: bool,
+    stage: IkeStage,
 ) -> Result<IkeChoice, SelectError> {
     let search = |only: Option<Group>| {
         let pairs = policy.iter().flat_map(|ours| offer.proposals.iter().map(move |theirs| (ours, theirs)));
         pairs
             .filter(|(_, theirs)| theirs.protocol == ProtocolId::Ike)
             .filter(|(_, theirs)| {
-                if rekey { theirs.ike_spi().is_some_and(|spi| !spi.is_zero()) } else { theirs.spi.is_empty() }
+                if stage.is_rekey() {
+                    theirs.ike_spi().is_some_and(|spi| !spi.is_zero())
+                } else {
+                    theirs.spi.is_empty()
+                }
             })
-            .find_map(|(ours, theirs)| match_ike(ours, theirs, only))
+            .find_map(|(ours, theirs)| match_ike(ours, theirs, only, stage.additional_kes()))
     };
     if let Some(choice) = Group::from_number(ke_group).and_then(|group| search(Some(group))) {
         return Ok(choice);
@@ -147,7 +174,7 @@ pub fn accept_ike_answer(offer: &[IkeProposal], answer: &Sa, rekey: bool) -> Opt
     if theirs.protocol != ProtocolId::Ike || !spi_fits || !one_of_each(theirs) {
         return None;
     }
-    match_ike(ours, theirs, None)
+    match_ike(ours, theirs, None, true)
 }
 
 /// As initiator: reads the responder's answer to `offer`. `None` when it is not a choice from the offer.
@@ -181,23 +208,55 @@ enum Wanted {
     AnyGroup,
 }
 
-fn match_ike(ours: &IkeProposal, theirs: &Proposal, only: Option<Group>) -> Option<IkeChoice> {
-    if !only_types(
-        theirs,
-        &[TransformType::Encr, TransformType::Prf, TransformType::Integ, TransformType::Dh],
-    ) {
+fn match_ike(
+    ours: &IkeProposal,
+    theirs: &Proposal,
+    only: Option<Group>,
+    additional_kes: bool,
+) -> Option<IkeChoice> {
+    let basic = [TransformType::Encr, TransformType::Prf, TransformType::Integ, TransformType::Dh];
+    if !only_types(theirs, &[&basic[..], &kem::ADDITIONAL].concat()) {
         return None;
     }
+    let (kems, kem_answer) = match_kems(ours, theirs, additional_kes)?;
     let (cipher, integ) = match_encryption(theirs, &ours.ciphers, &ours.integs)?;
     let prf = *ours.prfs.iter().find(|prf| offers(theirs, &prf.transform()))?;
     let group = *ours
         .groups
         .iter()
         .find(|group| only.is_none_or(|only| **group == only) && offers(theirs, &group.transform()))?;
-    let transforms =
-        encryption_answer(theirs, cipher, integ).chain([prf.transform(), group.transform()]).collect();
+    let transforms = encryption_answer(theirs, cipher, integ)
+        .chain([prf.transform(), group.transform()])
+        .chain(kem_answer)
+        .collect();
     let answer = Proposal { number: theirs.number, protocol: ProtocolId::Ike, spi: Vec::new(), transforms };
-    Some(IkeChoice { suite: IkeSuite { cipher, integ, prf, group }, peer_spi: theirs.ike_spi(), answer })
+    let suite = IkeSuite { cipher, integ, prf, group, kems };
+    Some(IkeChoice { suite, peer_spi: theirs.ike_spi(), answer })
+}
+
+/// For each additional key exchange that either side names: the first choice of ours that they offer, each method once.
+fn match_kems(ours: &IkeProposal, theirs: &Proposal, additional_kes: bool) -> Option<(Kems, Vec<Transform>)> {
+    let mut kems = Kems::NONE;
+    let mut answer = Vec::new();
+    for (index, kind) in kem::ADDITIONAL.into_iter().enumerate() {
+        let offered = theirs.transforms.iter().any(|t| t.kind == kind);
+        // What a side does not name, it does without.
+        let choices = ours.kems.get(index).map_or(&[None][..], Vec::as_slice);
+        let fits = |choice: &&Option<Kem>| match choice {
+            None => !offered || offers(theirs, &kem::transform(kind, None)),
+            Some(kem) => {
+                additional_kes
+                    && kems.and(*kem).is_some()
+                    && offers(theirs, &kem::transform(kind, Some(*kem)))
+            }
+        };
+        let choice = *choices.iter().find(fits)?;
+        if let Some(kem) = choice {
+            kems = kems.and(kem)?;
+        }
+        answer.extend(offered.then(|| kem::transform(kind, choice)));
+    }
+    Some((kems, answer))
 }
 
 fn match_esp(policy: &EspPolicy, ours: EspSuite, theirs: &Proposal, wanted: Wanted) -> Option<EspChoice> {

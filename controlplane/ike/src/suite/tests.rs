@@ -134,7 +134,8 @@ fn what_real_clients_offer() {
         ("an unknown KE group beside one of ours", "e20/256,p6,d31,d20", 31, invalid_ke(Group::Ecp384)),
     ];
     for (client, offer, ke_group, expected) in table {
-        let outcome = select_ike(&policy(), &ike_offer(offer), ke_group, false);
+        let outcome =
+            select_ike(&policy(), &ike_offer(offer), ke_group, IkeStage::Initial { additional_kes: true });
         assert_eq!(outcome.map(|choice| choice.suite.to_string()), expected.map(str::to_owned), "{client}");
     }
 }
@@ -147,7 +148,9 @@ fn an_answer_has_the_number_and_one_transform_of_each_type_offered() {
         ("e20/256,p6,d20", 20, "e20/256,p6,d20", 1),
     ];
     for (offer, ke_group, answer, number) in table {
-        let choice = select_ike(&policy(), &ike_offer(offer), ke_group, false).unwrap();
+        let choice =
+            select_ike(&policy(), &ike_offer(offer), ke_group, IkeStage::Initial { additional_kes: true })
+                .unwrap();
         let mut expected = ike_offer(answer);
         expected.proposals[0].number = number;
         assert_eq!(choice.answer(&[]), expected, "{offer}");
@@ -159,14 +162,14 @@ fn an_answer_has_the_number_and_one_transform_of_each_type_offered() {
 fn rekeys_carry_spis_and_first_exchanges_do_not() {
     let text = "e20/256,p6,d20";
     let with_spi = offer(ProtocolId::Ike, &[1, 2, 3, 4, 5, 6, 7, 8], text);
-    let choice = select_ike(&policy(), &with_spi, 20, true).unwrap();
+    let choice = select_ike(&policy(), &with_spi, 20, IkeStage::Rekey).unwrap();
     assert_eq!(choice.peer_spi.map(|spi| spi.0), Some(0x0102_0304_0506_0708));
     assert_eq!(choice.answer(&[9; 8]).proposals[0].spi, [9; 8]);
     let none = Err(SelectError::NoProposalChosen);
-    assert_eq!(select_ike(&policy(), &with_spi, 20, false), none);
-    assert_eq!(select_ike(&policy(), &ike_offer(text), 20, true), none);
-    assert_eq!(select_ike(&policy(), &offer(ProtocolId::Ike, &[0; 8], text), 20, true), none);
-    assert_eq!(select_ike(&policy(), &esp_offer(text), 20, false), none);
+    assert_eq!(select_ike(&policy(), &with_spi, 20, IkeStage::Initial { additional_kes: true }), none);
+    assert_eq!(select_ike(&policy(), &ike_offer(text), 20, IkeStage::Rekey), none);
+    assert_eq!(select_ike(&policy(), &offer(ProtocolId::Ike, &[0; 8], text), 20, IkeStage::Rekey), none);
+    assert_eq!(select_ike(&policy(), &esp_offer(text), 20, IkeStage::Initial { additional_kes: true }), none);
 }
 
 #[test]
@@ -186,13 +189,16 @@ fn what_is_not_understood_is_not_acceptable() {
         "e20/256,p6",
     ];
     for text in refused {
-        let outcome = select_ike(&policy(), &ike_offer(text), 20, false);
+        let outcome = select_ike(&policy(), &ike_offer(text), 20, IkeStage::Initial { additional_kes: true });
         assert_eq!(outcome.err(), Some(SelectError::NoProposalChosen), "{text}");
     }
     let mut attribute = ike_offer("e20/256,p6,d20");
     attribute.proposals[0].transforms[0].other_attributes =
         vec![Attribute { kind: 77, value: AttributeValue::Short(1) }];
-    assert_eq!(select_ike(&policy(), &attribute, 20, false).err(), Some(SelectError::NoProposalChosen));
+    assert_eq!(
+        select_ike(&policy(), &attribute, 20, IkeStage::Initial { additional_kes: true }).err(),
+        Some(SelectError::NoProposalChosen)
+    );
 }
 
 #[test]
@@ -350,7 +356,7 @@ proptest! {
     #[test]
     fn every_ike_choice_comes_from_offer_and_policy(offer in any_offer(ProtocolId::Ike, vec![]), ke_group in prop_oneof![Just(14u16), 19..=21u16, Just(31)]) {
         let policy = policy();
-        if let Ok(choice) = select_ike(&policy, &offer, ke_group, false) {
+        if let Ok(choice) = select_ike(&policy, &offer, ke_group, IkeStage::Initial { additional_kes: true }) {
             prop_assert!(is_choice_from(&choice.answer(&[]), &offer, None));
             prop_assert_eq!(choice.suite.group.number(), ke_group);
             prop_assert!(policy.iter().any(|ours| ours.ciphers.contains(&choice.suite.cipher)
@@ -384,7 +390,7 @@ proptest! {
         let offer = Sa { proposals: vec![ours[0].to_wire(1, &[])] };
         let (kind, octets) = emit_payloads(&[crate::wire::Payload::Sa(offer.clone())]).unwrap();
         prop_assert_eq!(parse_payloads(kind, &octets), Ok(vec![crate::wire::Payload::Sa(offer.clone())]));
-        let choice = select_ike(&ours, &offer, ours[0].groups[0].number(), false).unwrap();
+        let choice = select_ike(&ours, &offer, ours[0].groups[0].number(), IkeStage::Initial { additional_kes: true }).unwrap();
         let accepted = accept_ike_answer(&ours, &choice.answer(&[]), false).unwrap();
         prop_assert_eq!(accepted.suite, choice.suite);
     }

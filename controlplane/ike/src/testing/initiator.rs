@@ -2,20 +2,22 @@
 //!
 //! Long because a test's reader finds what the client does in one place.
 
+mod follow_up;
+
 use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr};
 
 use crate::cert::{CertUse, Credential, SIGNATURE_HASHES, TrustStore};
 use crate::cisco::VendorId;
 use crate::crypto::{
-    ExchangeValues, IkeKeys, KePrivate, Random, Role, SharedSecret, nat_detection_hash, shared_key_auth,
-    verify_shared_key_auth,
+    ExchangeValues, IkeKeys, KePrivate, KemPrivate, Random, Role, SharedSecret, nat_detection_hash,
+    shared_key_auth, verify_shared_key_auth,
 };
 use crate::ident::Identity;
 use crate::ppk;
 use crate::suite::{
-    ChildKe, EspChoice, EspPolicy, EspProposal, EspSuite, Group, IkeProposal, Prf, accept_esp_answer,
-    accept_ike_answer, select_esp, select_ike,
+    ChildKe, EspChoice, EspPolicy, EspProposal, EspSuite, Group, IkeProposal, IkeStage, Kem, Prf,
+    accept_esp_answer, accept_ike_answer, select_esp, select_ike,
 };
 use crate::wire::{
     Auth, AuthMethod, Cert, CfgAttribute, CfgAttributeType, CfgType, Configuration, Delete, ExchangeType,
@@ -25,6 +27,7 @@ use crate::wire::{
 
 use super::ppk::{InitiatorPpk, Unmixed};
 use super::sa::{ClientSa, Opened};
+use follow_up::RekeyedIke;
 
 /// How the initiator proves itself.
 pub enum AuthWith {
@@ -277,6 +280,9 @@ pub struct Initiator {
     /// Rekeys of the gateway that crossed one of ours: what is rekeyed, and the lowest nonce of its exchange.
     rivals: Vec<(Rekeyed, Nonce)>,
     notable: VecDeque<Notable>,
+    gateways_rekey: Option<Box<RekeyedIke>>,
+    /// AUTH says nothing of IKE_INTERMEDIATE, as nobody's should.
+    forgets_intermediate: bool,
 }
 
 /// What is rekeyed.
@@ -296,11 +302,35 @@ struct Pending {
 }
 
 enum About {
-    Auth { spi: u32 },
-    Eap { spi: u32 },
-    Child { spi: u32, old: Option<u32>, private: Option<KePrivate>, ni: Nonce },
-    Ike { spi: IkeSpi, private: KePrivate, ni: Nonce },
-    DeleteChild { spi: u32 },
+    /// The additional key exchange of this number, from zero.
+    Intermediate {
+        index: usize,
+        private: KemPrivate,
+    },
+    Auth {
+        spi: u32,
+    },
+    Eap {
+        spi: u32,
+    },
+    Child {
+        spi: u32,
+        old: Option<u32>,
+        private: Option<KePrivate>,
+        ni: Nonce,
+    },
+    Ike {
+        spi: IkeSpi,
+        private: KePrivate,
+        ni: Nonce,
+    },
+    FollowUp {
+        private: KemPrivate,
+        made: Box<RekeyedIke>,
+    },
+    DeleteChild {
+        spi: u32,
+    },
     DeleteIke,
     DeleteOld,
     Liveness,
@@ -340,7 +370,14 @@ impl Initiator {
             gateway_vendor_ids: Vec::new(),
             rivals: Vec::new(),
             notable: VecDeque::new(),
+            gateways_rekey: None,
+            forgets_intermediate: false,
         })
+    }
+
+    /// Leaves IKE_INTERMEDIATE out of AUTH, for tests of what must be refused.
+    pub fn forget_intermediate(&mut self) {
+        self.forgets_intermediate = true;
     }
 
     /// What happened since the last call.
@@ -408,6 +445,9 @@ impl Initiator {
             }
             Some(None) => payloads.push(notify(NotifyType::RedirectSupported, Vec::new())),
             None => {}
+        }
+        if self.config.ike.iter().any(|proposal| !proposal.kems.is_empty()) {
+            payloads.push(Payload::Notify(Notify::new(NotifyType::IntermediateExchangeSupported)));
         }
         if self.config.announce_hashes {
             payloads.push(Payload::Notify(Notify::signature_hashes(&SIGNATURE_HASHES)));
@@ -525,7 +565,47 @@ impl Initiator {
         self.nr = Some(nr.clone());
         self.init_response = datagram.to_vec();
         self.sas.push(ClientSa::new(self.spi, responder, Role::Initiator, keys, 1, (fragment, cisco))?);
-        self.first_auth()
+        if !choice.suite.kems.is_empty()
+            && message.notify(NotifyType::IntermediateExchangeSupported).is_none()
+        {
+            return Err(TestError::Answer("additional key exchanges without IKE_INTERMEDIATE"));
+        }
+        self.next_intermediate(0)
+    }
+
+    /// The additional key exchange of this number, or IKE_AUTH if there is none left (RFC 9370 §2.2.2).
+    fn next_intermediate(&mut self, index: usize) -> Result<Vec<Outgoing>, TestError> {
+        let Some(kem) = self.first_sa()?.keys.suite.kems.get(index) else { return self.first_auth() };
+        let (data, private) = KemPrivate::generate(kem).map_err(|_| TestError::Crypto)?;
+        let payloads = vec![Payload::Ke(Ke { group: kem.number(), data })];
+        let payloads = (self.config.arrange)(ExchangeType::IkeIntermediate, payloads);
+        self.request(0, ExchangeType::IkeIntermediate, payloads, About::Intermediate { index, private })
+    }
+
+    fn on_intermediate(
+        &mut self,
+        index: usize,
+        private: &KemPrivate,
+        message: &Message,
+    ) -> Result<Vec<Outgoing>, TestError> {
+        if let Some(error) = message.error_notify() {
+            self.notable.push_back(Notable::Refused(error.kind));
+            return Ok(Vec::new());
+        }
+        let ke = message.ke().ok_or(TestError::Answer("no KE"))?;
+        let shared = private.decapsulate(&ke.data).map_err(|_| TestError::Crypto)?;
+        let nr = self.nr.clone().ok_or(TestError::State("no nonce"))?;
+        let ni = self.ni.clone();
+        let sa = self.sas.first_mut().ok_or(TestError::State("no IKE SA"))?;
+        let values = ExchangeValues {
+            initiator_nonce: &ni,
+            responder_nonce: &nr,
+            initiator_spi: sa.initiator_spi,
+            responder_spi: sa.responder_spi,
+        };
+        let keys = sa.keys.strengthened(&shared, &values).map_err(|_| TestError::Crypto)?;
+        sa.change_keys(keys)?;
+        self.next_intermediate(index + 1)
     }
 
     fn detect_nat(&self, message: &Message) -> bool {
@@ -594,10 +674,12 @@ impl Initiator {
     fn on_answer(&mut self, at: usize, about: About, message: &Message) -> Result<Vec<Outgoing>, TestError> {
         self.last_answer.clone_from(&message.payloads);
         match about {
+            About::Intermediate { index, private } => self.on_intermediate(index, &private, message),
             About::Eap { spi } => self.on_eap(spi, message),
             About::Auth { spi } => self.on_auth(spi, message),
             About::Child { spi, old, private, ni } => self.on_child(at, spi, old, private, &ni, message),
             About::Ike { spi, private, ni } => self.on_ike(at, spi, &private, &ni, message),
+            About::FollowUp { private, made } => self.on_follow_up(at, &private, *made, message),
             About::DeleteChild { spi } => {
                 self.drop_child(spi);
                 Ok(Vec::new())
@@ -698,8 +780,9 @@ impl Initiator {
             self.gateway_id = Some(id_r.clone());
         }
         let id_r = self.gateway_id.clone().ok_or(TestError::Gateway("no IDr"))?;
-        let octets =
-            self.first_sa()?.keys.signed_octets(Role::Responder, &self.init_response, &self.ni, &id_r.body());
+        let sa = self.first_sa()?;
+        let octets = sa.keys.signed_octets(Role::Responder, &self.init_response, &self.ni, &id_r.body());
+        let octets = [octets, sa.int_auth.octets()].concat();
         let prf = self.first_sa()?.keys.suite.prf;
         if auth.method != AuthMethod::SharedKey {
             let Some(trust) = &self.config.trust else { return Ok(()) };
@@ -769,7 +852,10 @@ impl Initiator {
 
     fn own_octets(&self, id_i: &Identification) -> Result<Vec<u8>, TestError> {
         let nr = self.nr.as_ref().ok_or(TestError::State("no nonce"))?;
-        Ok(self.first_sa()?.keys.signed_octets(Role::Initiator, &self.init_request, nr, &id_i.body()))
+        let sa = self.first_sa()?;
+        let octets = sa.keys.signed_octets(Role::Initiator, &self.init_request, nr, &id_i.body());
+        let int_auth = if self.forgets_intermediate { Vec::new() } else { sa.int_auth.octets() };
+        Ok([octets, int_auth].concat())
     }
 
     /// Rekeys a Child SA, or makes another when `old` is `None`. `group` adds a fresh key exchange.
@@ -954,32 +1040,9 @@ impl Initiator {
         let choice = accept_ike_answer(&offer, sa, true).ok_or(TestError::Answer("SA"))?;
         let responder = choice.peer_spi.ok_or(TestError::Answer("SPI"))?;
         let shared = private.derive(&ke.data).map_err(|_| TestError::Crypto)?;
-        let values = ExchangeValues {
-            initiator_nonce: ni,
-            responder_nonce: nr,
-            initiator_spi: spi,
-            responder_spi: responder,
-        };
-        let keys =
-            IkeKeys::rekeyed(&old.keys, choice.suite, &shared, &values).map_err(|_| TestError::Crypto)?;
-        let new = ClientSa::new(spi, responder, Role::Initiator, keys, 0, (old.fragment, old.cisco))?;
-        let lowest = ni.min(nr).clone();
-        self.notable.push_back(Notable::IkeRekeyed);
-        if self.lost(Rekeyed::Ike, &lowest) {
-            // The gateway's, made meanwhile, stays the newest.
-            let at = self.current()?;
-            self.sas.insert(at, new);
-            let delete = vec![Payload::Delete(Delete::Ike)];
-            return self.request(at, ExchangeType::Informational, delete, About::DeleteOld);
-        }
-        let delete = self.request(
-            at,
-            ExchangeType::Informational,
-            vec![Payload::Delete(Delete::Ike)],
-            About::DeleteOld,
-        );
-        self.sas.push(new);
-        delete
+        let nonces = (ni.clone(), nr.clone());
+        let made = RekeyedIke::new(choice, (spi, responder), Role::Initiator, nonces, shared, message);
+        self.follow_up(at, made)
     }
 
     /// Whether the gateway's rekey of the same SA wins over ours, whose lowest nonce is given (RFC 7296 §2.8.1).
@@ -993,6 +1056,9 @@ impl Initiator {
             let ike =
                 message.sa().is_some_and(|sa| sa.proposals.iter().any(|p| p.protocol == ProtocolId::Ike));
             return if ike { self.answer_ike_rekey(at, message) } else { self.answer_child(at, message) };
+        }
+        if message.header.exchange == ExchangeType::IkeFollowupKe {
+            return self.answer_follow_up(at, message);
         }
         let mut gone = Vec::new();
         for payload in &message.payloads {
@@ -1091,7 +1157,7 @@ impl Initiator {
     fn collision(&self, message: &Message) -> Option<Notify> {
         let temporary = Some(Notify::new(NotifyType::TemporaryFailure));
         let about = self.pending.as_ref().map(|pending| &pending.about);
-        if matches!(about, Some(About::Ike { .. })) {
+        if matches!(about, Some(About::Ike { .. } | About::FollowUp { .. })) {
             return temporary;
         }
         let rekeyed = message.notify(NotifyType::RekeySa)?.esp_spi()?;
@@ -1111,7 +1177,7 @@ impl Initiator {
             let notify = Payload::Notify(Notify::new(NotifyType::TemporaryFailure));
             return self.answer(at, message, vec![notify]);
         }
-        let Ok(choice) = select_ike(&self.config.ike, sa, ke.group, true) else {
+        let Ok(choice) = select_ike(&self.config.ike, sa, ke.group, IkeStage::Rekey) else {
             let notify = Payload::Notify(Notify::new(NotifyType::NoProposalChosen));
             return self.answer(at, message, vec![notify]);
         };
@@ -1122,28 +1188,14 @@ impl Initiator {
         let spi = IkeSpi(u64::from_be_bytes(octets(&mut *self.random)?) | 1);
         let initiator = choice.peer_spi.ok_or(TestError::Wire)?;
         let nr = nonce(&mut *self.random)?;
-        let old = self.sas.get(at).ok_or(TestError::State("no IKE SA"))?;
-        let values = ExchangeValues {
-            initiator_nonce: ni,
-            responder_nonce: &nr,
-            initiator_spi: initiator,
-            responder_spi: spi,
-        };
-        let keys =
-            IkeKeys::rekeyed(&old.keys, choice.suite, &shared, &values).map_err(|_| TestError::Crypto)?;
-        let new = ClientSa::new(initiator, spi, Role::Responder, keys, 0, (old.fragment, old.cisco))?;
-        if matches!(&self.pending, Some(Pending { about: About::Ike { .. }, .. })) {
-            self.rivals.push((Rekeyed::Ike, ni.min(&nr).clone()));
-        }
         let payloads = vec![
             Payload::Sa(choice.answer(&spi.to_bytes())),
-            Payload::Nonce(nr),
+            Payload::Nonce(nr.clone()),
             Payload::Ke(Ke { group: choice.suite.group.number(), data }),
         ];
-        let answer = self.answer(at, message, payloads);
-        self.sas.push(new);
-        self.notable.push_back(Notable::IkeRekeyed);
-        answer
+        let nonces = (ni.clone(), nr);
+        let made = RekeyedIke::new(choice, (initiator, spi), Role::Responder, nonces, shared, message);
+        self.go_on_with_gateways_rekey(at, message, made, payloads)
     }
 
     fn take_child(

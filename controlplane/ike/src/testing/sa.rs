@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 
 use crate::api::Datagram;
 use crate::cisco::{CiscoFragments, Pushed, cut, is_cisco_fragment};
-use crate::crypto::{IkeKeys, Random, Role, SkOpener, SkSealer};
+use crate::crypto::{IkeKeys, IntAuth, Random, Role, SkOpener, SkSealer};
 use crate::time::Instant;
 use crate::wire::{ExchangeType, Header, IkeSpi, Incoming, Message, Payload, Reassembly};
 
@@ -15,6 +15,8 @@ pub(super) struct ClientSa {
     pub(super) responder_spi: IkeSpi,
     pub(super) role: Role,
     pub(super) keys: IkeKeys,
+    /// The IKE_INTERMEDIATE exchanges that have been.
+    pub(super) int_auth: IntAuth,
     sealer: SkSealer,
     opener: SkOpener,
     next_request: u32,
@@ -54,6 +56,7 @@ impl ClientSa {
             responder_spi,
             role,
             keys,
+            int_auth: IntAuth::default(),
             sealer,
             opener,
             next_request: first_id,
@@ -66,6 +69,13 @@ impl ClientSa {
             pieces: CiscoFragments::default(),
             fragment_id: 0,
         })
+    }
+
+    /// From now on other keys protect both directions.
+    pub(super) fn change_keys(&mut self, keys: IkeKeys) -> Result<(), TestError> {
+        (self.sealer, self.opener) = keys.ends(self.role).map_err(|_| TestError::Crypto)?;
+        self.keys = keys;
+        Ok(())
     }
 
     pub(super) fn local_spi(&self) -> IkeSpi {
@@ -83,6 +93,13 @@ impl ClientSa {
     ) -> Result<(u32, Vec<Vec<u8>>), TestError> {
         let id = self.next_request;
         self.next_request += 1;
+        if exchange == ExchangeType::IkeIntermediate {
+            let from_initiator = self.role == Role::Initiator;
+            let (spi_i, spi_r) = (self.initiator_spi, self.responder_spi);
+            let header = Header::new(spi_i, spi_r, exchange, from_initiator, false, id);
+            let message = Message::new(header, payloads.clone());
+            self.int_auth.add(Role::Initiator, &self.keys, &message.content().map_err(|_| TestError::Wire)?);
+        }
         Ok((id, self.seal(exchange, false, id, payloads, random)?))
     }
 
@@ -140,9 +157,12 @@ impl ClientSa {
         let incoming = Incoming::parse(datagram).map_err(|_| TestError::Wire)?;
         let header = *incoming.header();
         let reassembly = if header.is_response { &mut self.answers } else { &mut self.requests };
-        let message = match incoming {
+        let (message, content) = match incoming {
             Incoming::Clear(_) => return Ok(Opened::Nothing),
-            Incoming::Encrypted(message) => message.open(&self.opener).map_err(|_| TestError::Wire)?,
+            Incoming::Encrypted(message) => {
+                let opened = message.open_with_content(&self.opener).map_err(|_| TestError::Wire)?;
+                (opened.0, Some(opened.1))
+            }
             Incoming::Fragment(fragment) => {
                 if reassembly.as_ref().is_none_or(|held| held.message_id() != header.message_id) {
                     *reassembly = Some(Reassembly::new(header.message_id));
@@ -150,12 +170,15 @@ impl ClientSa {
                 let opened = fragment.open(&self.opener).map_err(|_| TestError::Wire)?;
                 let held = reassembly.as_mut().ok_or(TestError::Wire)?;
                 match held.push(header, opened).map_err(|_| TestError::Wire)? {
-                    Some(message) => message,
+                    Some(message) => (message, held.take_content()),
                     None => return Ok(Opened::Nothing),
                 }
             }
         };
         if header.is_response {
+            if let Some(content) = content.filter(|_| header.exchange == ExchangeType::IkeIntermediate) {
+                self.int_auth.add(Role::Responder, &self.keys, &content);
+            }
             return Ok(Opened::Answer(message));
         }
         if let Some((id, datagrams)) = &self.last_answer

@@ -6,6 +6,7 @@ mod extensions;
 mod faults;
 mod fragments;
 mod harness;
+mod intermediate;
 mod lifecycle;
 mod login;
 mod mobility;

@@ -224,9 +224,10 @@ fn android_logs_in_with_a_password_and_the_common_half_of_its_offer_is_chosen() 
             integs: Integ::ALL.into_iter().rev().collect(),
             prfs: prfs.clone(),
             groups: groups.clone(),
+            kems: vec![],
         };
         let ciphers = vec![Cipher::AesGcm16_256, Cipher::AesGcm16_128];
-        config.ike = vec![combined, IkeProposal { ciphers, integs: vec![], prfs, groups }];
+        config.ike = vec![combined, IkeProposal { ciphers, integs: vec![], prfs, groups, kems: vec![] }];
         config.remote = Some(Identity::Fqdn("vpn.example".to_owned()));
         let mut gateway = gateway_for(&pki, chosen);
         let order = ["SA", "KE", "No", "NATD_S", "NATD_D", "FRAG_SUP", "HASH_ALG"];

@@ -12,8 +12,10 @@ use crate::wire::{
     Delete, ExchangeType, Ke, Nonce, Notify, NotifyType, Payload, Sa, TrafficSelector, TsRange,
 };
 
-const ALL: [StateName; 15] = [
+const ALL: [StateName; 17] = [
     StateName::KeyExchange,
+    StateName::AwaitIntermediate,
+    StateName::Encapsulating,
     StateName::AwaitAuth,
     StateName::PskLookup,
     StateName::CertificateCheck,
@@ -30,13 +32,14 @@ const ALL: [StateName; 15] = [
     StateName::Ended,
 ];
 
-const EXCHANGES: [ExchangeType; 7] = [
+const EXCHANGES: [ExchangeType; 8] = [
     ExchangeType::IkeSaInit,
     ExchangeType::IkeAuth,
     ExchangeType::CreateChildSa,
     ExchangeType::Informational,
     ExchangeType::IkeSessionResume,
     ExchangeType::IkeIntermediate,
+    ExchangeType::IkeFollowupKe,
     ExchangeType::Unknown(200),
 ];
 
@@ -54,6 +57,7 @@ fn exchanges_by_state() {
         }
     }
     let expected = [
+        "AwaitIntermediate IKE_INTERMEDIATE false",
         "AwaitAuth IKE_AUTH false",
         "EapClient IKE_AUTH false",
         "EapClient INFORMATIONAL false",
@@ -63,10 +67,13 @@ fn exchanges_by_state() {
         "Established CREATE_CHILD_SA true",
         "Established INFORMATIONAL false",
         "Established INFORMATIONAL true",
+        "Established IKE_FOLLOWUP_KE false",
+        "Established IKE_FOLLOWUP_KE true",
         "Closing CREATE_CHILD_SA false",
         "Closing CREATE_CHILD_SA true",
         "Closing INFORMATIONAL false",
         "Closing INFORMATIONAL true",
+        "Closing IKE_FOLLOWUP_KE true",
         "Farewell INFORMATIONAL false",
     ];
     assert_eq!(allowed, expected.map(str::to_owned).into());
@@ -74,7 +81,13 @@ fn exchanges_by_state() {
 
 /// Brings a session into a state by holding the job that leaves it, or by stopping there.
 fn reach(state: StateName, pki: &Pki) -> Option<(Client, Gateway)> {
-    let mut gateway = Gateway::new(pki, 1, |_| {});
+    let hybrid = matches!(state, StateName::AwaitIntermediate | StateName::Encapsulating);
+    let suite = format!("{IKE}{}", if hybrid { "-ke1_mlkem768" } else { "" });
+    let mut gateway = Gateway::new(pki, 1, |config| {
+        if hybrid {
+            config.ike_proposals = vec![suite.parse().unwrap()];
+        }
+    });
     let hold: fn(&JobKind) -> bool = match state {
         StateName::PskLookup => |kind| matches!(kind, JobKind::PskLookup { .. }),
         StateName::CertificateCheck => {
@@ -82,6 +95,9 @@ fn reach(state: StateName, pki: &Pki) -> Option<(Client, Gateway)> {
         }
         StateName::CertificateSign | StateName::EapSign => {
             |kind| matches!(kind, JobKind::PublicKey(work) if work.name() == "sign")
+        }
+        StateName::Encapsulating => {
+            |kind| matches!(kind, JobKind::PublicKey(work) if work.name() == "encapsulate")
         }
         StateName::EapServer => |kind| matches!(kind, JobKind::Eap(_)),
         StateName::Addressing => |kind| matches!(kind, JobKind::Address(_)),
@@ -97,12 +113,13 @@ fn reach(state: StateName, pki: &Pki) -> Option<(Client, Gateway)> {
             eap_config(pki, PASSWORD)
         }
         StateName::Farewell => InitiatorConfig { auth: AuthWith::Psk(b"wrong".to_vec()), ..psk_config() },
+        _ if hybrid => InitiatorConfig { ike: vec![suite.parse().unwrap()], ..psk_config() },
         _ => psk_config(),
     };
     let mut client = Client::new(config, 2);
     let first = client.initiator.start().unwrap();
     let rounds = match state {
-        StateName::AwaitAuth => 1,
+        StateName::AwaitAuth | StateName::AwaitIntermediate => 1,
         StateName::EapClient => 2,
         StateName::EapFinalAuth => 4,
         // Never seen from outside, or without keys that a message could be sealed with.

@@ -2,9 +2,10 @@
 //!
 //! The state machine holds at most one [`Reassembly`] per direction of exchange and drops it with the message ID.
 
+use super::content;
 use super::message::MAX_MESSAGE;
 use super::payload::parse_payloads;
-use super::{EncryptedFragment, Header, Message, OpenedFragment, WireError};
+use super::{Content, EncryptedFragment, Header, Message, OpenedFragment, WireError};
 
 /// Most fragments of one message.
 pub const MAX_FRAGMENTS: u16 = 128;
@@ -18,12 +19,16 @@ pub struct Reassembly {
     first_inner: u8,
     pieces: Vec<Option<Vec<u8>>>,
     octets: usize,
+    /// Of the first fragment: what precedes its fragment header.
+    associated: Vec<u8>,
+    content: Option<Content>,
 }
 
 impl Reassembly {
     /// No fragments yet, for one message ID.
     pub fn new(message_id: u32) -> Reassembly {
-        Reassembly { message_id, total: 0, first_inner: 0, pieces: Vec::new(), octets: 0 }
+        let (pieces, associated) = (Vec::new(), Vec::new());
+        Reassembly { message_id, total: 0, first_inner: 0, pieces, octets: 0, associated, content: None }
     }
 
     /// The message ID it collects.
@@ -62,14 +67,23 @@ impl Reassembly {
         *place = Some(fragment.plaintext);
         if fragment.number == 1 {
             self.first_inner = fragment.first_inner;
+            self.associated = fragment.associated;
         }
         if self.pieces.iter().any(Option::is_none) {
             return Ok(None);
         }
         let chain: Vec<u8> = self.pieces.iter().flatten().flatten().copied().collect();
         let first_inner = self.first_inner;
+        let associated = content::of_first_fragment(std::mem::take(&mut self.associated));
         self.restart(0);
-        Ok(Some(Message { header, payloads: parse_payloads(first_inner, &chain)? }))
+        let payloads = parse_payloads(first_inner, &chain)?;
+        self.content = Some(Content::new(associated, chain)?);
+        Ok(Some(Message { header, payloads }))
+    }
+
+    /// What IKE_INTERMEDIATE authenticates of the message that [`Reassembly::push`] has returned.
+    pub fn take_content(&mut self) -> Option<Content> {
+        self.content.take()
     }
 
     fn holds(&self, number: u16) -> bool {

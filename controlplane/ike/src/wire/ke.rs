@@ -3,8 +3,8 @@
 use super::WireError;
 use super::codec::Reader;
 
-/// Longest public value accepted, octets (MODP-8192 has 1024).
-pub const MAX_KE_DATA: usize = 1024;
+/// Longest public value accepted, octets (MODP-8192 has 1024, ML-KEM-1024 1568).
+pub const MAX_KE_DATA: usize = 2048;
 
 /// A KE payload.
 #[derive(Clone, PartialEq, Eq, Debug)]

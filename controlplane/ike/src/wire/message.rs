@@ -8,8 +8,8 @@ use super::fragment::{FRAGMENT_HEADER_LEN, MAX_FRAGMENTS};
 use super::header::HEADER_LEN;
 use super::payload::{PAYLOAD_HEADER_LEN, emit_payloads, parse_chain, parse_payloads};
 use super::{
-    Auth, Configuration, Header, Identification, Ke, MAJOR_VERSION, Nonce, Notify, NotifyType, Payload,
-    PayloadType, Sa, TrafficSelector, WireError,
+    Auth, Configuration, Content, Header, Identification, Ke, MAJOR_VERSION, Nonce, Notify, NotifyType,
+    Payload, PayloadType, Sa, TrafficSelector, WireError,
 };
 use crate::crypto::{CryptoError, Random, SkOpener, SkSealer};
 
@@ -67,6 +67,8 @@ pub struct OpenedFragment {
     pub first_inner: u8,
     /// Its piece of the payload chain.
     pub plaintext: Vec<u8>,
+    /// Of fragment 1, the octets up to the end of the SKF payload's generic header; of the others none.
+    pub(super) associated: Vec<u8>,
 }
 
 /// Why a message was not opened.
@@ -135,9 +137,20 @@ impl Encrypted<'_> {
     /// # Errors
     /// [`OpenError`] says whether the peer or somebody else is at fault.
     pub fn open(&self, opener: &SkOpener) -> Result<Message, OpenError> {
+        Ok(self.open_with_content(opener)?.0)
+    }
+
+    /// As [`Encrypted::open`], with what IKE_INTERMEDIATE authenticates.
+    ///
+    /// # Errors
+    /// As [`Encrypted::open`].
+    pub fn open_with_content(&self, opener: &SkOpener) -> Result<(Message, Content), OpenError> {
         let plaintext =
             opener.open(self.datagram, self.body_offset).map_err(|error| open_error(error, "SK payload"))?;
-        Ok(Message { header: self.header, payloads: parse_payloads(self.first_inner, &plaintext)? })
+        let message =
+            Message { header: self.header, payloads: parse_payloads(self.first_inner, &plaintext)? };
+        let associated = self.datagram.get(..self.body_offset).unwrap_or_default().to_vec();
+        Ok((message, Content::new(associated, plaintext)?))
     }
 }
 
@@ -152,11 +165,15 @@ impl EncryptedFragment<'_> {
         if self.number > 1 && self.first_inner != 0 {
             return Err(WireError::BadValue { what: "next payload of a later fragment" }.into());
         }
+        let before = self.body_offset.saturating_sub(FRAGMENT_HEADER_LEN);
+        let associated =
+            self.datagram.get(..before).filter(|_| self.number == 1).unwrap_or_default().to_vec();
         Ok(OpenedFragment {
             number: self.number,
             total: self.total,
             first_inner: self.first_inner,
             plaintext,
+            associated,
         })
     }
 }
@@ -178,6 +195,18 @@ impl Message {
         self.header.emit(first, total, &mut out)?;
         out.extend_from_slice(&chain);
         Ok(out)
+    }
+
+    /// What IKE_INTERMEDIATE authenticates of this message, sealed in whatever way.
+    ///
+    /// # Errors
+    /// [`WireError::TooLong`] when something does not fit.
+    pub fn content(&self) -> Result<Content, WireError> {
+        let (first, chain) = emit_payloads(&self.payloads)?;
+        let mut associated = Vec::with_capacity(HEADER_LEN + PAYLOAD_HEADER_LEN);
+        self.header.emit(PayloadType::Sk.number(), 0, &mut associated)?;
+        associated.extend_from_slice(&[first, 0, 0, 0]);
+        Content::new(associated, chain)
     }
 
     /// Writes the message in one SK payload.

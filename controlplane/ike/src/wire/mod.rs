@@ -6,6 +6,7 @@
 mod auth;
 mod cert;
 mod codec;
+mod content;
 mod cp;
 mod delete;
 mod error;
@@ -24,6 +25,7 @@ mod ts;
 
 pub use auth::Auth;
 pub use cert::{CA_HASH_LEN, Cert, CertReq};
+pub use content::Content;
 pub use cp::{CfgAttribute, Configuration, MAX_CFG_ATTRIBUTES};
 pub use delete::{Delete, MAX_DELETE_SPIS};
 pub use error::WireError;

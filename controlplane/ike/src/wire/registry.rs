@@ -50,13 +50,20 @@ registry! {
 }
 
 registry! {
-    /// Transform types (RFC 7296 §3.3.2).
+    /// Transform types (RFC 7296 §3.3.2, RFC 9370 §3).
     TransformType: u8 {
         Encr = 1, "ENCR";
         Prf = 2, "PRF";
         Integ = 3, "INTEG";
         Dh = 4, "KE";
         Esn = 5, "ESN";
+        AddKe1 = 6, "ADDKE1";
+        AddKe2 = 7, "ADDKE2";
+        AddKe3 = 8, "ADDKE3";
+        AddKe4 = 9, "ADDKE4";
+        AddKe5 = 10, "ADDKE5";
+        AddKe6 = 11, "ADDKE6";
+        AddKe7 = 12, "ADDKE7";
     }
 }
 

@@ -1,5 +1,5 @@
 //! Which payloads each exchange may carry, how often, and whether encrypted: one table and its check
-//! (RFC 7296 Appendix C, RFC 7383, RFC 5723).
+//! (RFC 7296 Appendix C, RFC 7383, RFC 5723, RFC 9242, RFC 9370).
 //!
 //! Enters: a parsed message. Leaves: nothing, or the rule it breaks. Status notifies, vendor ids and unknown payloads
 //! are legal everywhere and only bounded by the payload count.
@@ -62,6 +62,9 @@ const CREATE_CHILD_SA: &[Rule] = &[
     rule(PayloadType::TsR, 0, 1),
     rule(PayloadType::Cp, 0, 1),
 ];
+/// RFC 9242 leaves to others what it carries; here it carries additional key exchanges (RFC 9370).
+const IKE_INTERMEDIATE: &[Rule] = &[rule(PayloadType::Ke, 1, 1)];
+const IKE_FOLLOWUP_KE: &[Rule] = &[rule(PayloadType::Ke, 1, 1)];
 const INFORMATIONAL: &[Rule] = &[rule(PayloadType::Delete, 0, MANY), rule(PayloadType::Cp, 0, 1)];
 
 /// Checks a message against its exchange's rules. `encrypted` says whether it came inside SK or SKF.
@@ -80,6 +83,8 @@ pub fn check(message: &Message, encrypted: bool) -> Result<(), WireError> {
         (ExchangeType::IkeAuth, true) => IKE_AUTH_RESPONSE,
         (ExchangeType::CreateChildSa, _) => CREATE_CHILD_SA,
         (ExchangeType::Informational, _) => INFORMATIONAL,
+        (ExchangeType::IkeIntermediate, _) => IKE_INTERMEDIATE,
+        (ExchangeType::IkeFollowupKe, _) => IKE_FOLLOWUP_KE,
         _ => return Err(WireError::BadValue { what: "exchange type" }),
     };
     if encrypted != (header.exchange != ExchangeType::IkeSaInit) {

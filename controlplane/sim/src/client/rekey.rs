@@ -3,7 +3,7 @@
 //! Enters: the user's wish, the gateway's CREATE_CHILD_SA. Leaves: the IKE SA in use, and others that somebody deletes.
 
 use causeway_ike::crypto::{ExchangeValues, IkeKeys, KePrivate, Role, SharedSecret};
-use causeway_ike::suite::{IkeSuite, SelectError, accept_ike_answer, select_ike};
+use causeway_ike::suite::{IkeStage, IkeSuite, SelectError, accept_ike_answer, select_ike};
 use causeway_ike::wire::{ExchangeType, IkeSpi, Ke, Message, Nonce, Notify, NotifyType, Payload, Sa};
 
 use super::established::{Established, IkeSa, Pending, Task};
@@ -116,7 +116,7 @@ impl Established {
             shared.fault("the gateway's rekey of the IKE SA lacks a payload");
             return;
         };
-        let choice = match select_ike(&config.ike, sa, ke.group, true) {
+        let choice = match select_ike(&config.ike, sa, ke.group, IkeStage::Rekey) {
             Ok(choice) => choice,
             Err(SelectError::InvalidKe { wanted }) => {
                 let payload = Payload::Notify(Notify::invalid_ke(wanted.number()));

@@ -4,8 +4,44 @@ use proptest::prelude::*;
 
 use super::strategies::{message, payload};
 use crate::crypto::{ExchangeValues, IkeKeys, Role, Secret, SharedSecret, SkOpener, SystemRandom};
-use crate::suite::{IkeProposal, IkeSuite};
+use crate::suite::{IkeProposal, IkeSuite, Kems};
 use crate::wire::*;
+
+/// RFC 9242 §3.3.2: the same octets whether a message came whole or in pieces, and those that its sender meant.
+#[test]
+fn what_ike_intermediate_authenticates_does_not_depend_on_how_it_was_sent() {
+    let header = Header::new(IkeSpi(1), IkeSpi(2), ExchangeType::IkeIntermediate, true, false, 1);
+    let ke = |octets: usize| Payload::Ke(Ke { group: 37, data: vec![5; octets] });
+    for suite in 0..3 {
+        for octets in [1, 100, 1568] {
+            let message = Message::new(header, vec![ke(octets), Payload::Vendor(vec![1, 2, 3])]);
+            let content = message.content().unwrap();
+            let [associated, inner] = content.chunks();
+            let (head, sk) = associated.split_at(HEADER_LEN);
+            // The header: SPIs, SK, version, exchange, flags, message ID, then a length that counts neither IV nor ICV.
+            let total = u32::try_from(HEADER_LEN + 4 + inner.len()).unwrap();
+            assert_eq!(head[16..24], [46, 0x20, 43, 0x08, 0, 0, 0, 1]);
+            assert_eq!(head[24..], total.to_be_bytes());
+            let payload_len = u16::try_from(4 + inner.len()).unwrap();
+            assert_eq!(sk, [&[34, 0][..], &payload_len.to_be_bytes()].concat());
+            assert_eq!(inner.len(), 4 + 4 + octets + 4 + 3);
+
+            let (mut sealer, _) = keys(suite).ends(Role::Initiator).unwrap();
+            let whole = message.seal(&mut sealer, &mut SystemRandom).unwrap();
+            let Incoming::Encrypted(encrypted) = Incoming::parse(&whole).unwrap() else { panic!() };
+            assert_eq!(encrypted.open_with_content(&opener(suite)).unwrap().1, content);
+
+            let pieces = message.seal_fragments(&mut sealer, &mut SystemRandom, 400).unwrap();
+            assert_eq!(pieces.len() > 1, octets > 400);
+            let mut reassembly = Reassembly::new(1);
+            for piece in pieces.iter().rev() {
+                let Incoming::Fragment(fragment) = Incoming::parse(piece).unwrap() else { continue };
+                reassembly.push(fragment.header, fragment.open(&opener(suite)).unwrap()).unwrap();
+            }
+            assert_eq!(reassembly.take_content(), (pieces.len() > 1).then_some(content));
+        }
+    }
+}
 
 /// Keys for one of three suites.
 pub(super) fn keys(suite: usize) -> IkeKeys {
@@ -16,6 +52,7 @@ pub(super) fn keys(suite: usize) -> IkeKeys {
         integ: proposal.integs.first().copied(),
         prf: proposal.prfs[0],
         group: proposal.groups[0],
+        kems: Kems::NONE,
     };
     let nonce = Nonce::new(vec![7; 32]).unwrap();
     let values = ExchangeValues {
@@ -145,8 +182,13 @@ fn collected_octets_are_bounded() {
     let header = big_message().header;
     let mut refused = None;
     for number in 1..=MAX_FRAGMENTS {
-        let fragment =
-            OpenedFragment { number, total: MAX_FRAGMENTS, first_inner: 43, plaintext: vec![0; 1300] };
+        let fragment = OpenedFragment {
+            number,
+            total: MAX_FRAGMENTS,
+            first_inner: 43,
+            plaintext: vec![0; 1300],
+            associated: vec![],
+        };
         match reassembly.push(header, fragment) {
             Ok(None) => {}
             Ok(Some(_)) => panic!("whole"),

@@ -79,7 +79,13 @@ fn table_of_legal_and_illegal_messages() {
         (Informational, false, &[Delete, Delete, Cp], Ok(())),
         (Informational, true, &[Delete], Ok(())),
         (Informational, false, &[Sa], unexpected(Sa)),
-        (ExchangeType::IkeIntermediate, false, &[], Err(WireError::BadValue { what: "exchange type" })),
+        (ExchangeType::IkeIntermediate, false, &[Ke, PayloadType::Notify], Ok(())),
+        (ExchangeType::IkeIntermediate, true, &[Ke], Ok(())),
+        (ExchangeType::IkeIntermediate, false, &[], missing(Ke)),
+        (ExchangeType::IkeIntermediate, false, &[Ke, Ke], unexpected(Ke)),
+        (ExchangeType::IkeIntermediate, false, &[Ke, Sa], unexpected(Sa)),
+        (ExchangeType::IkeFollowupKe, false, &[Ke], Ok(())),
+        (ExchangeType::IkeFollowupKe, true, &[], missing(Ke)),
         (ExchangeType::Unknown(99), false, &[], Err(WireError::BadValue { what: "exchange type" })),
     ];
     for (exchange, is_response, kinds, expected) in table {
