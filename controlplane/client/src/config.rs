@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use causeway_ike::cert::{Credential, TrustStore};
 use causeway_ike::ident::Identity;
+use causeway_ike::suite::IkeProposal;
 use serde::Deserialize;
 
 use crate::attributes::AttributeNumbers;
@@ -234,10 +235,16 @@ impl Config {
         }
         let cisco = self.login.method == Method::AnyconnectEap;
         let cisco_fragments = cisco && self.ike.cisco_fragmentation;
+        let ike: Vec<IkeProposal> = parsed("ike.proposals", &self.ike.proposals)?;
+        if ike.iter().any(|proposal| !proposal.kems.is_empty()) {
+            let reason =
+                "this client does no additional key exchanges yet: leave out the words that begin with `ke`";
+            return Err(value("ike.proposals", &reason));
+        }
         Ok(InitiatorConfig {
             gateway_name: Identity::from_text(self.gateway.name.as_ref().unwrap_or(&self.gateway.address)),
             trust,
-            ike: parsed("ike.proposals", &self.ike.proposals)?,
+            ike,
             esp: parsed("ike.esp", &self.ike.esp)?,
             fragment_octets: self.ike.fragmentation.then_some(self.ike.fragment_octets),
             cisco_fragment_octets: cisco_fragments.then_some(self.ike.fragment_octets),

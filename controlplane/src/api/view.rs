@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 
 use causeway_ike::api::{ClientKind, Fragmentation, IkeFacts, Liveness, SessionFacts};
 use causeway_ike::ident::Identity;
-use causeway_ike::suite::{Cipher, IkeSuite, Integ, Prf};
+use causeway_ike::suite::{Cipher, IkeSuite, Integ, Kem, Prf};
 use causeway_shared::api::{
     Capabilities, ChildSa, DeadPeerDetection, Fragmentation as Cut, IkeDetails, MessageIds, NatSide, Session,
     UdpEnd,
@@ -100,7 +100,7 @@ fn details(known: IkeDetails, facts: &SessionFacts, numbers: Numbers, policy: &V
 
 /// What the endpoint knows of the IKE SA at this moment.
 fn running(details: &mut IkeDetails, ike: &IkeFacts, now_ms: u64, policy: &ViewPolicy) {
-    let IkeSuite { cipher, prf, group, .. } = ike.suite;
+    let IkeSuite { cipher, prf, group, kems, .. } = ike.suite;
     let (local, remote) = match ike.local_began {
         true => (ike.spis.initiator, ike.spis.responder),
         false => (ike.spis.responder, ike.spis.initiator),
@@ -115,6 +115,7 @@ fn running(details: &mut IkeDetails, ike: &IkeFacts, now_ms: u64, policy: &ViewP
     details.prf = Some(prf_name(prf).to_owned());
     details.hash = Some(ike.suite.integ.map_or("None", integ_name).to_owned());
     details.dh_group = Some(group.number());
+    details.additional_kes = kems.iter().map(|kem| kem_name(kem).to_owned()).collect();
     details.messages = Some(messages(ike));
     details.dpd = match ike.liveness {
         Liveness::Off => None,
@@ -226,6 +227,14 @@ fn esp_cipher_name(suite: EspSuite) -> &'static str {
     }
 }
 
+/// As IOS has it.
+fn kem_name(kem: Kem) -> &'static str {
+    match kem {
+        Kem::MlKem768 => "ML-KEM-768",
+        Kem::MlKem1024 => "ML-KEM-1024",
+    }
+}
+
 fn prf_name(prf: Prf) -> &'static str {
     match prf {
         Prf::HmacSha2_256 => "SHA256",
@@ -245,7 +254,7 @@ fn integ_name(integ: Integ) -> &'static str {
 #[cfg(test)]
 mod tests {
     use causeway_ike::api::{IkeSpis, SessionId};
-    use causeway_ike::suite::{Cipher, Group};
+    use causeway_ike::suite::{Cipher, Group, Kem, Kems};
     use causeway_ike::time::Instant;
     use causeway_shared::api::EspDetails;
 
@@ -301,6 +310,7 @@ mod tests {
                 integ: Some(Integ::HmacSha2_512_256),
                 prf: Prf::HmacSha2_512,
                 group: Group::Ecp256,
+                kems: Kems::NONE,
             },
             local: facts.local,
             local_port: facts.local_port,
@@ -421,6 +431,7 @@ mod tests {
                 integ: None,
                 prf: Prf::HmacSha2_384,
                 group: Group::Curve25519,
+                kems: Kems::NONE.and(Kem::MlKem768).unwrap(),
             },
             local_began: true,
             liveness: Liveness::Off,
@@ -432,6 +443,7 @@ mod tests {
         let shown = shown(&facts, &gcm);
         let suite = (shown.encr, shown.key_bits, shown.prf, shown.hash, shown.dh_group);
         assert_eq!(suite, (some("AES-GCM"), Some(128), some("SHA384"), some("None"), Some(31)));
+        assert_eq!(shown.additional_kes, ["ML-KEM-768"]);
         assert_eq!(shown.local_spi, some("EBFE2587F20EA7C2"), "we began it");
         assert_eq!((shown.initiator, shown.dpd, shown.nat), (true, None, NatSide::None));
         assert_eq!(shown.capabilities, "F");

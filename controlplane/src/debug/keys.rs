@@ -98,7 +98,7 @@ mod tests {
     use std::process::Command;
 
     use causeway_ike::crypto::{Role, SystemRandom};
-    use causeway_ike::suite::{Group, IkeSuite, Prf};
+    use causeway_ike::suite::{Group, IkeSuite, Kems, Prf};
     use causeway_ike::wire::{ExchangeType, Header, IkeSpi, Message, Notify, NotifyType, Payload};
 
     use super::*;
@@ -110,7 +110,7 @@ mod tests {
             |seed: u8, len: usize| Secret::new((0..len).map(|i| seed.wrapping_add(i as u8)).collect());
         let integ_len = integ.map_or(0, Integ::key_len);
         IkeKeys {
-            suite: IkeSuite { cipher, integ, prf: Prf::HmacSha2_256, group: Group::Ecp256 },
+            suite: IkeSuite { cipher, integ, prf: Prf::HmacSha2_256, group: Group::Ecp256, kems: Kems::NONE },
             sk_d: secret(1, 32),
             sk_ai: secret(2, integ_len),
             sk_ar: secret(3, integ_len),

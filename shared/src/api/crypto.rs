@@ -48,6 +48,9 @@ pub struct IkeDetails {
     pub hash: Option<String>,
     /// Key exchange group, by IANA number.
     pub dh_group: Option<u16>,
+    /// Additional key exchanges (RFC 9370), in order: `ML-KEM-768`, `ML-KEM-1024`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub additional_kes: Vec<String>,
     /// How we proved who we are: `RSA`, `ECDSA` or `PSK`.
     pub auth_sign: Option<String>,
     /// How the client proved who it is: `AnyConnect-EAP`, `EAP`, `PSK`, or the kind of its certificate's key: `RSA`, `ECDSA`

@@ -175,6 +175,8 @@ section! {
         /// Proposals in order of preference: cipher, integrity (not with GCM or ChaCha20), PRF, key exchange group.
         /// Ciphers aes128, aes256, aes128gcm16, aes256gcm16, chacha20poly1305; integrity sha256, sha384, sha512; PRFs prfsha256,
         /// prfsha384, prfsha512; groups modp2048, ecp256, ecp384, ecp521, curve25519. Without a PRF the integrity's hash is used.
+        /// `ke1_mlkem768` or `ke1_mlkem1024` adds a key exchange that quantum computers do not break (RFC 9370); `ke1_none` beside it
+        /// also admits clients that know none.
         proposals: Vec<String> = default(DEFAULT_PROPOSALS).most(MAX_PROPOSALS);
         /// When the gateway rekeys an IKE SA. 0 leaves it to the client; otherwise at least 10.
         rekey_secs: u64 = default("14400").unit("seconds").range(0, WEEK_SECS);

@@ -36,6 +36,11 @@ const WORDS: [(&str, Kind); 28] = [
     ("modp1024", Kind::Weak),
 ];
 
+/// Additional key exchanges (RFC 9370), each behind `ke1_` to `ke7_`.
+const ADDITIONAL: [&str; 3] = ["mlkem768", "mlkem1024", "none"];
+/// Most additional key exchanges.
+const MAX_ADDITIONAL: usize = 7;
+
 /// What a word of a proposal names.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
@@ -52,8 +57,19 @@ enum Kind {
 /// With an AEAD a hash names the PRF.
 pub(super) fn check(proposal: &str) -> Result<(), (String, String)> {
     let mut kinds = Vec::new();
+    let mut additional = [false; MAX_ADDITIONAL];
     let mut seen: Vec<&str> = Vec::new();
     for word in proposal.split('-') {
+        if let Some(place) = additional_place(word)? {
+            if let Some(place) = additional.get_mut(place) {
+                *place = true;
+            }
+            if seen.contains(&word) {
+                return Err((format!("`{word}` stands there twice"), "remove one".into()));
+            }
+            seen.push(word);
+            continue;
+        }
         let Some((_, kind)) = WORDS.iter().find(|(known, _)| *known == word) else {
             let remedy = match nearest(word, WORDS.iter().map(|(known, _)| *known)) {
                 Some(meant) => format!("did you mean `{meant}`?"),
@@ -76,10 +92,34 @@ pub(super) fn check(proposal: &str) -> Result<(), (String, String)> {
         (has(Kind::Cipher) && !has(Kind::Hash), "has no integrity algorithm", "name one, as in sha256"),
         (!has(Kind::Hash) && !has(Kind::Prf), "has no PRF", "name one, as in prfsha384"),
         (!has(Kind::Group), "has no key exchange group", "name one, as in ecp384"),
+        (
+            !additional.is_sorted_by_key(|named| !named),
+            "leaves out an additional key exchange before another",
+            "count from ke1_ without a gap",
+        ),
     ];
     match rules.into_iter().find(|(broken, _, _)| *broken) {
         Some((_, what, remedy)) => Err((what.to_owned(), remedy.to_owned())),
         None => Ok(()),
+    }
+}
+
+/// The place of an additional key exchange, from zero; `None` for every other word.
+fn additional_place(word: &str) -> Result<Option<usize>, (String, String)> {
+    let Some((number, name)) = word.strip_prefix("ke").and_then(|rest| rest.split_once('_')) else {
+        return Ok(None);
+    };
+    let place = number.parse::<usize>().ok().and_then(|number| number.checked_sub(1));
+    match place.filter(|place| *place < MAX_ADDITIONAL) {
+        Some(place) if ADDITIONAL.contains(&name) => Ok(Some(place)),
+        Some(_) => {
+            let remedy = format!("it has one of {}", ADDITIONAL.join(", "));
+            Err((format!("unknown additional key exchange `{word}`"), remedy))
+        }
+        None => {
+            let what = format!("`{word}` is none of ke1_ to ke{MAX_ADDITIONAL}_");
+            Err((what, "begin with ke1_".to_owned()))
+        }
     }
 }
 
@@ -95,6 +135,8 @@ mod tests {
             "chacha20poly1305-aes256gcm16-prfsha256-curve25519",
             "aes128-sha256-modp2048",
             "aes256-aes128-sha384-sha256-prfsha512-curve25519-ecp256",
+            "aes256gcm16-prfsha384-ecp384-ke1_mlkem1024",
+            "aes256gcm16-prfsha384-x25519-ke1_mlkem768-ke1_none-ke2_mlkem1024",
         ] {
             assert_eq!(check(good), Ok(()), "{good}");
         }
@@ -111,6 +153,11 @@ mod tests {
             ("aes128-sha256-aes128-ecp256", "`aes128` stands there twice"),
             ("aes128-sha256-ecp256-esn", "esn belongs to ESP"),
             ("aes128-sha256-modp1024", "modp1024 is too weak"),
+            ("aes128-sha256-ecp256-ke1_kyber", "unknown additional key exchange `ke1_kyber`"),
+            ("aes128-sha256-ecp256-ke8_mlkem768", "`ke8_mlkem768` is none of ke1_ to ke7_"),
+            ("aes128-sha256-ecp256-ke2_mlkem768", "leaves out an additional key exchange before another"),
+            ("aes128-sha256-ecp256-ke1_none-ke1_none", "`ke1_none` stands there twice"),
+            ("aes128-sha256-ke1_mlkem768", "has no key exchange group"),
         ] {
             assert_eq!(check(bad).err().map(|(what, _)| what).as_deref(), Some(part), "{bad}");
         }

@@ -194,7 +194,8 @@ impl IkeRekey {
             initiator_spi: self.spi,
             responder_spi,
         };
-        let keys = IkeKeys::rekeyed(&old.keys, choice.suite, &secret, &values).map_err(|_| Fault::Crypto)?;
+        let keys =
+            IkeKeys::rekeyed(&old.keys, choice.suite, &secret, &[], &values).map_err(|_| Fault::Crypto)?;
         let new = IkeSa::new((self.spi, responder_spi), Role::Initiator, keys, 0, old.cutting())?;
         Ok((new, (&self.ni).min(nr).clone()))
     }
@@ -220,7 +221,7 @@ pub(super) fn answer_ike(
     let responder_spi = IkeSpi(u64::from_be_bytes(shared.octets()?) | 1);
     let nr = shared.nonce()?;
     let values = ExchangeValues { initiator_nonce: ni, responder_nonce: &nr, initiator_spi, responder_spi };
-    let keys = IkeKeys::rekeyed(&old.keys, choice.suite, &secret, &values).map_err(|_| Fault::Crypto)?;
+    let keys = IkeKeys::rekeyed(&old.keys, choice.suite, &secret, &[], &values).map_err(|_| Fault::Crypto)?;
     let new = IkeSa::new((initiator_spi, responder_spi), Role::Responder, keys, 0, old.cutting())?;
     let lowest = ni.min(&nr).clone();
     let payloads = vec![

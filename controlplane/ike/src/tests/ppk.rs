@@ -235,6 +235,7 @@ fn mixing_is_prf_plus_under_the_ppk() {
         integ: None,
         prf: Prf::HmacSha2_384,
         group: crate::suite::Group::Ecp256,
+        kems: crate::suite::Kems::NONE,
     };
     let mut keys = IkeKeys {
         suite,

@@ -179,7 +179,7 @@ impl Established {
         values: &ExchangeValues<'_>,
         role: Role,
     ) -> Option<Link> {
-        let keys = IkeKeys::rekeyed(&self.current.link.keys, suite, secret, values).ok()?;
+        let keys = IkeKeys::rekeyed(&self.current.link.keys, suite, secret, &[], values).ok()?;
         Link::new((values.initiator_spi, values.responder_spi), role, keys, 0)
     }
 }

@@ -79,6 +79,9 @@ pub(super) fn sa(session: &Session) -> Vec<String> {
 pub(super) fn sa_detailed(session: &Session) -> Vec<String> {
     let ike = &session.ike;
     let mut lines = sa(session);
+    if !ike.additional_kes.is_empty() {
+        lines.push(format!("  PQC Key Exchange: {}", ike.additional_kes.join(" ")));
+    }
     lines.push(format!("  CE id: {}, Session-id: {}", known(ike.ce_id), number(session)));
     lines.push(format!("  Status Description: {}", description(session.state)));
     lines.push(format!(
