@@ -11,7 +11,6 @@ mod rows;
 mod schema;
 
 use std::collections::HashSet;
-use std::fs::File;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
@@ -49,7 +48,7 @@ pub struct SqliteStore {
     counts_before: Counts,
     /// Changes since the last nudge of the checkpointer.
     changes: u64,
-    _lock: File,
+    _lock: open::Lock,
 }
 
 /// What a change must know of its session.

@@ -33,7 +33,7 @@ pub(super) struct Opened {
     pub(super) key_for_check: Option<NodeKey>,
     pub(super) mark: WallSecs,
     /// Held until the store is closed.
-    pub(super) lock: File,
+    pub(super) lock: Lock,
 }
 
 /// Opens the database at `path`, or makes it.
@@ -86,12 +86,22 @@ pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
     PathBuf::from(name)
 }
 
-fn lock(path: &Path) -> Result<File, StoreError> {
+/// Holds the database for this process.
+pub(super) struct Lock(File);
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Closing would not do: a child that another thread has forked and that has not begun its program yet has the file, too.
+        let _ = flock(&self.0, FlockOperation::Unlock);
+    }
+}
+
+fn lock(path: &Path) -> Result<Lock, StoreError> {
     let lock_path = beside(path, ".lock");
     let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&lock_path);
     let file = file.map_err(|error| io(&lock_path, &error))?;
     match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(file),
+        Ok(()) => Ok(Lock(file)),
         Err(rustix::io::Errno::WOULDBLOCK) => Err(StoreError::InUse { path: path.to_owned() }),
         Err(error) => Err(io(&lock_path, &error.into())),
     }
