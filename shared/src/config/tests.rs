@@ -1,4 +1,6 @@
 //! The whole way of a file: what a good one gives, what each mistake says and where, and that example, manual and parser agree.
+//!
+//! Long because the mistakes are one table: what is written, what is said, and where.
 
 mod access;
 mod radius;

@@ -238,6 +238,68 @@ fn android_logs_in_with_a_password_and_the_common_half_of_its_offer_is_chosen() 
     }
 }
 
+/// MOBIKE is in the lists of both: it is agreed, and the session goes on behind another address.
+#[test]
+fn windows_and_apple_move() {
+    let pki = Pki::new();
+    let clients: [(Arrange, &str); 2] = [(windows, "aes256-sha256"), (apple, "aes256-sha256")];
+    for (arrange, esp) in clients {
+        let config = replica(eap_config(&pki, PASSWORD), arrange, "aes256-sha256-modp2048", esp);
+        let mut gateway = gateway_for(&pki, "aes256-sha256-modp2048");
+        moves(InitiatorConfig { mobike: true, ..config }, &mut gateway);
+    }
+}
+
+fn moves(config: InitiatorConfig, gateway: &mut Gateway) {
+    let mut client = Client::new(config, 2);
+    assert!(client.login(gateway).contains(&Notable::Up));
+    assert!(client.initiator.mobike());
+    let away = Ipv4Addr::new(203, 0, 113, 9);
+    client.address = away;
+    let happened = client.act(gateway, |client| client.update_addresses((away, 4500), false));
+    assert_eq!(happened, [Notable::Answered, Notable::RoutabilityAsked]);
+    assert!(gateway.paths.values().all(|path| path.peer == away));
+}
+
+/// Secure Client: the identity of all its kind with type 201, a CFG_REQUEST in the clear with IKE_SA_INIT, and the long
+/// list of attributes of its own.
+fn secure_client(exchange: ExchangeType, payloads: Vec<Payload>) -> Vec<Payload> {
+    let order: &[&str] = match exchange {
+        ExchangeType::IkeSaInit => {
+            &["SA", "KE", "No", "V", "V", "V", "NATD_S", "NATD_D", "V", "CP", "REDIR_SUP"]
+        }
+        _ => &["V", "IDi", "CERTREQ", "CP", "SA", "TSi", "TSr", "ESP_TFC_PAD_N"],
+    };
+    let own: Vec<u16> =
+        (28_704..=28_710).chain([28_672, 28_684, 28_711, 28_674, 28_712, 28_675, 28_679, 28_683]).collect();
+    let asked: Vec<u16> =
+        [1, 2, 3, 4, 5, 7, 8, 13, 28_682].into_iter().chain(own).chain(28_717..=28_727).collect();
+    let list = arranged(order, payloads).into_iter().map(|payload| match payload {
+        Payload::Cp(_) if exchange == ExchangeType::IkeAuth => ask(&asked),
+        other => other,
+    });
+    list.collect()
+}
+
+#[test]
+fn secure_client_logs_in_in_its_own_order() {
+    let pki = Pki::new();
+    let ike = "aes256-sha512-ecp256";
+    let (config, _) = super::anyconnect::anyconnect_config(&pki);
+    let mut config = replica(config, secure_client, ike, "aes256-sha256");
+    config.clear_cp = true;
+    config.vendor_ids.push(crate::cisco::VendorId::Fragmentation);
+    let mut gateway = gateway_for(&pki, ike);
+    gateway.eap_makes_no_key = true;
+    gateway.attributes = vec![(28_672, b"Welcome.".to_vec()), (40_000, b"nobody asked".to_vec())];
+    let mut client = Client::new(config, 2);
+    assert!(client.login(&mut gateway).contains(&Notable::Up));
+    assert_agreement(&client, &gateway);
+    assert_eq!(gateway.facts().client, ClientKind::AnyConnect);
+    assert_eq!(answered(&client), [1, 2, 3, 13, 28_672]);
+    assert!(!client.initiator.mobike(), "it knows no MOBIKE");
+}
+
 fn replica(config: InitiatorConfig, arrange: Arrange, ike: &str, esp: &str) -> InitiatorConfig {
     InitiatorConfig {
         ike: vec![ike.parse().unwrap()],
