@@ -57,6 +57,12 @@ pub trait Buffer {
         enough && self.truncate(start + len) && self.trim_front(start)
     }
 
+    /// The packet comes from another core: what the processor keeps of its buffer can be fetched.
+    fn expect(&self) {}
+
+    /// As [`Buffer::expect`], which comes first for a whole burst: the packet's ends can be fetched.
+    fn expect_ends(&self) {}
+
     /// The packet for a device of DPDK's; itself back, where no device could reach it.
     ///
     /// # Errors

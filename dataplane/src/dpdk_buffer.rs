@@ -92,6 +92,16 @@ impl Buffer for Mbuf {
     }
 
     #[inline(always)]
+    fn expect(&self) {
+        Mbuf::expect(self);
+    }
+
+    #[inline(always)]
+    fn expect_ends(&self) {
+        Mbuf::expect_ends(self);
+    }
+
+    #[inline(always)]
     fn into_mbuf(self) -> Result<Mbuf, Mbuf> {
         Ok(self)
     }

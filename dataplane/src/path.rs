@@ -377,6 +377,9 @@ impl<A: Allocator, P: Probe> Path<A, P> {
     /// Takes what other workers handed over.
     pub fn resume(&mut self, now: Now, items: &mut Vec<Handoff<A::Buffer>>, sink: &mut impl Sink<A::Buffer>) {
         self.state.now = now;
+        // Another core has just written these buffers. Asked for all at once, their lines come beside each other.
+        items.iter().filter_map(Handoff::buffer).for_each(Buffer::expect);
+        items.iter().filter_map(Handoff::buffer).for_each(Buffer::expect_ends);
         for (index, item) in items.drain(..).enumerate() {
             let mut out = Out { queues: &mut self.queues, sink: &mut *sink, probe: &mut self.probe };
             let state = &mut self.state;

@@ -97,6 +97,17 @@ pub enum Handoff<B> {
     },
 }
 
+impl<B> Handoff<B> {
+    /// The packet in it, if there is one.
+    #[inline]
+    pub fn buffer(&self) -> Option<&B> {
+        match self {
+            Handoff::EspIn { buffer, .. } | Handoff::EspOut { buffer, .. } => Some(buffer),
+            Handoff::Neighbour { .. } => None,
+        }
+    }
+}
+
 /// How an ESP packet travelled.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Outer {

@@ -29,4 +29,4 @@ pub use mbuf::Mbuf;
 pub use mempool::Mempool;
 pub use port::{Capabilities, LinkState, PortHandle, PortStatistics, ProbedPort, QueueConfig, StartedPort};
 pub use queue::{BURST, RxQueue, TxQueue};
-pub use tsc::{CACHE_LINE, prefetch, prefetch_lines, tsc, tsc_hz};
+pub use tsc::{CACHE_LINE, prefetch, prefetch_lines, prefetch_to_write, tsc, tsc_hz};

@@ -6,6 +6,8 @@ use std::ptr::NonNull;
 
 use causeway_dpdk_sys as sys;
 
+use crate::tsc::{CACHE_LINE, prefetch_to_write};
+
 /// A packet. Its data can grow and shrink at both ends within its buffer.
 ///
 /// Invariants: one segment (`nb_segs == 1`, `next` null), one reference, `data_off + data_len <= buf_len`,
@@ -108,6 +110,24 @@ impl Mbuf {
             self.set_extent(self.headroom() + start, len);
         }
         enough
+    }
+
+    /// Asks another core's cache for the buffer's header.
+    #[inline(always)]
+    pub fn expect(&self) {
+        prefetch_to_write(self.raw.as_ptr().cast_const().cast());
+    }
+
+    /// Asks another core's cache for what is written when headers are put before the packet and a trailer behind it, or taken
+    /// away: the lines around both of its ends. Reads the header: first [`Mbuf::expect`] for every packet of a burst.
+    #[inline(always)]
+    pub fn expect_ends(&self) {
+        let (front, len) = (self.as_ptr(), self.len());
+        // Addresses outside of the buffer do no harm here.
+        prefetch_to_write(front);
+        prefetch_to_write(front.wrapping_sub(CACHE_LINE));
+        prefetch_to_write(front.wrapping_add(CACHE_LINE));
+        prefetch_to_write(front.wrapping_add(len));
     }
 
     /// The buffer, for a device that works on it while its owner keeps it.
