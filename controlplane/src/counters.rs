@@ -35,6 +35,8 @@ pub struct DriverCounts {
     pub session_limit_refusals: u64,
     /// Sessions ended because their user came with one more.
     pub session_limit_replacements: u64,
+    /// Times that certificates and keys were read anew.
+    pub certificates_read: u64,
     /// Sessions that ended, by why.
     pub ended: Ended,
 }
@@ -65,7 +67,7 @@ impl Ended {
 
 /// Every counter of driver and link, as the API shows it.
 pub fn render(driver: &DriverCounts, link: &LinkCounts) -> Vec<Counter> {
-    let table: [(&str, u64, &str, &str); 20] = [
+    let table: [(&str, u64, &str, &str); 21] = [
         (
             "aaa_logins_locked",
             driver.logins_locked,
@@ -143,6 +145,12 @@ pub fn render(driver: &DriverCounts, link: &LinkCounts) -> Vec<Counter> {
             driver.lease_errors,
             "Leases given back that nobody held.",
             "Please report it with the log.",
+        ),
+        (
+            "driver_certificates_read",
+            driver.certificates_read,
+            "Times that certificates and keys were read anew because their files had changed.",
+            "",
         ),
         (
             "link_datagrams_unsent",

@@ -21,6 +21,7 @@ use crate::api::{ApiContext, ApiServer, KeyExport};
 use crate::continuity;
 use crate::debug::{self, Board};
 use crate::driver::{self, Accounts, Core, Desk, PublicKeyPool, request_queue, restore};
+use crate::keys::{self, KeyFiles};
 use crate::link::Link;
 use crate::link::rings::{RingLink, RingOptions};
 use crate::link::udp::{NotAnEndpoint, UdpEndpoint, UdpLink};
@@ -184,16 +185,18 @@ pub async fn serve<L: Link>(
     version: &str,
     stop: watch::Receiver<bool>,
 ) -> Result<(), DaemonError> {
-    let keyring = setup::keyring(config)?;
-    let endpoint = Endpoint::new(setup::endpoint_config(config, &keyring)?);
+    let key_files = KeyFiles::new(config);
+    let key_states = key_files.states();
+    let keys = key_files.read()?;
+    let endpoint = Endpoint::new(setup::endpoint_config(config, &keys.keyring)?);
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let mut services = setup::services(config, &keyring)?;
+    let mut services = setup::services(config, &keys)?;
     let (publish, listener) = Listener::channel();
     services.radius_listener = config.radius.dynamic.map(|_| listener);
     let table = Table::new(Settings::new(&config.reconnect, config.cisco.attributes));
     let store = store::open(&config.store)?;
     let desk = Desk::new(Some(store.clone()));
-    let jobs = PublicKeyPool::new(threads, keyring)?;
+    let jobs = PublicKeyPool::new(threads, keys.keyring)?;
     let slots = Slots::new(config.dataplane.sa_capacity)?;
     let board = Arc::new(Board::default());
     let mut core = Core::new(link, endpoint, jobs, services, slots, version.to_owned(), (table, desk))
@@ -210,6 +213,7 @@ pub async fn serve<L: Link>(
     if let Some(dynamic) = &config.radius.dynamic {
         Listener::start(&config.radius, dynamic, handle.clone(), publish)?;
     }
+    let following = tokio::spawn(keys::follow(key_files, key_states, handle.clone()));
     let listener = socket::bind(&config.management.socket)?;
     let context = ApiContext {
         driver: handle,
@@ -221,6 +225,7 @@ pub async fn serve<L: Link>(
         .map_err(|source| DaemonError::System { doing: "start the API's thread", source })?;
     tracing::info!(version, "control plane started");
     let accounts = driver::run(core, requests, stop).await;
+    following.abort();
     if let Some(bookkeeper) = accounts.and_then(Accounts::into_bookkeeper) {
         bookkeeper.finish().await;
     }

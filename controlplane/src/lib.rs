@@ -8,6 +8,7 @@ pub mod counters;
 pub mod daemon;
 pub mod debug;
 pub mod driver;
+pub mod keys;
 pub mod link;
 pub mod pool;
 pub mod reconnect;

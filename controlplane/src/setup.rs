@@ -1,18 +1,17 @@
 //! From the configuration to what the driver is made of.
 //!
-//! Enters: the validated configuration and the files it names. Leaves: keys, the endpoint's policy, pools, directory.
+//! Enters: the validated configuration and the keys it names. Leaves: the endpoint's policy, pools, directory.
 //! What is wrong names the key of the configuration and the remedy.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use aws_lc_rs::digest;
 use causeway_eap::anyconnect::{self, CertificateUse};
 use causeway_eap::{Binding, EapType, TlsSettings, TtlsInner};
 use causeway_ike::api::{Liveness, Secret};
-use causeway_ike::cert::{Credential, CredentialError, TrustStore};
+use causeway_ike::cert::{CredentialError, TrustStore};
 use causeway_ike::ident::Identity;
 use causeway_ike::job::Keyring;
 use causeway_ike::policy::{
@@ -22,9 +21,8 @@ use causeway_ike::policy::{
 use causeway_ike::ppk::{Ppk, PpkPolicy};
 use causeway_ike::suite::{EspPolicy, Group};
 use causeway_shared::config::{
-    self, AuthMethod, CertificateLogin, Config, Ike, InnerMethod, PeapBinding, Redirect, ServerCertHash,
+    self, AuthMethod, CertificateLogin, Config, Ike, InnerMethod, PeapBinding, Redirect,
 };
-use zeroize::Zeroizing;
 
 use crate::aaa::radius::{self, Accountant, Asker, Bookkeeper, RadiusEap, RadiusError};
 use crate::aaa::{
@@ -32,6 +30,7 @@ use crate::aaa::{
     LocalEap, TlsSetupError, tls_configs,
 };
 use crate::driver::{Accounts, Services};
+use crate::keys::{Keys, read};
 use crate::pool::{AddressPools, PoolError};
 
 /// Why the configuration cannot be put to work.
@@ -48,11 +47,23 @@ pub enum SetupError {
         source: io::Error,
     },
     /// Certificate or private key.
-    #[error("auth.certificate_file, auth.private_key_file: {0}")]
-    Credential(CredentialError),
+    #[error("auth.certificate_file {chain}, auth.private_key_file {key}: {reason}")]
+    Credential {
+        /// The certificate's file.
+        chain: PathBuf,
+        /// The key's file.
+        key: PathBuf,
+        /// What is wrong.
+        reason: CredentialError,
+    },
     /// Authorities.
-    #[error("auth.client_ca_file: {0}")]
-    Authorities(CredentialError),
+    #[error("auth.client_ca_file {path}: {reason}")]
+    Authorities {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: CredentialError,
+    },
     /// A proposal, a suite, or the name of a gateway.
     #[error("{key}: `{text}` is not understood: {reason}")]
     Proposal {
@@ -77,37 +88,6 @@ pub enum SetupError {
     Radius(#[from] RadiusError),
 }
 
-/// Reads our certificate, its key and the clients' authorities.
-///
-/// # Errors
-/// When a file is missing or not what it should be.
-pub fn keyring(config: &Config) -> Result<Arc<Keyring>, SetupError> {
-    let auth = &config.auth;
-    let credential = match (&auth.certificate_file, &auth.private_key_file) {
-        (Some(chain), Some(key)) => {
-            let chain = read("auth.certificate_file", chain)?;
-            let key = read("auth.private_key_file", key)?;
-            Some(Credential::from_pem(&chain, &key).map_err(SetupError::Credential)?)
-        }
-        _ => None,
-    };
-    let client_authorities = match &auth.client_ca_file {
-        Some(path) => {
-            let pem = read("auth.client_ca_file", path)?;
-            Some(TrustStore::from_pem(&pem).map_err(SetupError::Authorities)?)
-        }
-        None => None,
-    };
-    let identity = Identity::from_text(&config.gateway.identity);
-    if credential.as_ref().is_some_and(|credential| !credential.names(&identity)) {
-        tracing::warn!(
-            "the certificate does not name gateway.identity `{}`: clients will refuse it",
-            config.gateway.identity
-        );
-    }
-    Ok(Arc::new(Keyring { credential, client_authorities }))
-}
-
 /// The endpoint's policy.
 ///
 /// # Errors
@@ -116,7 +96,6 @@ pub fn endpoint_config(config: &Config, keyring: &Keyring) -> Result<EndpointCon
     let allows = |method| config.auth.methods.contains(&method);
     Ok(EndpointConfig {
         identity: Identity::from_text(&config.gateway.identity),
-        certificates: keyring.credential.iter().flat_map(Credential::cert_payloads).collect(),
         certificate_request: keyring.client_authorities.as_ref().map(TrustStore::cert_req),
         methods: Methods {
             eap: local_eap_allowed(config) || allows(AuthMethod::EapRadius),
@@ -201,7 +180,7 @@ fn ppk(ppk: &config::Ppk) -> (Vec<u8>, Ppk) {
 ///
 /// # Errors
 /// When users or pools contradict each other.
-pub fn services(config: &Config, keyring: &Arc<Keyring>) -> Result<Services, SetupError> {
+pub fn services(config: &Config, keys: &Keys) -> Result<Services, SetupError> {
     let own: Vec<_> = config.ports.iter().map(|port| port.address).collect();
     let certificates =
         CertificateNames { which: config.eap.certificate_user, listed: config.eap.certificate_user_listed };
@@ -218,14 +197,14 @@ pub fn services(config: &Config, keyring: &Arc<Keyring>) -> Result<Services, Set
         false => None,
     };
     Ok(Services {
-        local_eap: LocalEap::new(eap(config, keyring)?, Arc::clone(&directory)),
+        local_eap: LocalEap::new(keys.eap.clone(), Arc::clone(&directory)),
         local_eap_allowed: local_eap_allowed(config),
         radius_eap,
         radius_listener: None,
         group_attribute: radius.group_attribute,
         directory,
         conversations: Conversations::default(),
-        anyconnect: AnyConnectConversations::new(anyconnect(config, keyring)),
+        anyconnect: AnyConnectConversations::new(anyconnect(config, keys)),
         aaa: config.aaa.clone(),
         lockout: config.lockout,
         pools: AddressPools::new(&config.pools, &own)?,
@@ -259,7 +238,10 @@ fn local_eap_allowed(config: &Config) -> bool {
 }
 
 /// EAP methods in the operator's order; the TLS of those that need it.
-fn eap(config: &Config, keyring: &Arc<Keyring>) -> Result<causeway_eap::ServerConfig, SetupError> {
+///
+/// # Errors
+/// When certificate or key cannot be used for TLS.
+pub fn eap(config: &Config, keyring: &Arc<Keyring>) -> Result<causeway_eap::ServerConfig, SetupError> {
     let methods: Vec<EapType> = config.auth.methods.iter().filter_map(|method| eap_type(*method)).collect();
     let wants_tls = methods.iter().any(|kind| [EapType::TLS, EapType::TTLS, EapType::PEAP].contains(kind));
     let tls = if wants_tls { tls(config, keyring)? } else { None };
@@ -310,7 +292,7 @@ fn tls(config: &Config, keyring: &Arc<Keyring>) -> Result<Option<TlsSettings>, S
     }))
 }
 
-fn anyconnect(config: &Config, keyring: &Keyring) -> anyconnect::ServerConfig {
+fn anyconnect(config: &Config, keys: &Keys) -> anyconnect::ServerConfig {
     let anyconnect = &config.anyconnect;
     anyconnect::ServerConfig {
         certificate: match anyconnect.certificate {
@@ -324,29 +306,9 @@ fn anyconnect(config: &Config, keyring: &Keyring) -> anyconnect::ServerConfig {
         groups: anyconnect.groups.clone(),
         attempts: anyconnect.attempts,
         client_services_port: None,
-        server_cert_hash: server_cert_hash(config.cisco.server_cert_hash, keyring),
+        server_cert_hash: keys.server_cert_hash,
         profile: None,
     }
-}
-
-/// SHA-1 because the clients want that; nothing depends on its strength.
-fn server_cert_hash(of: ServerCertHash, keyring: &Keyring) -> [u8; 20] {
-    let credential = keyring.credential.as_ref();
-    let hash = match of {
-        ServerCertHash::SpkiSha1 => credential.and_then(Credential::public_key_sha1),
-        ServerCertHash::CertSha1 => credential.and_then(|credential| {
-            let certificate = credential.cert_payloads().next()?;
-            let hash = digest::digest(&digest::SHA1_FOR_LEGACY_USE_ONLY, &certificate.data);
-            hash.as_ref().try_into().ok()
-        }),
-    };
-    // Without a certificate there is no AnyConnect login, either.
-    hash.unwrap_or_default()
-}
-
-fn read(key: &'static str, path: &Path) -> Result<Zeroizing<Vec<u8>>, SetupError> {
-    let failed = |source| SetupError::File { key, path: path.to_owned(), source };
-    std::fs::read(path).map(Zeroizing::new).map_err(failed)
 }
 
 fn parse_all<T>(

@@ -21,7 +21,7 @@ use crate::sa::Path;
 use crate::state::{Session, State, StateName};
 use crate::time::Instant;
 use crate::wire::{
-    ExchangeType, HEADER_LEN, Header, Incoming, MAJOR_VERSION, Message, Notify, NotifyType, Payload,
+    CertReq, ExchangeType, HEADER_LEN, Header, Incoming, MAJOR_VERSION, Message, Notify, NotifyType, Payload,
 };
 use crate::world::{Cx, FirstRequest, JobAnswer, World};
 
@@ -55,6 +55,11 @@ impl Endpoint {
             stray_answers: 0,
             shutdown: None,
         }
+    }
+
+    /// From now on, clients are asked for certificates of these authorities.
+    pub fn ask_for_certificates_of(&mut self, certificate_request: Option<CertReq>) {
+        self.world.config.certificate_request = certificate_request;
     }
 
     /// Handles one input; everything that follows from it is in `out` when it returns.

@@ -92,6 +92,14 @@ pub struct VerifyJob {
     pub identity: Identity,
 }
 
+/// Our AUTH payload, with the chain that belongs to the key that made it: the keyring may be another by the time it is sent.
+pub struct SignedAuth {
+    /// The AUTH payload.
+    pub auth: Auth,
+    /// Our certificate, then intermediates ([`Credential::cert_payloads`]).
+    pub certificates: Vec<Cert>,
+}
+
 /// What the work led to.
 pub enum PublicKeyResult {
     /// Of [`PublicKeyJob::Respond`] and [`PublicKeyJob::Encapsulate`].
@@ -103,7 +111,7 @@ pub enum PublicKeyResult {
     /// Of [`PublicKeyJob::Derive`] and [`PublicKeyJob::Decapsulate`].
     Derived(Result<SharedSecret, CryptoError>),
     /// Of [`PublicKeyJob::Sign`].
-    Signed(Result<Auth, SignError>),
+    Signed(Result<SignedAuth, SignError>),
     /// Of [`PublicKeyJob::Verify`].
     Verified(Result<ProvenIdentity, AuthenticationError>),
 }
@@ -129,9 +137,9 @@ impl PublicKeyJob {
             PublicKeyJob::Sign { octets, peer_hashes, rsa_hash, rsa_pss } => {
                 let padding = rsa_pss.then_some(RsaPadding::Pss);
                 PublicKeyResult::Signed(match &keyring.credential {
-                    Some(credential) => {
-                        credential.sign_as(&octets, peer_hashes.as_deref(), rsa_hash, padding)
-                    }
+                    Some(credential) => credential
+                        .sign_as(&octets, peer_hashes.as_deref(), rsa_hash, padding)
+                        .map(|auth| SignedAuth { auth, certificates: credential.cert_payloads().collect() }),
                     None => Err(SignError::NoCommonAlgorithm),
                 })
             }

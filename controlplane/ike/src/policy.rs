@@ -9,7 +9,7 @@ use std::str::FromStr;
 use crate::ident::Identity;
 use crate::ppk::PpkPolicy;
 use crate::suite::{EspPolicy, IkeProposal};
-use crate::wire::{Cert, CertReq};
+use crate::wire::CertReq;
 
 /// An IPv4 prefix; bits below the length are zero.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -45,8 +45,6 @@ impl Subnet {
 pub struct EndpointConfig {
     /// Who we are: IDr.
     pub identity: Identity,
-    /// Our certificate, then intermediates ([`crate::cert::Credential::cert_payloads`]). Empty if PSK is the one method.
-    pub certificates: Vec<Cert>,
     /// The CERTREQ that names who signs client certificates ([`crate::cert::TrustStore::cert_req`]).
     pub certificate_request: Option<CertReq>,
     /// Methods that clients may use.

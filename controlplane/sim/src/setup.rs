@@ -90,7 +90,6 @@ pub fn gateway(rng: &mut Rng, gentle: bool) -> Result<GatewayParts, String> {
         .collect();
     let endpoint = EndpointConfig {
         identity: Identity::from_text(GATEWAY_NAME),
-        certificates: credential.cert_payloads().collect(),
         certificate_request: Some(authorities.cert_req()),
         methods: Methods { eap: true, anyconnect_eap: false, certificate: true, psk: true, resume: false },
         idr_mismatch: IdrMismatch::AnswerOwn,

@@ -80,6 +80,11 @@ impl AnyConnectConversations {
         AnyConnectConversations { config: Arc::new(config), running: HashMap::new() }
     }
 
+    /// Conversations that begin from now on tell this of our certificate.
+    pub fn set_server_cert_hash(&mut self, hash: [u8; 20]) {
+        Arc::make_mut(&mut self.config).server_cert_hash = hash;
+    }
+
     /// Begins a conversation with `session`; one that was under way is forgotten.
     pub fn start(&mut self, session: u64, setup: ConversationSetup, prf: Prf) -> AnyConnectAnswer {
         let identifier = setup.identifier;

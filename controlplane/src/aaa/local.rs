@@ -32,6 +32,11 @@ impl LocalEap {
         LocalEap { config: Arc::new(config), directory }
     }
 
+    /// Conversations that begin from now on are held by this configuration.
+    pub fn renew(&mut self, config: ServerConfig) {
+        self.config = Arc::new(config);
+    }
+
     /// A conversation that has not begun.
     pub fn open(&self, random: ServerRandom) -> Box<dyn Conversation> {
         let (server, first) = EapServer::start(Arc::clone(&self.config), random);

@@ -55,6 +55,10 @@ impl<L: Link> Core<L> {
                 self.handle(Input::RedirectNewcomers(to));
                 let _ = sender.send(());
             }
+            Request::NewKeys(read, sender) => {
+                self.new_keys(read);
+                let _ = sender.send(());
+            }
             Request::Rekey(session, what, sender) => drop(sender.send(self.rekey(session, what))),
         }
     }
@@ -151,6 +155,7 @@ impl<L: Link> Core<L> {
         let link = self.link.status(clock::now());
         let mut problems = link.problems;
         problems.extend(self.desk.store_problem());
+        problems.extend(self.keys_problem.clone());
         let radius = self.services.radius_eap.as_ref().map(|radius| radius.asker().status());
         problems.extend(radius.iter().flat_map(radius::AskerStatus::problems));
         problems.extend(self.bookkeeper_status().iter().flat_map(radius::BookkeeperStatus::problems));

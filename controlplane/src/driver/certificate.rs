@@ -1,11 +1,39 @@
-//! A certificate inside AnyConnect-EAP: chain, signature, and whom it names.
+//! Certificates at the driver: new ones of our own, and a client's inside AnyConnect-EAP: chain, signature, and whom it names.
 //!
 //! Enters: the method's question, the authorities, the negotiated PRF. Leaves: the names that a good certificate holds.
 //! An RSA signature must use the PRF's hash, as Cisco's clients do (with SHA-1 it is refused: no PRF of ours is SHA-1).
 
 use causeway_eap::anyconnect::CertificateQuestion;
+use causeway_ike::cert::TrustStore;
 use causeway_ike::job::Keyring;
 use causeway_ike::suite::Prf;
+
+use super::core::Core;
+use crate::counters::bump;
+use crate::keys::Keys;
+use crate::link::Link;
+
+impl<L: Link> Core<L> {
+    /// Works with new certificates and keys from now on, or notes why not. Sessions hold nothing of the old ones, and a signature
+    /// under way goes out with the chain of the key that makes it.
+    pub(super) fn new_keys(&mut self, read: Result<Keys, String>) {
+        match read {
+            Ok(Keys { keyring, server_cert_hash, eap }) => {
+                bump(&mut self.counts.certificates_read);
+                let request = keyring.client_authorities.as_ref().map(TrustStore::cert_req);
+                self.endpoint.ask_for_certificates_of(request);
+                self.services.anyconnect.set_server_cert_hash(server_cert_hash);
+                self.services.local_eap.renew(eap);
+                self.jobs.renew(keyring);
+                self.keys_problem = None;
+            }
+            Err(error) => {
+                self.keys_problem =
+                    Some(format!("{error}. The old certificates stay in use: correct the files."));
+            }
+        }
+    }
+}
 
 /// The alternative names of the certificate, if it is good and its key has signed.
 ///

@@ -105,6 +105,8 @@ pub struct Core<L> {
     pub(super) out: Outputs,
     /// Answers of jobs that were done at once; they are given when the outputs are performed.
     answered: VecDeque<(JobId, JobResult)>,
+    /// What is wrong with new files of certificates.
+    pub(super) keys_problem: Option<String>,
     shutting_down: bool,
     shutdown_complete: bool,
 }
@@ -143,6 +145,7 @@ impl<L: Link> Core<L> {
             watcher: Watcher::new(Arc::default()),
             out: Outputs::new(),
             answered: VecDeque::new(),
+            keys_problem: None,
             shutting_down: false,
             shutdown_complete: false,
         }

@@ -103,6 +103,11 @@ impl PublicKeyPool {
         Arc::clone(&self.keyring)
     }
 
+    /// Jobs that begin from now on are done with these; those under way end with the old ones.
+    pub fn renew(&mut self, keyring: Arc<Keyring>) {
+        self.keyring = keyring;
+    }
+
     /// Jobs under way.
     pub fn under_way(&self) -> usize {
         self.under_way

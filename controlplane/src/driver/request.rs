@@ -14,6 +14,7 @@ use causeway_shared::api::{Counters, ExportedKeys, Health, InactiveSessionList, 
 use tokio::sync::{mpsc, oneshot};
 
 use crate::aaa::radius::Order;
+use crate::keys::Keys;
 use crate::reconnect::InactivePlace;
 use crate::sessions::{SaTraffic, Snapshot};
 
@@ -51,6 +52,8 @@ pub enum Request {
     Keys(u64, oneshot::Sender<Option<ExportedKeys>>),
     /// What a RADIUS server orders. The answer says why not, if so.
     Order(Order, oneshot::Sender<Result<(), ErrorCause>>),
+    /// Certificates and keys from files that have changed, or what is wrong with the files.
+    NewKeys(Result<Keys, String>, oneshot::Sender<()>),
     /// Begin a rekey. The answer says whether there is such a session.
     Rekey(u64, Rekey, oneshot::Sender<bool>),
     /// Send a session's client to another gateway.

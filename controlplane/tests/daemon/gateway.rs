@@ -171,6 +171,11 @@ impl Gateway {
         wait_until(what, || holds(self));
     }
 
+    /// Replaces its certificate by one of another authority, which clients trust from now on.
+    pub fn renew_certificate(&mut self) {
+        self.authority = write_certificates(&self.directory);
+    }
+
     /// Where its files are.
     pub fn directory(&self) -> &Path {
         &self.directory

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail the test")]
 
 mod api;
+mod certificates;
 mod client;
 mod continuity;
 mod debug;

@@ -111,7 +111,6 @@ impl Gateway {
         let config = EndpointConfig {
             // As Cisco's gateways: IDr is an address, the certificate names the host.
             identity: Identity::Ipv4(Ipv4Addr::new(10, 106, 45, 225)),
-            certificates: credential.cert_payloads().collect(),
             certificate_request: Some(pki.trust().cert_req()),
             methods: Methods {
                 eap: true,

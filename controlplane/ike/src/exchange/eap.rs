@@ -55,8 +55,8 @@ impl EapSign {
         }
         let EapSign { mut hs, applicant, .. } = *self;
         match result {
-            JobResult::PublicKey(PublicKeyResult::Signed(Ok(auth))) => {
-                let head = hs.signed_head(cx, auth);
+            JobResult::PublicKey(PublicKeyResult::Signed(Ok(signed))) => {
+                let head = hs.signed_head(cx, signed);
                 let step = EapStep::Start {
                     identity: applicant.id_i.identity.clone(),
                     client: applicant.client,

@@ -20,7 +20,7 @@ use crate::exchange::authenticated::Authenticated;
 use crate::exchange::closing::Farewell;
 use crate::exchange::eap::EapSign;
 use crate::exchange::mobility;
-use crate::job::{PublicKeyJob, PublicKeyResult, VerifyJob};
+use crate::job::{PublicKeyJob, PublicKeyResult, SignedAuth, VerifyJob};
 use crate::policy::IdrMismatch;
 use crate::ppk::PpkUse;
 use crate::sa::{IkeSa, Path};
@@ -211,10 +211,11 @@ impl Handshake {
     }
 
     /// IDr, CERT and AUTH.
-    pub(crate) fn signed_head(&mut self, cx: &Cx<'_>, auth: Auth) -> Vec<Payload> {
+    pub(crate) fn signed_head(&mut self, cx: &Cx<'_>, signed: SignedAuth) -> Vec<Payload> {
+        let SignedAuth { auth, certificates } = signed;
         self.local_auth = cert::key_name(&auth);
         let (id_r, _) = self.own_octets(cx);
-        let certs = cx.world.config.certificates.iter().cloned().map(Payload::Cert);
+        let certs = certificates.into_iter().map(Payload::Cert);
         [Payload::IdR(id_r)].into_iter().chain(certs).chain([Payload::Auth(auth)]).collect()
     }
 }
@@ -372,8 +373,8 @@ impl CertificateSign {
         }
         let CertificateSign { mut hs, applicant, who, .. } = *self;
         match result {
-            JobResult::PublicKey(PublicKeyResult::Signed(Ok(auth))) => {
-                let head = hs.signed_head(cx, auth);
+            JobResult::PublicKey(PublicKeyResult::Signed(Ok(signed))) => {
+                let head = hs.signed_head(cx, signed);
                 Admission { hs, applicant, who, head }.begin(cx)
             }
             _ => hs.refuse_applicant(cx, &applicant, IkeError::Unavailable("signature")),

@@ -159,7 +159,6 @@ impl Pki {
 pub(super) fn config() -> EndpointConfig {
     EndpointConfig {
         identity: Identity::Fqdn("vpn.example".to_owned()),
-        certificates: Vec::new(),
         certificate_request: None,
         methods: Methods { eap: true, anyconnect_eap: true, certificate: true, psk: true, resume: false },
         idr_mismatch: IdrMismatch::AnswerOwn,
@@ -185,7 +184,6 @@ impl Gateway {
     pub(super) fn new(pki: &Pki, seed: u64, change: impl FnOnce(&mut EndpointConfig)) -> Gateway {
         let credential = pki.issue("vpn.example", 2040);
         let mut config = config();
-        config.certificates = credential.cert_payloads().collect();
         config.certificate_request = Some(pki.trust().cert_req());
         change(&mut config);
         let keyring = Keyring { credential: Some(credential), client_authorities: Some(pki.trust()) };

@@ -162,7 +162,6 @@ fn endpoint(count: u32) -> Result<EndpointConfig, String> {
     let (credential, _, identity) = setup::gateway_identity()?;
     Ok(EndpointConfig {
         identity,
-        certificates: credential.cert_payloads().collect(),
         certificate_request: None,
         methods: Methods { eap: false, anyconnect_eap: false, certificate: false, psk: false, resume: true },
         idr_mismatch: IdrMismatch::AnswerOwn,
