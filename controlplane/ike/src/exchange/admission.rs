@@ -49,7 +49,11 @@ pub(crate) struct Installing {
 
 impl Admission {
     /// The client is authenticated: ends what it left behind, then finds its address.
-    pub(crate) fn begin(self, cx: &mut Cx<'_>) -> State {
+    pub(crate) fn begin(mut self, cx: &mut Cx<'_>) -> State {
+        // Whatever the answer becomes, its AUTH is under the mixed keys and the client must know (RFC 8784 §3).
+        if self.hs.ppk == PpkUse::Mixed {
+            self.head.push(Payload::Notify(Notify::new(NotifyType::PpkIdentity)));
+        }
         if let Some(to) = self.sent_to(cx) {
             return self.redirect(cx, &to);
         }
@@ -171,9 +175,6 @@ impl Admission {
         let (holder, client) = (self.holder(), self.client());
         let Admission { mut hs, who, mut head, applicant } = self;
         head.extend(tail);
-        if hs.ppk == PpkUse::Mixed {
-            head.push(Payload::Notify(Notify::new(NotifyType::PpkIdentity)));
-        }
         if let Some(secs) = lease.as_ref().and_then(|lease| lease.lifetime_secs) {
             let data = secs.to_be_bytes().to_vec();
             head.push(Payload::Notify(Notify::with_data(NotifyType::AuthLifetime, data)));

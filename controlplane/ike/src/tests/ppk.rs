@@ -3,6 +3,7 @@
 use super::harness::*;
 use crate::api::Secret;
 use crate::counters::IkeCounter;
+use crate::policy::{GatewayName, Redirected};
 use crate::ppk::{Ppk, PpkPolicy, mix};
 use crate::suite::Prf;
 use crate::testing::*;
@@ -208,6 +209,23 @@ fn a_cookie_keeps_the_announcement() {
     let notable = client.login(&mut gateway);
     assert_eq!(notable.first(), Some(&Notable::CookieAsked));
     assert!(gateway.facts().ppk);
+}
+
+/// Whoever is sent on after authentication must be able to verify our AUTH, too.
+#[test]
+fn a_redirect_in_ike_auth_says_that_the_ppk_is_used() {
+    let pki = Pki::new();
+    for mandatory in [false, true] {
+        let mut gateway = Gateway::new(&pki, 1, |config| {
+            config.ppk = policy(true, None);
+            config.extensions.redirect.to = Some(GatewayName::Fqdn("vpn2.example".to_owned()));
+            config.extensions.redirect.whom = Redirected::Authenticated;
+        });
+        let config = InitiatorConfig { ppk: with(ID, mandatory), redirect: Some(None), ..psk_config() };
+        let mut client = Client::new(config, 2);
+        let happened = client.login(&mut gateway);
+        assert!(matches!(happened.as_slice(), [Notable::Up, Notable::Redirected(..)]), "{happened:?}");
+    }
 }
 
 /// A session with a PPK is one again in another process.
