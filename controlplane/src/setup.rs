@@ -143,6 +143,7 @@ pub fn endpoint_config(config: &Config, keyring: &Keyring) -> Result<EndpointCon
             mobike: config.ike.mobike,
             childless: config.ike.childless,
             redirect: redirect_policy(&config.ike)?,
+            eap_only: config.auth.eap_only,
         },
         ppk: PpkPolicy {
             required: config.auth.ppk_required,

@@ -40,6 +40,8 @@ pub(crate) enum IkeError {
     Certificate(&'static str),
     #[error("authentication method is switched off")]
     MethodOff,
+    #[error("the EAP method does not prove the gateway, and the client asked for EAP alone")]
+    UnsafeEap,
     #[error("post-quantum pre-shared key: {0}")]
     Ppk(&'static str),
     #[error("client asked for another gateway identity")]
@@ -118,7 +120,9 @@ impl IkeError {
             }
             HandshakeTimeout | Certificate(_) | NoIkeProposal | NoEspProposal | InvalidKe(_)
             | TsUnacceptable | PeerGaveUp(_) | UnexpectedNat => Fault::PeerIncompatible,
-            MethodOff | Ppk(_) | IdrMismatch | CpRequired | NoAdditionalSas | Temporary => Fault::LocalPolicy,
+            MethodOff | UnsafeEap | Ppk(_) | IdrMismatch | CpRequired | NoAdditionalSas | Temporary => {
+                Fault::LocalPolicy
+            }
             NoAddress | Resources(_) | Unavailable(_) => Fault::Resources,
         }
     }
@@ -130,8 +134,8 @@ impl IkeError {
             Syntax(error) => error.notify(),
             BadKeyExchange => NotifyType::InvalidSyntax,
             NoIkeProposal | NoEspProposal => NotifyType::NoProposalChosen,
-            HandshakeTimeout | Authentication(_) | Replayed | Certificate(_) | MethodOff | Ppk(_)
-            | IdrMismatch | PeerGaveUp(_) => NotifyType::AuthenticationFailed,
+            HandshakeTimeout | Authentication(_) | Replayed | Certificate(_) | MethodOff | UnsafeEap
+            | Ppk(_) | IdrMismatch | PeerGaveUp(_) => NotifyType::AuthenticationFailed,
             InvalidKe(_) => NotifyType::InvalidKePayload,
             StateNotFound => NotifyType::StateNotFound,
             TsUnacceptable => NotifyType::TsUnacceptable,
@@ -175,7 +179,7 @@ impl IkeError {
             Replayed => IkeCounter::TokensReplayed,
             HandshakeTimeout => IkeCounter::HandshakeTimeout,
             Certificate(_) => IkeCounter::CertificateRefused,
-            MethodOff => IkeCounter::MethodRefused,
+            MethodOff | UnsafeEap => IkeCounter::MethodRefused,
             Ppk(_) => IkeCounter::PpkRefused,
             IdrMismatch => IkeCounter::IdrRefused,
             NoEspProposal => IkeCounter::ChildNoProposal,

@@ -82,11 +82,18 @@ pub struct ExtensionPolicy {
     pub childless: bool,
     /// Which clients are sent to another gateway.
     pub redirect: RedirectPolicy,
+    /// EAP alone may prove both sides to a client that asks for it (RFC 5998).
+    pub eap_only: bool,
 }
 
 impl Default for ExtensionPolicy {
     fn default() -> ExtensionPolicy {
-        ExtensionPolicy { mobike: true, childless: true, redirect: RedirectPolicy::default() }
+        ExtensionPolicy {
+            mobike: true,
+            childless: true,
+            redirect: RedirectPolicy::default(),
+            eap_only: false,
+        }
     }
 }
 

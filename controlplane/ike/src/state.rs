@@ -94,7 +94,7 @@ impl StateName {
             KeyExchange => &[AwaitIntermediate, AwaitAuth, Ended],
             AwaitIntermediate => &[Encapsulating, Farewell, Ended],
             Encapsulating => &[AwaitIntermediate, AwaitAuth, Farewell, Ended],
-            AwaitAuth => &[PskLookup, CertificateCheck, EapSign, Farewell, Ended],
+            AwaitAuth => &[PskLookup, CertificateCheck, EapSign, EapServer, Farewell, Ended],
             PskLookup => &[CertificateSign, Addressing, Installing, Established, Farewell, Ended],
             CertificateSign | EapFinalAuth => &[Addressing, Installing, Established, Farewell, Ended],
             CertificateCheck => &[CertificateSign, Farewell, Ended],

@@ -76,6 +76,7 @@ pub fn gateway(rng: &mut Rng, gentle: bool) -> Result<GatewayParts, String> {
         private_key_file: None,
         methods: vec![config::AuthMethod::EapMschapv2, config::AuthMethod::Psk],
         client_ca_file: None,
+        eap_only: false,
         ppk_required: false,
         ppks: vec![],
         psks: vec![config::Psk { identity: "*".into(), secret: config::Secret(PSK.to_vec()) }],

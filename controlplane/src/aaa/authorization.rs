@@ -163,6 +163,7 @@ mod tests {
             methods: vec![],
             client_ca_file: None,
             psks: vec![],
+            eap_only: false,
             ppk_required: false,
             ppks: vec![],
         };

@@ -201,6 +201,7 @@ mod tests {
             methods: methods.to_vec(),
             client_ca_file: None,
             psks: psks.iter().map(psk).collect(),
+            eap_only: false,
             ppk_required: false,
             ppks: vec![],
         }

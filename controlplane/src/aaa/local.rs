@@ -106,6 +106,7 @@ mod tests {
             methods: vec![AuthMethod::EapMschapv2],
             client_ca_file: None,
             psks: vec![],
+            eap_only: false,
             ppk_required: false,
             ppks: vec![],
         };

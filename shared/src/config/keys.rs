@@ -243,6 +243,10 @@ section! {
         /// PEM file: authorities that sign client certificates.
         client_ca_file: Option<PathBuf> = optional("needed if `certificate` or `eap-tls` is a method, or `anyconnect.certificate` is not \"none\"")
             .sketch(r#""/etc/causeway/clients-ca.pem""#);
+        /// Whether EAP alone proves the gateway, too, to a client that asks for it (EAP_ONLY_AUTHENTICATION, RFC 5998). Only methods that
+        /// prove both sides and cannot be guessed count, as EAP-TLS, EAP-TTLS or PEAP; with others such a client is refused. strongSwan asks
+        /// with every EAP method, so leave this off if its users log in by MSCHAPv2.
+        eap_only: bool = default("false");
         /// Whether every client must use a post-quantum pre-shared key from an [[auth.ppk]]; else those that can, do.
         ppk_required: bool = default("false");
     }

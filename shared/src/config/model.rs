@@ -255,6 +255,8 @@ pub struct Auth {
     pub client_ca_file: Option<PathBuf>,
     /// `[[auth.psk]]`: identity and key.
     pub psks: Vec<Psk>,
+    /// Whether EAP alone may prove the gateway (RFC 5998).
+    pub eap_only: bool,
     /// Whether every client must use a PPK (RFC 8784).
     pub ppk_required: bool,
     /// `[[auth.ppk]]`: post-quantum pre-shared keys.

@@ -442,6 +442,7 @@ fn warnings_do_not_refuse_the_file() {
             "[[auth.ppk]]\nid = \"seven\"\nsecret = \"not very long\"\n\n[[auth.psk]]\n",
             "auth.ppk[1].secret: the key has fewer than 32 characters",
         ),
+        ("[auth]\n", "[auth]\neap_only = true\n", "auth.eap_only: is true, but none of auth.methods proves"),
         ("\"eap-mschapv2\", \"psk\"", "\"psk\"", "user[1]: is not used"),
         ("\"eap-mschapv2\", \"psk\"", "\"eap-mschapv2\"", "auth.psk[1]: is not used"),
     ] {

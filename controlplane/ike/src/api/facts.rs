@@ -134,7 +134,7 @@ pub struct SessionFacts {
     pub fragmentation: Fragmentation,
     /// IDr.
     pub local_identity: Identity,
-    /// How we proved ourselves: `rsa`, `ecdsa`, `ed25519` or `psk`.
+    /// How we proved ourselves: `rsa`, `ecdsa`, `ed25519`, `psk` or `eap` (RFC 5998).
     pub local_auth: &'static str,
     /// The session that this one resumes ([`PskAnswer::resume`](super::PskAnswer::resume)).
     pub resumed: Option<u64>,

@@ -9,6 +9,7 @@ use crate::error::IkeError;
 use crate::exchange::admission::Admission;
 use crate::exchange::authenticated::{Authenticated, EapSuccess};
 use crate::exchange::closing::Farewell;
+use crate::exchange::eap_only::GatewayProof;
 use crate::exchange::ike_auth::{Applicant, Handshake, report_failure};
 use crate::job::PublicKeyResult;
 use crate::sa::Path;
@@ -27,6 +28,8 @@ pub(crate) struct EapSign {
 pub(crate) struct EapTalk {
     pub(crate) hs: Handshake,
     pub(crate) applicant: Applicant,
+    /// How we prove ourselves.
+    proof: GatewayProof,
 }
 
 /// AAA works on the next EAP packet.
@@ -55,15 +58,9 @@ impl EapSign {
         }
         let EapSign { mut hs, applicant, .. } = *self;
         match result {
-            JobResult::PublicKey(PublicKeyResult::Signed(Ok(signed))) => {
-                let head = hs.signed_head(cx, signed);
-                let step = EapStep::Start {
-                    identity: applicant.id_i.identity.clone(),
-                    client: applicant.client,
-                    signed_octets: hs.peer_octets(&applicant.id_i),
-                    prf: hs.sa.keys.suite.prf,
-                };
-                EapTalk { hs, applicant }.ask_server(cx, step, head)
+            JobResult::PublicKey(PublicKeyResult::Signed(Ok(auth))) => {
+                let head = hs.signed_head(cx, auth);
+                EapTalk { hs, applicant, proof: GatewayProof::Signature }.begin(cx, head)
             }
             _ => hs.refuse_applicant(cx, &applicant, IkeError::Unavailable("signature")),
         }
@@ -71,6 +68,28 @@ impl EapSign {
 }
 
 impl EapTalk {
+    /// Begins without a signature of ours.
+    pub(crate) fn begin_unsigned(
+        cx: &mut Cx<'_>,
+        mut hs: Handshake,
+        applicant: Applicant,
+        proof: GatewayProof,
+    ) -> State {
+        let head = hs.unsigned_head(cx);
+        EapTalk { hs, applicant, proof }.begin(cx, head)
+    }
+
+    fn begin(self, cx: &mut Cx<'_>, head: Vec<Payload>) -> State {
+        let EapTalk { hs, applicant, .. } = &self;
+        let step = EapStep::Start {
+            identity: applicant.id_i.identity.clone(),
+            client: applicant.client,
+            signed_octets: hs.peer_octets(&applicant.id_i),
+            prf: hs.sa.keys.suite.prf,
+        };
+        self.ask_server(cx, step, head)
+    }
+
     fn ask_server(self, cx: &mut Cx<'_>, step: EapStep, head: Vec<Payload>) -> State {
         cx.set_eap(self.hs.id, true);
         let job = cx.job(self.hs.id, JobKind::Eap(step));
@@ -78,7 +97,7 @@ impl EapTalk {
     }
 
     fn refuse(self, cx: &mut Cx<'_>, error: IkeError, eap: Option<Vec<u8>>) -> State {
-        let EapTalk { hs, applicant } = self;
+        let EapTalk { hs, applicant, .. } = self;
         let payloads = eap.map(Payload::Eap).into_iter().collect();
         hs.refuse_with(cx, error, payloads, Some(&applicant.id_i))
     }
@@ -94,7 +113,7 @@ impl EapTalk {
             return Ok(self);
         }
         let error = IkeError::PeerGaveUp(gave_up.unwrap_or(NotifyType::AuthenticationFailed));
-        let EapTalk { hs, applicant } = self;
+        let EapTalk { hs, applicant, .. } = self;
         let identity = Some(applicant.id_i.identity.to_string());
         report_failure(cx, hs.id, hs.sa.path.peer, identity, error);
         Err(Farewell::begin(cx, hs.id, hs.sa, DownReason::PeerDeleted))
@@ -108,10 +127,17 @@ impl EapServer {
         }
         let EapServer { mut talk, mut head, .. } = *self;
         let (packet, success) = match result {
-            JobResult::Eap(EapOutcome::Request { packet }) => (packet, None),
+            JobResult::Eap(EapOutcome::Request { packet }) => {
+                talk.proof.note(&packet);
+                (packet, None)
+            }
             JobResult::Eap(EapOutcome::Success { packet, user, method, msk }) => {
                 cx.set_eap(talk.hs.id, false);
-                (packet, Some(EapSuccess { user, method, msk }))
+                let success = EapSuccess { user, method, msk };
+                if !talk.proof.holds(&success) {
+                    return talk.refuse(cx, IkeError::UnsafeEap, None);
+                }
+                (packet, Some(success))
             }
             JobResult::Eap(EapOutcome::Failure { packet, .. }) => {
                 cx.set_eap(talk.hs.id, false);
@@ -173,7 +199,7 @@ impl EapFinalAuth {
         let sk_pi = talk.hs.sa.keys.sk_p(Role::Initiator);
         match Authenticated::by_eap(identity, &success, sk_pi.as_bytes(), prf, &octets, &auth) {
             Ok(who) => {
-                let EapTalk { hs, applicant } = talk;
+                let EapTalk { hs, applicant, .. } = talk;
                 let sk_pr = hs.sa.keys.sk_p(Role::Responder);
                 let (_, auth) = hs.own_mac(cx, success.key(sk_pr.as_bytes()));
                 Admission { hs, applicant, who, head: vec![auth] }.begin(cx)

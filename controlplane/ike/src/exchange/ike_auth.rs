@@ -18,7 +18,8 @@ use crate::error::IkeError;
 use crate::exchange::admission::Admission;
 use crate::exchange::authenticated::Authenticated;
 use crate::exchange::closing::Farewell;
-use crate::exchange::eap::EapSign;
+use crate::exchange::eap::{EapSign, EapTalk};
+use crate::exchange::eap_only::GatewayProof;
 use crate::exchange::mobility;
 use crate::job::{PublicKeyJob, PublicKeyResult, SignedAuth, VerifyJob};
 use crate::policy::IdrMismatch;
@@ -192,6 +193,12 @@ impl Handshake {
         (id_r, [octets, self.sa.int_auth.octets()].concat())
     }
 
+    /// IDr without a proof, which follows in another message.
+    pub(crate) fn unsigned_head(&mut self, cx: &Cx<'_>) -> Vec<Payload> {
+        self.local_auth = "eap";
+        vec![Payload::IdR(self.own_octets(cx).0)]
+    }
+
     pub(crate) fn own_mac(&self, cx: &Cx<'_>, key: &[u8]) -> (Payload, Payload) {
         let (id_r, octets) = self.own_octets(cx);
         let mac = shared_key_auth(self.sa.keys.suite.prf, key, &octets);
@@ -245,7 +252,7 @@ impl AwaitAuth {
         };
         let methods = cx.world.config.methods;
         match auth {
-            // We sign before the client proves anything, even if it would do without (RFC 5998): AnyConnect-EAP makes no
+            // We sign before the client proves anything, unless it would do without (RFC 5998); but AnyConnect-EAP makes no
             // key that could vouch for us.
             None if (if applicant.client == ClientKind::AnyConnect {
                 methods.anyconnect_eap
@@ -253,6 +260,10 @@ impl AwaitAuth {
                 methods.eap
             }) =>
             {
+                let proof = GatewayProof::chosen(cx, &message);
+                if applicant.client == ClientKind::Standard && proof != GatewayProof::Signature {
+                    return EapTalk::begin_unsigned(cx, hs, applicant, proof);
+                }
                 let job = hs.sign(cx);
                 State::EapSign(Box::new(EapSign { hs, applicant, job }))
             }

@@ -7,6 +7,7 @@ pub(crate) mod closing;
 pub(crate) mod config;
 pub(crate) mod create_child;
 pub(crate) mod eap;
+pub(crate) mod eap_only;
 pub(crate) mod follow_up;
 pub(crate) mod ike_auth;
 pub(crate) mod ike_rekey;

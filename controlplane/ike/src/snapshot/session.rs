@@ -26,7 +26,7 @@ const KINDS: [ClientKind; 2] = [ClientKind::AnyConnect, ClientKind::Standard];
 /// More would be no state of ours.
 const MAX_OLD_SAS_READ: u32 = MAX_OLD_SAS as u32;
 const PEER_KEYS: [&str; 3] = ["rsa", "ecdsa", "ed25519"];
-const LOCAL_AUTHS: [&str; 5] = ["psk", "rsa", "ecdsa", "ed25519", "unknown"];
+const LOCAL_AUTHS: [&str; 6] = ["psk", "rsa", "ecdsa", "ed25519", "unknown", "eap"];
 
 /// Writes a session; `None` while our rekey of the IKE SA is under way, whose outcome the octets could not follow. A
 /// stored snapshot is to be deleted then.

@@ -709,6 +709,9 @@ impl Initiator {
     fn on_eap(&mut self, spi: u32, message: &Message) -> Result<Vec<Outgoing>, TestError> {
         if let Some(auth) = message.auth() {
             self.check_gateway(message, auth)?;
+        } else if self.config.eap_only && self.gateway_id.is_none() {
+            // RFC 5998 §3: proved by the last answer.
+            self.gateway_id = message.id_r().cloned();
         }
         let eap = message.eap().cloned();
         if eap.as_ref().and_then(|packet| packet.first()) == Some(&4) {

@@ -106,6 +106,8 @@ pub(super) struct Gateway {
     pub(super) address_requests: Vec<AddressRequest>,
     pub(super) eap_starts: Vec<EapStep>,
     pub(super) eap_makes_no_key: bool,
+    /// The type of the made-up method.
+    pub(super) eap_type: u8,
     pub(super) pool: BTreeSet<Ipv4Addr>,
     pub(super) leased: BTreeMap<Ipv4Addr, SessionId>,
     pub(super) subnets: Vec<Subnet>,
@@ -206,6 +208,7 @@ impl Gateway {
             address_requests: Vec::new(),
             eap_starts: Vec::new(),
             eap_makes_no_key: false,
+            eap_type: 99,
             pool: (1..=50).map(|last| Ipv4Addr::new(10, 9, 0, last)).collect(),
             leased: BTreeMap::new(),
             subnets: vec![Subnet { address: Ipv4Addr::new(10, 1, 0, 0), prefix_len: 16 }],
@@ -382,7 +385,7 @@ impl Gateway {
                 EapOutcome::Request { packet: vec![1, 1, 0, 5, 1] }
             }
             EapStep::Response { packet } if packet.get(4) == Some(&1) => {
-                EapOutcome::Request { packet: vec![1, 2, 0, 5, 99] }
+                EapOutcome::Request { packet: vec![1, 2, 0, 5, self.eap_type] }
             }
             EapStep::Response { packet } => {
                 assert!(self.eap.remove(&session));

@@ -2,6 +2,7 @@
 
 mod anyconnect;
 mod collision;
+mod eap_only;
 mod extensions;
 mod faults;
 mod fragments;

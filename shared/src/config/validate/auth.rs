@@ -43,6 +43,7 @@ pub(super) fn check(document: &Document, checks: &Checks<'_>, notes: &mut Notes<
     if let Some(required) = auth.ppk_required.as_ref().filter(|required| required.value && ppks.is_empty()) {
         notes.mistake(&required.place, "is true, but there is no key", "add an [[auth.ppk]]");
     }
+    check_eap_only(auth, notes);
     if checks.files {
         check_pem_files(auth, notes);
         warn_if_world_readable_secrets(document, notes);
@@ -63,9 +64,24 @@ pub(super) fn auth(raw: RawAuth, Keys { psks, ppks }: Keys, config_file: &Path) 
         private_key_file: file(raw.private_key_file),
         client_ca_file: file(raw.client_ca_file),
         psks,
+        eap_only: raw.eap_only?.value,
         ppk_required: raw.ppk_required?.value,
         ppks,
     })
+}
+
+/// EAP alone needs a method that proves the gateway.
+fn check_eap_only(auth: &RawAuth, notes: &mut Notes<'_>) {
+    use AuthMethod::{AnyconnectEap, Certificate, EapMschapv2, Psk};
+    let (Some(eap_only), Some(methods)) = (&auth.eap_only, &auth.methods) else { return };
+    let proves = |method: &AuthMethod| !matches!(method, EapMschapv2 | Certificate | Psk | AnyconnectEap);
+    if eap_only.value && !methods.value.iter().any(proves) {
+        notes.warning(
+            &eap_only.place,
+            "is true, but none of auth.methods proves the gateway to a client",
+            "add a method that does, or remove it; clients that ask for EAP alone are refused now",
+        );
+    }
 }
 
 fn check_methods(document: &Document, notes: &mut Notes<'_>) {
