@@ -72,9 +72,9 @@ pub(super) fn auth(raw: RawAuth, Keys { psks, ppks }: Keys, config_file: &Path) 
 
 /// EAP alone needs a method that proves the gateway.
 fn check_eap_only(auth: &RawAuth, notes: &mut Notes<'_>) {
-    use AuthMethod::{AnyconnectEap, Certificate, EapMschapv2, Psk};
+    use AuthMethod::{EapPeap, EapRadius, EapTls, EapTtls};
     let (Some(eap_only), Some(methods)) = (&auth.eap_only, &auth.methods) else { return };
-    let proves = |method: &AuthMethod| !matches!(method, EapMschapv2 | Certificate | Psk | AnyconnectEap);
+    let proves = |method: &AuthMethod| matches!(method, EapTls | EapTtls | EapPeap | EapRadius);
     if eap_only.value && !methods.value.iter().any(proves) {
         notes.warning(
             &eap_only.place,
