@@ -159,7 +159,7 @@ fn pools() -> Result<AddressPools, String> {
 }
 
 fn endpoint(count: u32) -> Result<EndpointConfig, String> {
-    let (credential, _, identity) = setup::gateway_identity()?;
+    let (_, _, identity) = setup::gateway_identity()?;
     Ok(EndpointConfig {
         identity,
         certificate_request: None,
