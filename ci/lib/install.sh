@@ -6,6 +6,9 @@ RUN_PACKAGES=(iproute2 iputils-ping ethtool python3)
 PEER_PACKAGES=(strongswan-swanctl charon-systemd strongswan-pki libcharon-extra-plugins libcharon-extauth-plugins
   libstrongswan-extra-plugins libstrongswan-standard-plugins iperf3 nftables conntrack kmod freeradius freeradius-utils
   eapoltest)
+# What libreswan, and setting up its keys, needs. Its own package conflicts with strongSwan's: see unpack_libreswan.
+LIBRESWAN_LIBRARIES=(dns-root-data libnss3-tools openssl libcap-ng0 libcurl3-nss libevent-core-2.1-7 libevent-pthreads-2.1-7
+  libldap-2.5-0 libldns3 libunbound8)
 PERF_PACKAGES=(dpdk-doc dpdk-dev util-linux)
 CHECK_PACKAGES=(python3-cryptography user-mode-linux shellcheck tshark)
 
@@ -35,6 +38,21 @@ install_missing() {
   [ -n "$made_policy" ] && rm -f $policy
   [ -n "$ok" ] || { tail -n 15 "$log" >&2; die "apt-get failed; the whole log is in $log"; }
   rm -f "$log"
+}
+
+# unpack_libreswan: puts Debian's libreswan beside the system, under /var/tmp/causeway-peers. Quiet when it is there.
+unpack_libreswan() {
+  local at=/var/tmp/causeway-peers new
+  [ -x $at/libreswan/usr/libexec/ipsec/pluto ] && return 0
+  say "unpacking libreswan"
+  mkdir -p $at
+  new=$(mktemp -d $at/new.XXXXXX)
+  chmod 755 "$new"
+  (cd "$new" && { apt-get -qq download libreswan || { apt-get -qq update && apt-get -qq download libreswan; }; } 2> "$new/log" && dpkg -x libreswan_*.deb libreswan) ||
+    { cat "$new/log" >&2; die "libreswan could not be downloaded; it needs Debian 12's package sources"; }
+  rm -rf $at/libreswan $at/libreswan_*.deb
+  mv "$new"/libreswan "$new"/libreswan_*.deb $at/
+  rm -rf "$new"
 }
 
 need_rust() {

@@ -171,6 +171,18 @@ swanctl {{
                    "swanctl", *args, "--uri", f"unix://{self.vici}"]
         return run(command, check=check, timeout=timeout)
 
+    def reload(self, **replacements):
+        """Replaces settings of `swanctl.conf` (key = value lines) and loads it again."""
+        path = os.path.join(self.run_directory, "swanctl/swanctl.conf")
+        text = read(path)
+        for key, value in replacements.items():
+            lines = [f"{line[:len(line) - len(line.lstrip())]}{key} = {value}" if line.strip().startswith(f"{key} =") else line
+                     for line in text.splitlines()]
+            text = "\n".join(lines) + "\n"
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(text)
+        self.control("--load-all")
+
     def connect(self, seconds=20):
         """Logs in; fails with charon's last lines when that does not work."""
         done = self.control("--initiate", "--child", "net", "--timeout", str(seconds), check=False, timeout=seconds + 20)

@@ -10,13 +10,16 @@ from swan import Client
 from traffic import PINGER
 
 GUEST_ADDRESS = "10.99.1.30"
+GUEST_ADDRESS_BEHIND_NAT = "192.168.77.30"
 
 
 class Guest:
-    """One guest kernel. Commands go in and come out through files in a folder that both sides see."""
+    """One guest kernel, on the outside network or behind the NAT box. Commands go in and come out through files in a folder
+    that both sides see."""
 
-    def __init__(self, world, name="uml"):
+    def __init__(self, world, name="uml", behind_nat=False):
         self.world, self.directory = world, os.path.join(world.directory, name)
+        self.address = GUEST_ADDRESS_BEHIND_NAT if behind_nat else GUEST_ADDRESS
         os.makedirs(self.directory)
         self.count = 0
         # The guest hides some folders of the host, so what it needs lies in its exchange folder.
@@ -26,13 +29,14 @@ class Guest:
         shim = os.path.join(self.directory, "xstate.so")
         run(["gcc", "-shared", "-fPIC", "-O1", "-o", shim, os.path.join(os.path.dirname(__file__), "uml-xstate.c")])
         tap = "t-uml"
-        world.exec("wan", "ip", "tuntap", "add", tap, "mode", "tap")
-        world.exec("wan", "ip", "link", "set", tap, "up", "master", "br0")
-        self.process = world.spawn("wan", [
+        namespace, bridge, route = ("nat", "in0", "192.168.77.1") if behind_nat else ("wan", "br0", "")
+        world.exec(namespace, "ip", "tuntap", "add", tap, "mode", "tap")
+        world.exec(namespace, "ip", "link", "set", tap, "up", "master", bridge)
+        self.process = world.spawn(namespace, [
             "linux.uml", "mem=256M", "umid=guest", f"uml_dir={self.directory}/", "root=/dev/root", "rootfstype=hostfs",
             "rootflags=/", "ro", "quiet", "con=null", "con0=null,fd:1", "ssl=null",
             f"vec0:transport=tap,ifname={tap},depth=128,gro=0", f"init={init}", f"cw.dir={self.directory}",
-            f"cw.ip={GUEST_ADDRESS}/24"], "uml-console.log", env={"LD_PRELOAD": shim})
+            f"cw.ip={self.address}/24", f"cw.via={route}"], "uml-console.log", env={"LD_PRELOAD": shim})
         wait_until(f"the guest booted (console: {world.directory}/uml-console.log)", 90,
                    lambda: os.path.exists(os.path.join(self.directory, "ready")))
 
@@ -81,17 +85,10 @@ class KernelClient(Client):
         words = " ".join(shlex.quote(word) for word in args)
         return self.guest.run(f"{exports} timeout {timeout} swanctl {words} --uri unix://{self.vici}", check, timeout + 10)
 
-    def reload(self, **replacements):
-        """Replaces settings of `swanctl.conf` (key = value lines) and loads it again."""
-        path = os.path.join(self.run_directory, "swanctl/swanctl.conf")
-        text = read(path)
-        for key, value in replacements.items():
-            lines = [f"{line[:len(line) - len(line.lstrip())]}{key} = {value}" if line.strip().startswith(f"{key} =") else line
-                     for line in text.splitlines()]
-            text = "\n".join(lines) + "\n"
-        with open(path, "w", encoding="utf-8") as file:
-            file.write(text)
-        self.control("--load-all")
+    def stop(self):
+        """Ends charon in the guest politely, and what it may have left in the guest's kernel."""
+        self.guest.run("kill $(pidof charon-systemd); for i in $(seq 200); do pidof charon-systemd > /dev/null || break; sleep 0.05; "
+                       "done; ! pidof charon-systemd && ip xfrm state flush && ip xfrm policy flush")
 
     def last_log(self):
         """The end of charon's log."""
