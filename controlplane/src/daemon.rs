@@ -23,6 +23,7 @@ use crate::debug::{self, Board};
 use crate::driver::{self, Accounts, Core, Desk, PublicKeyPool, request_queue, restore};
 use crate::keys::{self, KeyFiles};
 use crate::link::Link;
+use crate::link::ledger::PoolRange;
 use crate::link::rings::{RingLink, RingOptions};
 use crate::link::udp::{NotAnEndpoint, UdpEndpoint, UdpLink};
 use crate::reconnect::{Settings, Table};
@@ -69,7 +70,7 @@ pub enum DaemonError {
     #[error("cannot listen on {address} port {ike_port} and {natt_port}: {source}")]
     Bind {
         /// Our address.
-        address: std::net::Ipv4Addr,
+        address: std::net::IpAddr,
         /// First port.
         ike_port: u16,
         /// Second port.
@@ -156,7 +157,7 @@ pub fn run(arguments: impl IntoIterator<Item = String>, version: &str) -> Result
             let options = RingOptions {
                 socket: config.gateway.run_directory.join(DATAPLANE_SOCKET),
                 version: version.to_owned(),
-                pools: config.pools.iter().map(|pool| pool.range).collect(),
+                pools: PoolRange::of(&config.pools),
                 sa_capacity: config.dataplane.sa_capacity,
             };
             serve(&config, RingLink::new(options), version, stop).await

@@ -11,7 +11,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use causeway_controlplane::clock;
-use causeway_controlplane::link::ledger::{Outcome, SEQUENCE_MARGIN};
+use causeway_controlplane::link::ledger::{Outcome, PoolRange, SEQUENCE_MARGIN};
 use causeway_controlplane::link::rings::{MAX_UNSENT, RingLink, RingOptions};
 use causeway_controlplane::link::{Link, LinkInput};
 use causeway_ike::api::{ChildCommand, DataPlaneEvent, Datagram};
@@ -157,7 +157,7 @@ fn execute(seen: &mut Seen, stats: &causeway_shm::StatsTable, action: Action) ->
             Some(_) => AckStatus::Done,
             None => AckStatus::NoSuchSa,
         },
-        Action::AddPool(_) => {
+        Action::AddPool(_) | Action::AddPool6 { .. } => {
             seen.pools += 1;
             AckStatus::Done
         }
@@ -176,7 +176,7 @@ fn wire(payload: Vec<u8>) -> causeway_shared::wire::Datagram {
 
 fn datagram(bytes: Vec<u8>) -> Datagram {
     let (local, peer) = (Ipv4Addr::new(192, 0, 2, 1), Ipv4Addr::new(203, 0, 113, 9));
-    Datagram { local, local_port: 500, peer, peer_port: 500, bytes }
+    Datagram { local: local.into(), local_port: 500, peer: peer.into(), peer_port: 500, bytes }
 }
 
 fn pair(inbound_spi: u32) -> SaPair {
@@ -190,10 +190,10 @@ fn pair(inbound_spi: u32) -> SaPair {
         esn: true,
         inbound_keys: keys.clone(),
         outbound_keys: keys,
-        local_outer: Ipv4Addr::new(192, 0, 2, 1),
-        peer_outer: Ipv4Addr::new(203, 0, 113, 9),
+        local_outer: Ipv4Addr::new(192, 0, 2, 1).into(),
+        peer_outer: Ipv4Addr::new(203, 0, 113, 9).into(),
         encapsulation: Encapsulation::Esp,
-        peer_inner: Ipv4Addr::from(0x0a00_0000 | inbound_spi),
+        peer_inner: Ipv4Addr::from(0x0a00_0000 | inbound_spi).into(),
         peer_selectors: Vec::new(),
         local_selectors: Vec::new(),
         replay_window: 64,
@@ -217,7 +217,7 @@ impl World {
         let options = RingOptions {
             socket: path.clone(),
             version: "test".into(),
-            pools: vec!["10.0.0.0/8".parse().unwrap()],
+            pools: vec![PoolRange::V4("10.0.0.0/8".parse().unwrap())],
             sa_capacity,
         };
         World { link: RingLink::new(options), path, inputs: Vec::new() }
@@ -350,7 +350,7 @@ async fn a_data_plane_that_died_is_replaced_without_a_repeated_sequence_number()
     plane.order(Order::Use { inbound_spi: 0x1001, outbound_end: 5000, highest_inbound: 77 });
     let moved = Event::PeerMoved {
         inbound_spi: 0x1002,
-        peer_outer: Ipv4Addr::new(198, 51, 100, 2),
+        peer_outer: Ipv4Addr::new(198, 51, 100, 2).into(),
         encapsulation: Encapsulation::Udp { local_port: 4500, peer_port: 1024 },
     };
     plane.order(Order::Say(moved));

@@ -185,7 +185,8 @@ impl<P: Probe> Bench<P> {
             let pair = pair(index);
             let sa = WorkerSa::new(&pair).map_err(|status| format!("{status:?}"))?;
             bench.apply(Operation::Install(sa));
-            let set = Operation::SetOutbound { inner: pair.peer_inner, inbound_spi: Some(pair.inbound_spi) };
+            let set =
+                Operation::SetOutbound { inner: client(index as usize), inbound_spi: Some(pair.inbound_spi) };
             bench.apply(set);
         }
         for port in [0, 1] {
@@ -350,9 +351,10 @@ impl Bench<NoProbe> {
             self.fill(&mut frames);
             let mut prepared = Vec::new();
             for _ in 0..replaced {
-                let pair = pair(self.order.next(self.sequences.len()) as u32);
+                let index = self.order.next(self.sequences.len()) as u32;
+                let pair = pair(index);
                 let sa = WorkerSa::new(&pair).map_err(|status| format!("{status:?}"))?;
-                let (inner, inbound_spi) = (pair.peer_inner, pair.inbound_spi);
+                let (inner, inbound_spi) = (client(index as usize), pair.inbound_spi);
                 prepared.extend([
                     Operation::SetOutbound { inner, inbound_spi: None },
                     Operation::Remove { inbound_spi },
@@ -447,12 +449,12 @@ fn pair(index: u32) -> SaPair {
         esn: false,
         inbound_keys: keys(index),
         outbound_keys: keys(index),
-        local_outer: OURS[0],
-        peer_outer: peer(index),
+        local_outer: OURS[0].into(),
+        peer_outer: peer(index).into(),
         encapsulation: UDP,
-        peer_inner: client(index),
-        peer_selectors: vec![selector(client(index), client(index))],
-        local_selectors: vec![selector(Ipv4Addr::UNSPECIFIED, Ipv4Addr::BROADCAST)],
+        peer_inner: client(index).into(),
+        peer_selectors: vec![selector(client(index).into(), client(index).into())],
+        local_selectors: vec![selector(Ipv4Addr::UNSPECIFIED.into(), Ipv4Addr::BROADCAST.into())],
         replay_window: 1024,
         first_outbound_sequence: 1,
         highest_inbound_sequence: 0,

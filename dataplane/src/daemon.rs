@@ -3,6 +3,7 @@
 //! Order of start: log, cores, EAL, buffers, crypto device, ports, segment, workers, socket. The socket comes last: who can connect finds
 //! everything running. The order of the end is the reverse.
 
+use std::net::IpAddr;
 use std::num::NonZeroU64;
 use std::path::{Path as FilePath, PathBuf};
 use std::sync::atomic::AtomicBool;
@@ -12,6 +13,7 @@ use std::{fs, io};
 
 use causeway_dpdk::{Eal, Mempool};
 use causeway_shared::config::{Config, DATAPLANE_SOCKET, Dataplane, Log, Mistakes, Poll};
+use causeway_shared::sa::IpPrefix;
 use causeway_shm::{
     CreateError, DataSide, Handover, HandoverError, ListenOptions, MAX_WORKERS, SegmentConfig, WorkerSide,
     monotonic_ns,
@@ -256,7 +258,10 @@ fn path_config(config: &Config, ports: &[PortConfig], worker: u16, workers: u16)
         routes: config
             .routes
             .iter()
-            .map(|route| RouteConfig { destination: route.destination, via: route.via })
+            .filter_map(|route| match (route.destination, route.via) {
+                (IpPrefix::V4(destination), IpAddr::V4(via)) => Some(RouteConfig { destination, via }),
+                _ => None,
+            })
             .collect(),
         sa_capacity: config.dataplane.sa_capacity,
         worker,

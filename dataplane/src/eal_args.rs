@@ -167,6 +167,7 @@ mod tests {
             role: PortRole::Outside,
             address: Ipv4Addr::new(192, 0, 2, 1),
             prefix_len: 24,
+            address6: None,
             mtu: 1500,
         }
     }

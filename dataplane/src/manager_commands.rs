@@ -8,7 +8,7 @@
 //! changes nothing.
 
 use std::collections::HashMap;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use causeway_shared::sa::{Ipv4Prefix, SaPair, slot_of_spi};
 use causeway_shared::wire::{AckStatus, Action, Command};
@@ -124,11 +124,16 @@ impl Executor {
             Action::InstallSa(pair) => self.install(id, touches, &pair, todo),
             Action::SelectOutbound { inbound_spi } => self.select_outbound(id, touches, inbound_spi, todo),
             Action::RemoveSa { inbound_spi } => self.remove(id, touches, inbound_spi, todo),
-            Action::MovePeer { inbound_spi, peer_outer, encapsulation } => self.find(inbound_spi).map(|_| {
-                let operation = Operation::MovePeer { inbound_spi, peer_outer, encapsulation };
-                let ticket = self.begin(id, touches, Step::Move);
-                self.instruct_owner(ticket, inbound_spi, operation, None, todo);
-            }),
+            Action::MovePeer { inbound_spi, peer_outer: IpAddr::V4(peer_outer), encapsulation } => {
+                self.find(inbound_spi).map(|_| {
+                    let operation = Operation::MovePeer { inbound_spi, peer_outer, encapsulation };
+                    let ticket = self.begin(id, touches, Step::Move);
+                    self.instruct_owner(ticket, inbound_spi, operation, None, todo);
+                })
+            }
+            Action::MovePeer { peer_outer: IpAddr::V6(_), .. } | Action::AddPool6 { .. } => {
+                Err(AckStatus::OutOfRange)
+            }
             Action::AddPool(range) => self.add_pool(id, touches, range, todo),
             Action::RemoveAll => {
                 let ticket = self.begin(id, touches, Step::RemoveAll);
@@ -166,11 +171,13 @@ impl Executor {
             Touches::Sa { slot, inner: inner.or(known).unwrap_or(Ipv4Addr::UNSPECIFIED) }
         };
         match action {
-            Action::InstallSa(pair) => sa(pair.inbound_spi, Some(pair.peer_inner)),
+            Action::InstallSa(pair) => sa(pair.inbound_spi, pair.peer_inner.v4),
             Action::SelectOutbound { inbound_spi }
             | Action::RemoveSa { inbound_spi }
             | Action::MovePeer { inbound_spi, .. } => sa(*inbound_spi, None),
-            Action::AddPool(_) | Action::RemoveAll | Action::Barrier => Touches::Everything,
+            Action::AddPool(_) | Action::AddPool6 { .. } | Action::RemoveAll | Action::Barrier => {
+                Touches::Everything
+            }
         }
     }
 
@@ -195,7 +202,8 @@ impl Executor {
             return Err(if same { AckStatus::AlreadyInstalled } else { AckStatus::SlotInUse });
         }
         let operation = Operation::Install(WorkerSa::new(pair)?);
-        let sa = InstalledSa { inbound_spi: pair.inbound_spi, inner: pair.peer_inner };
+        let inner = pair.peer_inner.v4.ok_or(AckStatus::OutOfRange)?;
+        let sa = InstalledSa { inbound_spi: pair.inbound_spi, inner };
         let statistics = SaStats {
             inbound_spi: pair.inbound_spi,
             outbound_reserved_end: pair.first_outbound_sequence,

@@ -137,9 +137,9 @@ impl Worker {
             to_send: to_send.map(|ring| Outgoing {
                 ring,
                 datagram: Datagram {
-                    local: Ipv4Addr::UNSPECIFIED,
+                    local: Ipv4Addr::UNSPECIFIED.into(),
                     local_port: 0,
-                    peer: Ipv4Addr::UNSPECIFIED,
+                    peer: Ipv4Addr::UNSPECIFIED.into(),
                     peer_port: 0,
                     payload: Vec::with_capacity(MAX_DATAGRAM),
                 },

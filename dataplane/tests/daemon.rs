@@ -80,7 +80,7 @@ fn more_commands_than_can_be_under_way_are_all_acknowledged_once() {
     let mut waiting: Vec<u64> = (0..COMMANDS)
         .map(|number| {
             let Action::InstallSa(mut pair) = install(0x1000 + number) else { unreachable!() };
-            pair.peer_inner = Ipv4Addr::from(u32::from(Ipv4Addr::new(10, 9, 0, 1)) + number);
+            pair.peer_inner = Ipv4Addr::from(u32::from(Ipv4Addr::new(10, 9, 0, 1)) + number).into();
             push(&mut control, Action::InstallSa(pair))
         })
         .collect();
@@ -167,7 +167,7 @@ fn exchange_with_a_neighbour(name: &str, cores: &[usize]) {
     client.send_to(b"an IKE request", (Ipv4Addr::new(192, 0, 2, 1), 500)).unwrap();
     let punted = until("the punted datagram", || control.next_punt().unwrap()).1;
     assert_eq!(punted.payload, b"an IKE request");
-    assert_eq!((punted.peer, punted.peer_port, punted.local_port), (Ipv4Addr::new(192, 0, 2, 2), 5000, 500));
+    assert_eq!((punted.peer, punted.peer_port, punted.local_port), ([192, 0, 2, 2].into(), 5000, 500));
 
     // Longer than the MTU: it arrives whole from its fragments.
     for payload in [b"an IKE answer".to_vec(), vec![7; 4000]] {
@@ -198,12 +198,12 @@ fn install(inbound_spi: u32) -> Action {
         esn: false,
         inbound_keys: keys.clone(),
         outbound_keys: keys,
-        local_outer: Ipv4Addr::new(192, 0, 2, 1),
-        peer_outer: Ipv4Addr::new(192, 0, 2, 9),
+        local_outer: Ipv4Addr::new(192, 0, 2, 1).into(),
+        peer_outer: Ipv4Addr::new(192, 0, 2, 9).into(),
         encapsulation: Encapsulation::Udp { local_port: 4500, peer_port: 4500 },
-        peer_inner: INNER,
-        peer_selectors: vec![any(INNER, INNER)],
-        local_selectors: vec![any(Ipv4Addr::UNSPECIFIED, Ipv4Addr::BROADCAST)],
+        peer_inner: INNER.into(),
+        peer_selectors: vec![any(INNER.into(), INNER.into())],
+        local_selectors: vec![any(Ipv4Addr::UNSPECIFIED.into(), Ipv4Addr::BROADCAST.into())],
         replay_window: 64,
         first_outbound_sequence: 5,
         highest_inbound_sequence: 3,

@@ -171,6 +171,7 @@ fn open_ports(eal: Eal, pool: Mempool, direction: Direction, devices: [String; 2
             role,
             address: world::address_of(role),
             prefix_len: 24,
+            address6: None,
             mtu: world::MTU,
         })
         .collect();

@@ -29,7 +29,7 @@ pub fn pool() -> Result<Operation, Failure> {
 pub fn client(world: &World, n: u32) -> Result<[Operation; 2], Failure> {
     let pair = world.pair(n);
     let sa = WorkerSa::new(&pair).map_err(Failure::Refused)?;
-    let way = Operation::SetOutbound { inner: pair.peer_inner, inbound_spi: Some(pair.inbound_spi) };
+    let way = Operation::SetOutbound { inner: world::client_inner(n), inbound_spi: Some(pair.inbound_spi) };
     Ok([Operation::Install(sa), way])
 }
 

@@ -90,16 +90,16 @@ impl World {
             esn: false,
             inbound_keys: keys(0x10, n, self.suite),
             outbound_keys: keys(0x80, n, self.suite),
-            local_outer: GATEWAY,
-            peer_outer: client_outer(n),
+            local_outer: GATEWAY.into(),
+            peer_outer: client_outer(n).into(),
             encapsulation: if self.natt {
                 Encapsulation::Udp { local_port: NATT_PORT, peer_port: CLIENT_NATT_PORT }
             } else {
                 Encapsulation::Esp
             },
-            peer_inner: client,
-            peer_selectors: vec![any_port(client, client)],
-            local_selectors: vec![any_port(LAN.address, Ipv4Addr::new(10, 0, 0, 255))],
+            peer_inner: client.into(),
+            peer_selectors: vec![any_port(client.into(), client.into())],
+            local_selectors: vec![any_port(LAN.address.into(), Ipv4Addr::new(10, 0, 0, 255).into())],
             replay_window: self.replay_window,
             first_outbound_sequence: 1,
             highest_inbound_sequence: 0,

@@ -36,6 +36,9 @@ pub struct Session {
     pub state: SessionState,
     /// The address given from the pool.
     pub inner_address: Option<Ipv4Addr>,
+    /// The client's inner IPv6 prefix: an address with length 128, or all that is the client's.
+    #[serde(default)]
+    pub inner_prefix6: Option<String>,
     /// The pool it came from.
     pub pool: Option<String>,
     /// The peer's outer address and port, as we see them.

@@ -6,5 +6,6 @@ pub mod api;
 pub mod config;
 pub mod counters;
 pub mod net;
+pub mod prefix;
 pub mod sa;
 pub mod wire;

@@ -3,10 +3,12 @@
 //! Enters: what IKE negotiated (RFC 7296 §2.17 keys, RFC 4303 parameters). Leaves: one value that a worker can install.
 
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize, ZeroizeOnDrop};
+
+pub use crate::prefix::{IpPrefix, Ipv4Prefix, Ipv6Prefix, NotAPrefix};
 
 /// ESP transform suites that the data plane implements (RFC 4106, RFC 7634, RFC 3602 with RFC 4868).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
@@ -196,77 +198,49 @@ pub enum Encapsulation {
     },
 }
 
-/// An IPv4 prefix; host bits are zero.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
-pub struct Ipv4Prefix {
-    /// Network address.
-    pub address: Ipv4Addr,
-    /// Prefix length, 0 to 32.
-    pub length: u8,
-}
-
-impl Ipv4Prefix {
-    /// The prefix that holds `address`; `None` if `length` is above 32.
-    pub fn new(address: Ipv4Addr, length: u8) -> Option<Ipv4Prefix> {
-        (length <= 32)
-            .then(|| Ipv4Prefix { address: Ipv4Addr::from(u32::from(address) & mask(length)), length })
-    }
-
-    /// Whether `address` lies inside.
-    pub fn contains(self, address: Ipv4Addr) -> bool {
-        (u32::from(address) ^ u32::from(self.address)) & mask(self.length) == 0
-    }
-
-    /// The netmask as an address.
-    pub fn netmask(self) -> Ipv4Addr {
-        Ipv4Addr::from(mask(self.length))
-    }
-
-    /// The last address of the prefix.
-    pub fn last(self) -> Ipv4Addr {
-        Ipv4Addr::from(u32::from(self.address) | !mask(self.length))
-    }
-}
-
-impl fmt::Display for Ipv4Prefix {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.address, self.length)
-    }
-}
-
-/// Why a text is not an IPv4 prefix.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("`{0}` is not an IPv4 prefix; write an address and a length, as in 10.0.0.0/24")]
-pub struct NotAPrefix(pub String);
-
-impl std::str::FromStr for Ipv4Prefix {
-    type Err = NotAPrefix;
-
-    fn from_str(text: &str) -> Result<Self, NotAPrefix> {
-        let bad = || NotAPrefix(text.to_owned());
-        let (address, length) = text.split_once('/').ok_or_else(bad)?;
-        let address = address.parse().map_err(|_| bad())?;
-        Ipv4Prefix::new(address, length.parse().map_err(|_| bad())?).ok_or_else(bad)
-    }
-}
-
-fn mask(length: u8) -> u32 {
-    u32::MAX.checked_shl(32 - u32::from(length.min(32))).unwrap_or(0)
-}
-
-/// One traffic selector of RFC 7296 §3.13.1, IPv4 only: addresses are inclusive ranges.
+/// One traffic selector of RFC 7296 §3.13.1: an inclusive range of addresses of one family.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub struct Selector {
     /// IP protocol, 0 for any.
     pub protocol: u8,
     /// First address.
-    pub first: Ipv4Addr,
-    /// Last address.
-    pub last: Ipv4Addr,
+    pub first: IpAddr,
+    /// Last address, of the same family.
+    pub last: IpAddr,
     /// First port; 0 with `last_port` 65535 means any.
     pub first_port: u16,
     /// Last port.
     pub last_port: u16,
+}
+
+/// What of the inner network is a client's: an address of one family, or one of each (dual stack).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub struct InnerAddresses {
+    /// Its IPv4 address.
+    pub v4: Option<Ipv4Addr>,
+    /// Its IPv6 prefix: one address (/128), or all that lies in it.
+    pub v6: Option<Ipv6Prefix>,
+}
+
+impl InnerAddresses {
+    /// The one address that is meant by `address`.
+    pub fn of(address: IpAddr) -> InnerAddresses {
+        match address {
+            IpAddr::V4(address) => InnerAddresses { v4: Some(address), v6: None },
+            IpAddr::V6(address) => InnerAddresses { v4: None, v6: Some(Ipv6Prefix::host(address)) },
+        }
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(self) -> bool {
+        self.v4.is_none() && self.v6.is_none()
+    }
+}
+
+impl From<Ipv4Addr> for InnerAddresses {
+    fn from(address: Ipv4Addr) -> InnerAddresses {
+        InnerAddresses::of(address.into())
+    }
 }
 
 /// Most selectors a Child SA may have in one direction.
@@ -302,14 +276,14 @@ pub struct SaPair {
     pub inbound_keys: EspKeys,
     /// Keys of packets to the peer.
     pub outbound_keys: EspKeys,
-    /// Our outer address.
-    pub local_outer: Ipv4Addr,
+    /// Our outer address, of the peer's family.
+    pub local_outer: IpAddr,
     /// The peer's outer address.
-    pub peer_outer: Ipv4Addr,
+    pub peer_outer: IpAddr,
     /// How ESP travels.
     pub encapsulation: Encapsulation,
-    /// The client's inner address: what outbound look-up finds the SA by.
-    pub peer_inner: Ipv4Addr,
+    /// The client's inner addresses: what outbound look-up finds the SA by.
+    pub peer_inner: InnerAddresses,
     /// Selectors of the peer's side: an inbound packet's inner source must match one. At most [`MAX_SELECTORS`].
     pub peer_selectors: Vec<Selector>,
     /// Selectors of our side: an inbound packet's inner destination must match one. At most [`MAX_SELECTORS`].
@@ -359,19 +333,6 @@ mod tests {
             assert_eq!(EspSuite::from_number(suite as u8), Some(suite));
             assert!(EspKeys::from_keymat(suite, &vec![1; keymat_len(suite)]).is_some());
             assert!(EspKeys::from_keymat(suite, &vec![1; keymat_len(suite) + 1]).is_none());
-        }
-    }
-
-    #[test]
-    fn prefixes_parse_and_contain() {
-        let prefix: Ipv4Prefix = "10.1.2.3/24".parse().unwrap();
-        assert_eq!(prefix.to_string(), "10.1.2.0/24");
-        assert!(
-            prefix.contains(Ipv4Addr::new(10, 1, 2, 255)) && !prefix.contains(Ipv4Addr::new(10, 1, 3, 0))
-        );
-        assert!("0.0.0.0/0".parse::<Ipv4Prefix>().unwrap().contains(Ipv4Addr::BROADCAST));
-        for bad in ["10.0.0.0", "10.0.0.0/33", "x/8", "10.0.0.0/"] {
-            assert_eq!(bad.parse::<Ipv4Prefix>(), Err(NotAPrefix(bad.into())));
         }
     }
 }

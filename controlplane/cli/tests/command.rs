@@ -79,6 +79,7 @@ fn session(id: &str, user: &str) -> Session {
         auth_method: "eap-mschapv2".into(),
         state: SessionState::Active,
         inner_address: Some(Ipv4Addr::new(10, 99, 0, 7)),
+        inner_prefix6: None,
         pool: Some("clients".into()),
         peer: "198.51.100.9:4500".into(),
         nat_detected: true,

@@ -15,7 +15,7 @@
 mod facts;
 
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
@@ -76,11 +76,11 @@ pub enum Input {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Datagram {
     /// Our address.
-    pub local: Ipv4Addr,
+    pub local: IpAddr,
     /// Our port: 500 or 4500.
     pub local_port: u16,
     /// The peer's address.
-    pub peer: Ipv4Addr,
+    pub peer: IpAddr,
     /// The peer's port.
     pub peer_port: u16,
     /// The IKE message.
@@ -149,7 +149,7 @@ pub enum DataPlaneEvent {
         /// The SA.
         inbound_spi: u32,
         /// New outer address.
-        peer: Ipv4Addr,
+        peer: IpAddr,
         /// New outer UDP port; `None` for plain ESP.
         peer_port: Option<u16>,
     },
@@ -293,8 +293,10 @@ pub struct AddressRequest {
     pub identity: Identity,
     /// The authenticated user: the EAP user, else the identity as text.
     pub user: String,
-    /// The address that the client would like (CP payload), if it named one.
-    pub requested: Option<Ipv4Addr>,
+    /// What the client would like of IPv4 (CP payload).
+    pub ip4: Wish<Ipv4Addr>,
+    /// What it would like of IPv6. It wants at least one of the two.
+    pub ip6: Wish<Ipv6Addr>,
     /// `psk`, `certificate`, or the EAP method.
     pub method: String,
     /// What kind of client it is.
@@ -304,6 +306,27 @@ pub struct AddressRequest {
     pub attributes: Vec<(u16, Vec<u8>)>,
     /// The session that the client resumes: its shared key was this session's token.
     pub resume: Option<Resume>,
+}
+
+/// What a client would like to have of one family.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Wish<A> {
+    /// No address.
+    None,
+    /// Any.
+    Any,
+    /// This one, if possible.
+    This(A),
+}
+
+impl<A> Wish<A> {
+    /// The address that it names.
+    pub fn named(self) -> Option<A> {
+        match self {
+            Wish::This(address) => Some(address),
+            Wish::None | Wish::Any => None,
+        }
+    }
 }
 
 /// The shared key of an identity, and what comes with it.
@@ -345,16 +368,18 @@ pub struct Resume {
     pub previous_key: bool,
 }
 
-/// An inner address and what the client is told with it (RFC 7296 §3.15).
+/// Inner addresses and what the client is told with them (RFC 7296 §3.15). There is one address at least.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Lease {
     /// INTERNAL_IP4_ADDRESS.
-    pub address: Ipv4Addr,
+    pub address: Option<Ipv4Addr>,
     /// INTERNAL_IP4_NETMASK; `None` sends none.
     pub netmask: Option<Ipv4Addr>,
-    /// INTERNAL_IP4_DNS.
-    pub dns: Vec<Ipv4Addr>,
-    /// INTERNAL_IP4_SUBNET: what the client sends into the tunnel. Empty: everything.
+    /// INTERNAL_IP6_ADDRESS.
+    pub address6: Option<Inner6>,
+    /// INTERNAL_IP4_DNS and INTERNAL_IP6_DNS.
+    pub dns: Vec<IpAddr>,
+    /// INTERNAL_IP4_SUBNET and INTERNAL_IP6_SUBNET: what the client sends into the tunnel. Empty: everything.
     pub subnets: Vec<Subnet>,
     /// The selectors of our side that it may have.
     pub selectors: SelectorPolicy,
@@ -367,11 +392,44 @@ pub struct Lease {
 }
 
 impl Lease {
+    /// What of the inner network is the client's.
+    pub fn inner(&self) -> Inner {
+        Inner { v4: self.address, v6: self.address6 }
+    }
+
     /// The subnets that the selectors of our side are narrowed to; none for no narrowing.
     pub fn selectable(&self) -> &[Subnet] {
         match self.selectors {
             SelectorPolicy::Subnets => &self.subnets,
             SelectorPolicy::Any => &[],
+        }
+    }
+}
+
+/// An inner IPv6 address, and how much around it is the client's too (RFC 7296 §3.15.1).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Inner6 {
+    /// The address.
+    pub address: Ipv6Addr,
+    /// Prefix length: 128 for the address alone, otherwise the client has every address of the prefix.
+    pub prefix_len: u8,
+}
+
+/// A client's inner addresses; there is one at least.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Inner {
+    /// IPv4.
+    pub v4: Option<Ipv4Addr>,
+    /// IPv6.
+    pub v6: Option<Inner6>,
+}
+
+impl From<IpAddr> for Inner {
+    /// A client whose inner address is its outer one.
+    fn from(address: IpAddr) -> Inner {
+        match address {
+            IpAddr::V4(address) => Inner { v4: Some(address), v6: None },
+            IpAddr::V6(address) => Inner { v4: None, v6: Some(Inner6 { address, prefix_len: 128 }) },
         }
     }
 }
@@ -425,8 +483,8 @@ pub struct ChildInstall {
     pub outbound_keymat: Secret,
     /// Outer addresses.
     pub path: EspPath,
-    /// The client's inner address: what outbound look-up finds the SA by.
-    pub peer_inner: Ipv4Addr,
+    /// The client's inner addresses: what outbound look-up finds the SA by.
+    pub peer_inner: Inner,
     /// Selectors of our side.
     pub local_selectors: Vec<Selector>,
     /// Selectors of the peer's side.
@@ -439,9 +497,9 @@ pub struct ChildInstall {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct EspPath {
     /// Our outer address.
-    pub local: Ipv4Addr,
+    pub local: IpAddr,
     /// The peer's outer address.
-    pub peer: Ipv4Addr,
+    pub peer: IpAddr,
     /// UDP ports, ours and the peer's (RFC 3948); `None` for plain ESP.
     pub udp: Option<UdpPorts>,
 }
@@ -455,15 +513,15 @@ pub struct UdpPorts {
     pub peer: u16,
 }
 
-/// An IPv4 traffic selector (RFC 7296 §3.13.1); ranges are inclusive.
+/// A traffic selector (RFC 7296 §3.13.1); ranges are inclusive, both addresses of one family.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Selector {
     /// IP protocol, 0 for any.
     pub protocol: u8,
     /// First address.
-    pub first: Ipv4Addr,
+    pub first: IpAddr,
     /// Last address.
-    pub last: Ipv4Addr,
+    pub last: IpAddr,
     /// First port; 0 with `last_port` 65535 means any.
     pub first_port: u16,
     /// Last port.

@@ -4,9 +4,7 @@
 //! Enters: a negotiated suite, narrowed selectors, nonces, the IKE SA's keys. Leaves: an install for the data plane, the
 //! payloads that tell the peer, and the [`Child`] that the session keeps.
 
-use std::net::Ipv4Addr;
-
-use crate::api::{ChildFacts, ChildInstall, EspPath, SessionId, UdpPorts};
+use crate::api::{ChildFacts, ChildInstall, EspPath, Inner, SessionId, UdpPorts};
 use crate::crypto::{Role, SharedSecret};
 use crate::error::IkeError;
 use crate::sa::{IkeSa, NAT_T_PORT};
@@ -25,7 +23,7 @@ pub(crate) struct Child {
     pub(crate) esn: bool,
     pub(crate) group: Option<Group>,
     pub(crate) selectors: SelectorPair,
-    pub(crate) inner: Ipv4Addr,
+    pub(crate) inner: Inner,
     pub(crate) path: EspPath,
     pub(crate) role: ChildRole,
     /// When it was made.
@@ -57,7 +55,7 @@ pub(crate) struct Made<'a> {
     pub(crate) inbound_spi: u32,
     pub(crate) choice: &'a EspChoice,
     pub(crate) selectors: SelectorPair,
-    pub(crate) inner: Ipv4Addr,
+    pub(crate) inner: Inner,
     pub(crate) ni: &'a Nonce,
     pub(crate) nr: &'a Nonce,
     pub(crate) shared: Option<&'a SharedSecret>,
@@ -88,6 +86,7 @@ pub(crate) fn plan(cx: &mut Cx<'_>, sa: &IkeSa, made: Made<'_>) -> Result<ChildP
     };
     let secret = |key: &crate::crypto::Secret| crate::api::Secret::new(key.as_bytes().to_vec());
     let path = esp_path(sa);
+    let inner = selectors::carried(made.inner, &made.selectors);
     let install = ChildInstall {
         session: made.session,
         inbound_spi: made.inbound_spi,
@@ -97,7 +96,7 @@ pub(crate) fn plan(cx: &mut Cx<'_>, sa: &IkeSa, made: Made<'_>) -> Result<ChildP
         inbound_keymat: secret(inbound),
         outbound_keymat: secret(outbound),
         path,
-        peer_inner: made.inner,
+        peer_inner: inner,
         local_selectors: made.selectors.local.clone(),
         peer_selectors: made.selectors.peer.clone(),
         outbound_selected: made.outbound_selected,
@@ -116,7 +115,7 @@ pub(crate) fn plan(cx: &mut Cx<'_>, sa: &IkeSa, made: Made<'_>) -> Result<ChildP
         esn: made.choice.esn,
         group: made.choice.group,
         selectors: made.selectors,
-        inner: made.inner,
+        inner,
         path,
         role: made.child_role,
         established_at: cx.now,

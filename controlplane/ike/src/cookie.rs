@@ -3,7 +3,7 @@
 //! Enters: nonce, SPI and addresses of a first request. Leaves: a cookie, or whether a returned one is ours:
 //! `version | HMAC-SHA2-256(secret of that version, Ni | IPi | port | SPIi)`.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use aws_lc_rs::hmac;
 
@@ -32,7 +32,7 @@ struct Secret {
 /// What a cookie is bound to.
 pub(crate) struct CookieSubject<'a> {
     pub(crate) nonce: &'a [u8],
-    pub(crate) peer: Ipv4Addr,
+    pub(crate) peer: IpAddr,
     pub(crate) initiator_spi: u64,
 }
 
@@ -97,7 +97,11 @@ impl Secret {
 
 impl CookieSubject<'_> {
     fn octets(&self) -> Vec<u8> {
-        [self.nonce, &self.peer.octets(), &self.initiator_spi.to_be_bytes()].concat()
+        let spi = self.initiator_spi.to_be_bytes();
+        match self.peer {
+            IpAddr::V4(peer) => [self.nonce, &peer.octets(), &spi].concat(),
+            IpAddr::V6(peer) => [self.nonce, &peer.octets(), &spi].concat(),
+        }
     }
 }
 
@@ -122,7 +126,7 @@ mod tests {
     }
 
     fn subject(nonce: &[u8; 16], last: u8, initiator_spi: u64) -> CookieSubject<'_> {
-        CookieSubject { nonce, peer: Ipv4Addr::new(192, 0, 2, last), initiator_spi }
+        CookieSubject { nonce, peer: [192, 0, 2, last].into(), initiator_spi }
     }
 
     #[test]
@@ -150,7 +154,7 @@ mod tests {
     fn after_a_long_rest_both_secrets_are_new() {
         let mut env = Counting(0);
         let mut jar = CookieJar::new(Instant::default(), &mut env);
-        let subject = CookieSubject { nonce: &[1; 16], peer: Ipv4Addr::LOCALHOST, initiator_spi: 1 };
+        let subject = CookieSubject { nonce: &[1; 16], peer: [127, 0, 0, 1].into(), initiator_spi: 1 };
         let cookie = jar.bake(Instant::default(), &mut env, &subject);
         let late = Instant::default().plus_secs(2 * SECRET_LIFETIME_SECS);
         assert!(!jar.verify(late, &mut env, &subject, &cookie));

@@ -4,7 +4,7 @@
 //! §2.21.4) is decided here and in `exchange/ike_sa_init.rs`; the rest by the session's state.
 
 use std::collections::{BTreeSet, HashMap};
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use crate::api::{
     DataPlaneEvent, Datagram, DownReason, Event, Fragmentation, IkeFacts, IkeSpis, Input, JobId, JobResult,
@@ -160,7 +160,7 @@ impl Endpoint {
     }
 
     /// Where the client of a session is, half-open or up. Looks through all sessions: for operators only.
-    pub fn peer_end(&mut self, session: SessionId) -> Option<(Ipv4Addr, u16)> {
+    pub fn peer_end(&mut self, session: SessionId) -> Option<(IpAddr, u16)> {
         let spis = self.local_spis(session);
         let state = &mut self.sessions.get_mut(&session)?.state;
         let path = spis.into_iter().find_map(|spi| state.sa_mut(spi).map(|sa| sa.path))?;

@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use crate::api::{
-    ChildCommand, DataPlaneEvent, DownReason, Event, IkeFacts, JobId, JobResult, Lease, Liveness,
+    ChildCommand, DataPlaneEvent, DownReason, Event, IkeFacts, Inner, JobId, JobResult, Lease, Liveness,
     SessionFacts, SessionId,
 };
 use crate::child::{self, Child, ChildRole};
@@ -24,6 +24,7 @@ use crate::exchange::ike_rekey::{IkeRekey, PeerIkeRekey};
 use crate::exchange::mobility::Routability;
 use crate::exchange::redirect::Leaving;
 use crate::sa::{IkeSa, Path};
+use crate::selected::Selected;
 use crate::state::{Arrival, State};
 use crate::time::Instant;
 use crate::wire::{Delete, ExchangeType, Message, Notify, NotifyType, Payload};
@@ -62,7 +63,7 @@ pub(crate) struct Established {
     pub(crate) old: Vec<OldSa>,
     pub(crate) children: BTreeMap<u32, Child>,
     /// The Child SA that packets to the client leave by.
-    pub(crate) selected: Option<u32>,
+    pub(crate) selected: Selected,
     /// The peer's request that waits for a job.
     pub(crate) working: Option<Working>,
     /// The peer's rekey of the IKE SA that waits for additional key exchanges.
@@ -108,7 +109,7 @@ pub(crate) struct Restored {
     /// Whether it never had a Child SA.
     pub(crate) childless: bool,
     pub(crate) children: Vec<Child>,
-    pub(crate) selected: Option<u32>,
+    pub(crate) selected: Selected,
     pub(crate) liveness: Liveness,
     pub(crate) peer_probes: u64,
     pub(crate) confirmed: bool,
@@ -212,7 +213,7 @@ impl Established {
             next: None,
             old: Vec::new(),
             children: BTreeMap::new(),
-            selected: None,
+            selected: Selected::default(),
             working: None,
             follow_up: None,
             ours: None,
@@ -229,7 +230,7 @@ impl Established {
             leaving: None,
         };
         if let Some(child) = child {
-            session.selected = Some(child.inbound_spi);
+            session.selected.select(child.inbound_spi, child.inner);
             session.adopt(cx, child, None);
         }
         session.schedule_liveness();
@@ -621,8 +622,8 @@ impl Established {
 
     /// Packets to the client leave by this Child SA from now on.
     pub(crate) fn select(&mut self, cx: &mut Cx<'_>, spi: u32) {
-        if self.selected != Some(spi) {
-            self.selected = Some(spi);
+        let Some(inner) = self.children.get(&spi).map(|child| child.inner) else { return };
+        if self.selected.select(spi, inner) {
             cx.child_command(ChildCommand::SelectOutbound { inbound_spi: spi });
         }
     }
@@ -631,23 +632,26 @@ impl Established {
     /// other traffic does not draw everything to itself.
     fn takes_over(&self, spi: u32) -> bool {
         let Some(child) = self.children.get(&spi).filter(|child| child.is_current()) else { return false };
-        let selected = self.selected.and_then(|selected| self.children.get(&selected));
+        let mut selected = self.selected.of(child.inner).filter_map(|selected| self.children.get(&selected));
         matches!(child.role, ChildRole::Successor { .. })
-            || selected.is_none_or(|selected| selected.selectors == child.selectors)
+            || selected.all(|selected| selected.selectors == child.selectors)
     }
 
     /// Moves outbound traffic off a Child SA that goes: to its successor, else to any other.
     pub(crate) fn select_other_than(&mut self, cx: &mut Cx<'_>, spi: u32) {
-        if self.selected != Some(spi) {
+        if !self.selected.forget(spi) {
             return;
         }
-        let successor = |child: &&Child| child.role == ChildRole::Successor { of: spi };
-        let current = |child: &&Child| child.is_current() && child.inbound_spi != spi;
-        let heir =
-            self.children.values().find(successor).or_else(|| self.children.values().rev().find(current));
-        match heir.map(|child| child.inbound_spi) {
-            Some(heir) => self.select(cx, heir),
-            None => self.selected = None,
+        let successor = |child: &Child| child.role == ChildRole::Successor { of: spi };
+        let others = self.children.values().filter(|child| child.is_current() && child.inbound_spi != spi);
+        let mut heirs: Vec<(bool, u32, Inner)> =
+            others.map(|child| (successor(child), child.inbound_spi, child.inner)).collect();
+        // Its successor first, then the newest.
+        heirs.sort_unstable_by_key(|(successor, spi, _)| std::cmp::Reverse((*successor, *spi)));
+        for (_, heir, inner) in heirs {
+            if self.selected.lacks(inner) {
+                self.select(cx, heir);
+            }
         }
     }
 

@@ -21,6 +21,7 @@ pub mod job;
 pub mod policy;
 pub mod ppk;
 mod sa;
+mod selected;
 mod selectors;
 mod snapshot;
 mod state;

@@ -3,41 +3,51 @@
 //! Enters: values made by the driver from its configuration file. Leaves: the one read-only input of every exchange.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
 use crate::ident::Identity;
 use crate::ppk::PpkPolicy;
 use crate::suite::{EspPolicy, IkeProposal};
-use crate::wire::CertReq;
+use crate::wire::{AddressRange, CertReq};
 
-/// An IPv4 prefix; bits below the length are zero.
+/// A prefix of either family.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Subnet {
-    /// Network address.
-    pub address: Ipv4Addr,
-    /// Prefix length, 0 to 32.
+    /// An address of it; bits below the length do not count.
+    pub address: IpAddr,
+    /// Prefix length, 0 to 32 or 128.
     pub prefix_len: u8,
 }
 
 impl Subnet {
-    /// Everything: `0.0.0.0/0`.
-    pub const ANY: Subnet = Subnet { address: Ipv4Addr::UNSPECIFIED, prefix_len: 0 };
+    /// Everything of IPv4: `0.0.0.0/0`.
+    pub const ANY: Subnet = Subnet { address: IpAddr::V4(Ipv4Addr::UNSPECIFIED), prefix_len: 0 };
+    /// Everything of IPv6: `::/0`.
+    pub const ANY6: Subnet = Subnet { address: IpAddr::V6(Ipv6Addr::UNSPECIFIED), prefix_len: 0 };
 
-    /// The netmask as a number.
-    pub fn mask(self) -> u32 {
-        u32::MAX.checked_shl(32u32.saturating_sub(u32::from(self.prefix_len))).unwrap_or(0)
+    /// First and last address.
+    pub(crate) fn range(self) -> AddressRange {
+        match self.address {
+            IpAddr::V4(address) => {
+                let (bits, mask) = (address.to_bits(), mask4(self.prefix_len));
+                AddressRange::Ipv4(Ipv4Addr::from_bits(bits & mask), Ipv4Addr::from_bits(bits | !mask))
+            }
+            IpAddr::V6(address) => {
+                let (bits, mask) = (address.to_bits(), mask6(self.prefix_len));
+                AddressRange::Ipv6(Ipv6Addr::from_bits(bits & mask), Ipv6Addr::from_bits(bits | !mask))
+            }
+        }
     }
+}
 
-    /// First address.
-    pub fn first(self) -> Ipv4Addr {
-        Ipv4Addr::from(u32::from(self.address) & self.mask())
-    }
+/// The netmask of so many bits.
+pub(crate) fn mask4(prefix_len: u8) -> u32 {
+    u32::MAX.checked_shl(32u32.saturating_sub(u32::from(prefix_len))).unwrap_or(0)
+}
 
-    /// Last address.
-    pub fn last(self) -> Ipv4Addr {
-        Ipv4Addr::from(u32::from(self.address) | !self.mask())
-    }
+fn mask6(prefix_len: u8) -> u128 {
+    u128::MAX.checked_shl(128u32.saturating_sub(u32::from(prefix_len))).unwrap_or(0)
 }
 
 /// Everything an [`crate::Endpoint`] needs to know; fixed for its life.

@@ -6,7 +6,7 @@
 
 mod snapshot;
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use crate::api::{Datagram, Fragmentation, IkeSpis};
 use crate::cisco;
@@ -22,7 +22,9 @@ use crate::wire::{
 };
 use crate::world::Cx;
 
-const IPV4_AND_UDP_HEADERS: usize = 28;
+const IPV4_HEADER: usize = 20;
+const IPV6_HEADER: usize = 40;
+const UDP_HEADER: usize = 8;
 const NON_ESP_MARKER: usize = 4;
 /// Port of IKE with NAT traversal (RFC 7296 §2.23).
 pub(crate) const NAT_T_PORT: u16 = 4500;
@@ -32,9 +34,9 @@ const MIN_DATAGRAM: usize = 512;
 /// Two UDP ends, as we see them.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(crate) struct Path {
-    pub(crate) local: Ipv4Addr,
+    pub(crate) local: IpAddr,
     pub(crate) local_port: u16,
-    pub(crate) peer: Ipv4Addr,
+    pub(crate) peer: IpAddr,
     pub(crate) peer_port: u16,
 }
 
@@ -467,8 +469,9 @@ impl IkeSa {
     fn seal(&mut self, cx: &mut Cx<'_>, message: &Message, path: Path) -> Result<Vec<Vec<u8>>, IkeError> {
         let mut random = EnvRandom(cx.env);
         let marker = if path.local_port == NAT_T_PORT { NON_ESP_MARKER } else { 0 };
+        let ip_header = if path.peer.is_ipv4() { IPV4_HEADER } else { IPV6_HEADER };
         let room = usize::from(cx.world.config.fragment_size)
-            .saturating_sub(IPV4_AND_UDP_HEADERS + marker)
+            .saturating_sub(ip_header + UDP_HEADER + marker)
             .max(MIN_DATAGRAM);
         let failed = IkeError::Bug("a message could not be sealed");
         if self.fragmentation == Fragmentation::Ietf {

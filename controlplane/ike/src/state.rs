@@ -388,10 +388,10 @@ impl State {
         }
     }
 
-    fn peer(&self) -> std::net::Ipv4Addr {
+    fn peer(&self) -> std::net::IpAddr {
         match self {
             State::KeyExchange(state) => state.peer(),
-            state => state.handshake().map_or(std::net::Ipv4Addr::UNSPECIFIED, |hs| hs.sa.path.peer),
+            state => state.handshake().map_or(std::net::Ipv4Addr::UNSPECIFIED.into(), |hs| hs.sa.path.peer),
         }
     }
 

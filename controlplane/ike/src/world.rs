@@ -4,7 +4,7 @@
 //! when a session ends in whatever way: no state has clean-up of its own, so none can forget it.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use crate::api::{
     ChildCommand, Datagram, DownReason, Event, Job, JobId, JobKind, Lease, Output, Outputs, SessionId,
@@ -61,7 +61,7 @@ pub(crate) struct World {
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(crate) struct FirstRequest {
     pub(crate) initiator_spi: u64,
-    pub(crate) peer: Ipv4Addr,
+    pub(crate) peer: IpAddr,
     pub(crate) peer_port: u16,
     pub(crate) nonce: Vec<u8>,
 }
@@ -105,7 +105,7 @@ struct Holdings {
     ike_spis: BTreeSet<u64>,
     children: BTreeMap<u32, ChildHolding>,
     lease: Option<Lease>,
-    half_open_source: Option<Ipv4Addr>,
+    half_open_source: Option<IpAddr>,
     first_request: Option<FirstRequest>,
     holder: Option<Holder>,
     eap: bool,
@@ -231,7 +231,7 @@ impl Cx<'_> {
     }
 
     /// A place among the half-open ones, until [`Cx::leave_half_open`] or the session's end.
-    pub(crate) fn enter_half_open(&mut self, session: SessionId, source: Ipv4Addr, request: FirstRequest) {
+    pub(crate) fn enter_half_open(&mut self, session: SessionId, source: IpAddr, request: FirstRequest) {
         self.world.half_open.begun(source);
         self.world.first_requests.insert(request.clone(), session);
         if let Some(holdings) = self.world.ledger.get_mut(&session) {
@@ -241,7 +241,7 @@ impl Cx<'_> {
     }
 
     /// The handshake came to its end, whichever. Returns where it came from if it had not before.
-    pub(crate) fn leave_half_open(&mut self, session: SessionId) -> Option<Ipv4Addr> {
+    pub(crate) fn leave_half_open(&mut self, session: SessionId) -> Option<IpAddr> {
         let holdings = self.world.ledger.get_mut(&session)?;
         if let Some(request) = holdings.first_request.take() {
             self.world.first_requests.remove(&request);

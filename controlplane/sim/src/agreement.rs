@@ -4,13 +4,14 @@
 //! when SPIs, keys and sequence-number size are, crosswise.
 
 use std::collections::BTreeSet;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use causeway_ike::api::SessionId;
 use causeway_ike::{Endpoint, Held};
 
 use crate::client::{Client, Phase};
 use crate::gateway::Gateway;
+use crate::plane::addresses;
 
 /// Compares one client with the gateway.
 pub fn check_client(client: &Client, gateway: &Gateway) -> Result<(), String> {
@@ -26,7 +27,7 @@ pub fn check_client(client: &Client, gateway: &Gateway) -> Result<(), String> {
         let same = (sa.install.outbound_spi, sa.install.esn) == (child.inbound_spi, child.esn)
             && sa.install.inbound_keymat == child.outbound_key
             && sa.install.outbound_keymat == child.inbound_key
-            && Some(sa.install.peer_inner) == client.inner_address();
+            && sa.install.peer_inner == client.inner();
         if !same {
             return Err(format!("the gateway differs about {:08x}", child.outbound_spi));
         }
@@ -37,14 +38,12 @@ pub fn check_client(client: &Client, gateway: &Gateway) -> Result<(), String> {
     if let Some(spi) = ours.difference(&theirs).next() {
         return Err(format!("the gateway has {spi:08x}, it has not"));
     }
-    match client.inner_address() {
-        Some(inner) if !theirs.is_empty() => check_outbound(client, inner, gateway),
-        _ => Ok(()),
-    }
+    let mut inner = addresses(client.inner()).filter(|_| !theirs.is_empty());
+    inner.try_for_each(|inner| check_outbound(client, inner, gateway))
 }
 
 /// Whether packets to a client leave by a Child SA that it has.
-fn check_outbound(client: &Client, inner: Ipv4Addr, gateway: &Gateway) -> Result<(), String> {
+fn check_outbound(client: &Client, inner: IpAddr, gateway: &Gateway) -> Result<(), String> {
     let (_, esp) = gateway.plane.send_to(inner).ok_or("nothing carries packets to it")?;
     let mut children = client.children().iter();
     match children.any(|child| (child.inbound_spi, &child.inbound_key) == (esp.spi, &esp.key)) {

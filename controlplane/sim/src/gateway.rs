@@ -8,13 +8,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use causeway_controlplane::aaa::{Asked, Conversations, Directory, EapAnswer, EapLogin, LocalEap};
-use causeway_controlplane::pool::AddressPools;
+use causeway_controlplane::pool::{AddressPools, FamilyWish, Wish};
 use causeway_eap::{EapType, ServerConfig, ServerRandom};
 use causeway_ike::Endpoint;
 use causeway_ike::api::{
     AddressFailure, AddressRequest, ChildCommand, ChildInstall, Datagram, EapOutcome, EapStep, Event,
     GatewayAuth, IkeSpis, Input, InstallFailure, Job, JobId, JobKind, JobResult, Lease, Output, Outputs,
-    PskAnswer, Secret, SelectorPolicy, SessionFacts, SessionId, WakeReason,
+    PskAnswer, Secret, SelectorPolicy, SessionFacts, SessionId, WakeReason, Wish as Wanted,
 };
 use causeway_ike::env::Env;
 use causeway_ike::job::{Keyring, PublicKeyJob};
@@ -22,6 +22,7 @@ use causeway_ike::policy::{EndpointConfig, Subnet};
 use causeway_ike::time::Instant;
 
 use crate::plane::Plane;
+use crate::plane::addresses;
 use crate::rng::Rng;
 
 /// The wall clock that certificates are held against; all of a simulation happens within this second.
@@ -152,17 +153,30 @@ impl Gateway {
 
     /// Leases an address.
     pub fn run_address(&mut self, session: SessionId, request: &AddressRequest) -> JobResult {
-        let grant = self.pools.lease(session.0, &request.user, request.requested);
+        let grant = {
+            let family4 = FamilyWish {
+                wanted: request.ip4 != Wanted::None,
+                requested: request.ip4.named(),
+                fixed: None,
+            };
+            let family6 = FamilyWish {
+                wanted: request.ip6 != Wanted::None,
+                requested: request.ip6.named(),
+                fixed: None,
+            };
+            self.pools.lease_for(session.0, &request.user, Wish { v4: family4, v6: family6, pool: None })
+        };
         JobResult::Address(match grant {
             Err(_) => Err(AddressFailure::Exhausted),
             Ok(grant) => Ok(Lease {
                 address: grant.address,
                 netmask: Some(grant.netmask),
+                address6: grant.address6,
                 dns: grant.dns,
                 subnets: grant
                     .subnets
                     .iter()
-                    .map(|subnet| Subnet { address: subnet.address, prefix_len: subnet.length })
+                    .map(|subnet| Subnet { address: subnet.address(), prefix_len: subnet.length() })
                     .collect(),
                 selectors: SelectorPolicy::Subnets,
                 lifetime_secs: None,
@@ -174,9 +188,11 @@ impl Gateway {
 
     /// Installs a Child SA, or refuses to.
     pub fn run_install(&mut self, now_ms: u64, install: ChildInstall, refuse: bool) -> JobResult {
-        let leased = self.pools.owner(install.peer_inner);
-        if leased != Some(install.session.0) {
-            self.faults.push(format!("{} is installed but leased to {leased:?}", install.peer_inner));
+        for inner in addresses(install.peer_inner) {
+            let leased = self.pools.owner(inner);
+            if leased != Some(install.session.0) {
+                self.faults.push(format!("{inner} is installed but leased to {leased:?}"));
+            }
         }
         if refuse {
             self.plane.free(now_ms, install.inbound_spi);
@@ -224,8 +240,8 @@ impl Gateway {
             Output::Child(command) => effects.push(Effect::Command(command)),
             Output::Job(job) => effects.push(self.begin(job)),
             Output::ReleaseAddress { session, lease } => {
-                if let Err(error) = self.pools.release(session.0, lease.address) {
-                    self.faults.push(format!("{session:?} released what it does not have: {error}"));
+                if !self.pools.release(session.0) {
+                    self.faults.push(format!("{session:?} released what it does not have: {lease:?}"));
                 }
             }
             Output::EapAbandoned { session } => self.conversations.abandon(session.0),

@@ -4,7 +4,7 @@
 //! sees. UDP only.
 
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, SocketAddr};
 
 use causeway_ike::api::Secret;
 
@@ -14,9 +14,9 @@ use crate::rng::Rng;
 #[derive(Clone, Debug)]
 pub struct Packet {
     /// Sender.
-    pub from: SocketAddrV4,
+    pub from: SocketAddr,
     /// Receiver.
-    pub to: SocketAddrV4,
+    pub to: SocketAddr,
     /// What it carries.
     pub load: Load,
 }
@@ -63,13 +63,13 @@ pub struct Network {
     /// Applies to every datagram in either direction.
     pub weather: Weather,
     rng: Rng,
-    nats: BTreeMap<Ipv4Addr, Nat>,
-    dark: Vec<Ipv4Addr>,
+    nats: BTreeMap<IpAddr, Nat>,
+    dark: Vec<IpAddr>,
 }
 
 /// What one private address looks like from outside.
 struct Nat {
-    outside: Ipv4Addr,
+    outside: IpAddr,
     next_port: u16,
     /// Inside port to outside port. Old mappings are forgotten at a rebinding, so answers to them are lost.
     ports: BTreeMap<u16, u16>,
@@ -82,18 +82,18 @@ impl Network {
     }
 
     /// Puts `inside` behind a NAT with the address `outside`, which may serve others too.
-    pub fn put_behind_nat(&mut self, inside: Ipv4Addr, outside: Ipv4Addr) {
+    pub fn put_behind_nat(&mut self, inside: IpAddr, outside: IpAddr) {
         let next_port = self.rng.between(1024, 60_000) as u16;
         self.nats.insert(inside, Nat { outside, next_port, ports: BTreeMap::new() });
     }
 
     /// The NAT forgets this client, who gets other ports from now on. `false` if it is behind none.
-    pub fn rebind(&mut self, inside: Ipv4Addr) -> bool {
+    pub fn rebind(&mut self, inside: IpAddr) -> bool {
         self.nats.get_mut(&inside).map(|nat| nat.ports.clear()).is_some()
     }
 
     /// Whether nothing goes to or comes from this client's (inside) address.
-    pub fn set_dark(&mut self, inside: Ipv4Addr, dark: bool) {
+    pub fn set_dark(&mut self, inside: IpAddr, dark: bool) {
         self.dark.retain(|address| *address != inside);
         if dark {
             self.dark.push(inside);
@@ -102,7 +102,7 @@ impl Network {
 
     /// A client's datagram: the copies that reach the gateway, each after its delay in milliseconds.
     pub fn to_gateway(&mut self, packet: Packet) -> Vec<(u64, Packet)> {
-        let inside = *packet.from.ip();
+        let inside = packet.from.ip();
         if self.dark.contains(&inside) {
             return vec![];
         }
@@ -113,20 +113,20 @@ impl Network {
     /// The gateway's datagram: the copies that reach a client, each after its delay, addressed to the inside.
     pub fn to_client(&mut self, packet: Packet) -> Vec<(u64, Packet)> {
         let Some(to) = self.translate_back(packet.to) else { return vec![] };
-        if self.dark.contains(to.ip()) {
+        if self.dark.contains(&to.ip()) {
             return vec![];
         }
         self.copies(Packet { to, ..packet })
     }
 
     /// What this client's address and port look like from outside, now.
-    pub fn translate(&mut self, inside: SocketAddrV4) -> SocketAddrV4 {
-        let taken: Vec<(Ipv4Addr, u16)> = self
+    pub fn translate(&mut self, inside: SocketAddr) -> SocketAddr {
+        let taken: Vec<(IpAddr, u16)> = self
             .nats
             .values()
             .flat_map(|nat| nat.ports.values().map(move |port| (nat.outside, *port)))
             .collect();
-        let Some(nat) = self.nats.get_mut(inside.ip()) else { return inside };
+        let Some(nat) = self.nats.get_mut(&inside.ip()) else { return inside };
         let Nat { outside, next_port, ports } = nat;
         let port = *ports.entry(inside.port()).or_insert_with(|| {
             while taken.contains(&(*outside, *next_port)) || *next_port < 1024 {
@@ -136,17 +136,17 @@ impl Network {
             *next_port = next_port.wrapping_add(1);
             port
         });
-        SocketAddrV4::new(*outside, port)
+        SocketAddr::new(*outside, port)
     }
 
-    fn translate_back(&self, outside: SocketAddrV4) -> Option<SocketAddrV4> {
-        let mut nats = self.nats.iter().filter(|(_, nat)| nat.outside == *outside.ip()).peekable();
+    fn translate_back(&self, outside: SocketAddr) -> Option<SocketAddr> {
+        let mut nats = self.nats.iter().filter(|(_, nat)| nat.outside == outside.ip()).peekable();
         if nats.peek().is_none() {
             return Some(outside);
         }
         nats.find_map(|(inside, nat)| {
             let (port, _) = nat.ports.iter().find(|(_, port)| **port == outside.port())?;
-            Some(SocketAddrV4::new(*inside, *port))
+            Some(SocketAddr::new(*inside, *port))
         })
     }
 
@@ -162,24 +162,26 @@ impl Network {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use super::*;
 
-    const GATEWAY: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(192, 0, 2, 1), 4500);
-    const OUTSIDE: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 1);
+    const GATEWAY: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), 4500);
+    const OUTSIDE: IpAddr = IpAddr::V4(Ipv4Addr::new(198, 51, 100, 1));
 
-    fn client(last: u8) -> SocketAddrV4 {
-        SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, last), 4500)
+    fn client(last: u8) -> SocketAddr {
+        SocketAddr::new(Ipv4Addr::new(10, 0, 0, last).into(), 4500)
     }
 
     fn network(weather: Weather) -> Network {
         Network::new(weather, Rng::new(9))
     }
 
-    fn packet(from: SocketAddrV4, to: SocketAddrV4) -> Packet {
+    fn packet(from: SocketAddr, to: SocketAddr) -> Packet {
         Packet { from, to, load: Load::Ike(vec![]) }
     }
 
-    fn up(network: &mut Network, from: SocketAddrV4) -> Packet {
+    fn up(network: &mut Network, from: SocketAddr) -> Packet {
         let mut arrived = network.to_gateway(packet(from, GATEWAY));
         assert_eq!(arrived.len(), 1);
         arrived.remove(0).1
@@ -188,29 +190,29 @@ mod tests {
     #[test]
     fn answers_find_back_through_a_shared_nat_until_it_rebinds() {
         let mut network = network(Weather::CALM);
-        network.put_behind_nat(*client(1).ip(), OUTSIDE);
-        network.put_behind_nat(*client(2).ip(), OUTSIDE);
+        network.put_behind_nat(client(1).ip(), OUTSIDE);
+        network.put_behind_nat(client(2).ip(), OUTSIDE);
         let (one, two) = (up(&mut network, client(1)), up(&mut network, client(2)));
-        assert_eq!((*one.from.ip(), *two.from.ip()), (OUTSIDE, OUTSIDE));
+        assert_eq!((one.from.ip(), two.from.ip()), (OUTSIDE, OUTSIDE));
         assert_ne!(one.from.port(), two.from.port());
         let answer = |to| packet(GATEWAY, to);
         assert_eq!(network.to_client(answer(two.from))[0].1.to, client(2));
         assert_eq!(network.to_client(answer(one.from))[0].1.to, client(1));
-        assert!(network.rebind(*client(1).ip()));
+        assert!(network.rebind(client(1).ip()));
         assert!(network.to_client(answer(one.from)).is_empty());
         let moved = up(&mut network, client(1));
         assert_ne!(moved.from, one.from);
         assert_eq!(network.to_client(answer(moved.from))[0].1.to, client(1));
-        assert!(!network.rebind(*client(3).ip()));
+        assert!(!network.rebind(client(3).ip()));
     }
 
     #[test]
     fn darkness_swallows_both_directions() {
         let mut network = network(Weather::CALM);
-        network.set_dark(*client(1).ip(), true);
+        network.set_dark(client(1).ip(), true);
         assert!(network.to_gateway(packet(client(1), GATEWAY)).is_empty());
         assert!(network.to_client(packet(GATEWAY, client(1))).is_empty());
-        network.set_dark(*client(1).ip(), false);
+        network.set_dark(client(1).ip(), false);
         assert_eq!(up(&mut network, client(1)).from, client(1));
     }
 

@@ -4,11 +4,11 @@
 //! events, and a list of faults: anything that a real data plane would have to refuse. Nothing is forgiven silently.
 
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use causeway_controlplane::slots::Slots;
-use causeway_ike::api::{ChildCommand, ChildInstall, DataPlaneEvent, EspPath};
+use causeway_ike::api::{ChildCommand, ChildInstall, DataPlaneEvent, EspPath, Inner};
 
 use crate::net::Esp;
 
@@ -30,7 +30,7 @@ pub enum Verdict {
 pub struct Plane {
     slots: Slots,
     sas: BTreeMap<u32, Sa>,
-    selected: BTreeMap<Ipv4Addr, u32>,
+    selected: BTreeMap<IpAddr, u32>,
     faults: Vec<String>,
     /// Installs done.
     pub installs: u64,
@@ -93,7 +93,7 @@ impl Plane {
             self.fault(format!("SPI {spi:08x} has the key of another SA"));
         }
         if install.outbound_selected {
-            self.selected.insert(install.peer_inner, spi);
+            self.selected.extend(addresses(install.peer_inner).map(|inner| (inner, spi)));
         }
         self.installs += 1;
         let path = install.path;
@@ -112,7 +112,7 @@ impl Plane {
         };
         match command {
             ChildCommand::SelectOutbound { .. } => {
-                self.selected.insert(sa.install.peer_inner, spi);
+                self.selected.extend(addresses(sa.install.peer_inner).map(|inner| (inner, spi)));
             }
             ChildCommand::MovePeer { path, .. } => sa.path = path,
             ChildCommand::Remove { .. } => {
@@ -125,7 +125,7 @@ impl Plane {
     }
 
     /// Takes an ESP packet from a client.
-    pub fn receive(&mut self, now_ms: u64, from: SocketAddrV4, esp: &Esp) -> (Verdict, Vec<DataPlaneEvent>) {
+    pub fn receive(&mut self, now_ms: u64, from: SocketAddr, esp: &Esp) -> (Verdict, Vec<DataPlaneEvent>) {
         let inbound_spi = esp.spi;
         let Some(sa) = self.sas.get_mut(&inbound_spi) else { return (Verdict::UnknownSpi, vec![]) };
         if sa.install.inbound_keymat != esp.key {
@@ -136,19 +136,19 @@ impl Plane {
             events.push(DataPlaneEvent::FirstInbound { inbound_spi });
         }
         if let Some(udp) = &mut sa.path.udp
-            && (sa.path.peer, udp.peer) != (*from.ip(), from.port())
+            && (sa.path.peer, udp.peer) != (from.ip(), from.port())
         {
-            (sa.path.peer, udp.peer) = (*from.ip(), from.port());
-            let (peer, peer_port) = (*from.ip(), Some(from.port()));
+            (sa.path.peer, udp.peer) = (from.ip(), from.port());
+            let (peer, peer_port) = (from.ip(), Some(from.port()));
             events.push(DataPlaneEvent::PeerMoved { inbound_spi, peer, peer_port });
         }
         (Verdict::Accepted, events)
     }
 
     /// The packet that carries something to this inner address, and where it goes. `None` if no SA is selected.
-    pub fn send_to(&self, inner: Ipv4Addr) -> Option<(SocketAddrV4, Esp)> {
+    pub fn send_to(&self, inner: IpAddr) -> Option<(SocketAddr, Esp)> {
         let sa = self.sas.get(self.selected.get(&inner)?)?;
-        let to = SocketAddrV4::new(sa.path.peer, sa.path.udp.map_or(0, |udp| udp.peer));
+        let to = SocketAddr::new(sa.path.peer, sa.path.udp.map_or(0, |udp| udp.peer));
         Some((to, Esp { spi: sa.install.outbound_spi, key: sa.install.outbound_keymat.clone() }))
     }
 
@@ -178,14 +178,22 @@ impl Default for Plane {
     }
 }
 
+/// One each of the families there are; of IPv6 the first address of the client's prefix.
+pub fn addresses(inner: Inner) -> impl Iterator<Item = IpAddr> {
+    let v4 = inner.v4.map(IpAddr::V4);
+    v4.into_iter().chain(inner.v6.map(|inner| IpAddr::V6(inner.address)))
+}
+
 #[cfg(test)]
 mod tests {
     use causeway_ike::api::{Secret, SessionId, UdpPorts};
 
+    use std::net::Ipv4Addr;
+
     use super::*;
 
-    const CLIENT: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 7);
-    const INNER: Ipv4Addr = Ipv4Addr::new(10, 99, 0, 7);
+    const CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::new(198, 51, 100, 7));
+    const INNER: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 99, 0, 7));
 
     fn install(inbound_spi: u32, key: u8) -> ChildInstall {
         ChildInstall {
@@ -197,11 +205,11 @@ mod tests {
             inbound_keymat: Secret::new(vec![key; 36]),
             outbound_keymat: Secret::new(vec![key + 1; 36]),
             path: EspPath {
-                local: Ipv4Addr::new(192, 0, 2, 1),
+                local: Ipv4Addr::new(192, 0, 2, 1).into(),
                 peer: CLIENT,
                 udp: Some(UdpPorts { local: 4500, peer: 4500 }),
             },
-            peer_inner: INNER,
+            peer_inner: INNER.into(),
             local_selectors: vec![],
             peer_selectors: vec![],
             outbound_selected: true,
@@ -249,7 +257,7 @@ mod tests {
         let spi = plane.allocate(0, 3).unwrap();
         plane.install(install(spi, 1));
         let esp = |spi, key| Esp { spi, key: Secret::new(vec![key; 36]) };
-        let (home, moved) = (SocketAddrV4::new(CLIENT, 4500), SocketAddrV4::new(CLIENT, 9999));
+        let (home, moved) = (SocketAddr::new(CLIENT, 4500), SocketAddr::new(CLIENT, 9999));
         assert_eq!(plane.receive(1, home, &esp(spi + 1, 1)).0, Verdict::UnknownSpi);
         assert_eq!(plane.receive(1, home, &esp(spi, 2)).0, Verdict::WrongKey);
         let first = plane.receive(1, home, &esp(spi, 1));

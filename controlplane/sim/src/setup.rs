@@ -3,7 +3,7 @@
 //! Enters: the seed. Leaves: configurations. Most seeds are ordinary; some have a pool that is too small, a cookie
 //! threshold of one, clients that begin with the wrong group, or users with the wrong password.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::rc::Rc;
 use std::sync::OnceLock;
 
@@ -19,14 +19,16 @@ use causeway_ike::policy::{
 use causeway_ike::suite::{EspPolicy, EspProposal, Group, IkeProposal};
 use causeway_shared::config;
 
-use crate::client::{ClientConfig, Login};
+use crate::client::{ClientConfig, Families, Login};
 use crate::gateway::GatewayParts;
 use crate::rng::Rng;
 
 /// Most clients of a world.
 pub const MAX_CLIENTS: u8 = 4;
 /// The gateway's address.
-pub const GATEWAY: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
+pub const GATEWAY: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
+/// The same over IPv6.
+pub const GATEWAY6: IpAddr = IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1));
 /// Identity in the gateway's certificate.
 const GATEWAY_NAME: &str = "gw.example";
 const PSK: &[u8] = b"a pre-shared key of a simulated world";
@@ -62,12 +64,20 @@ pub fn gateway(rng: &mut Rng, gentle: bool) -> Result<GatewayParts, String> {
         TrustStore::from_pem(pki()?.client_authority_pem.as_bytes()).map_err(|error| error.to_string())?;
     let pool = config::Pool {
         name: "clients".into(),
-        range: if !gentle && rng.chance(100) { "10.99.0.0/30" } else { "10.99.0.0/24" }
-            .parse()
-            .map_err(|error| format!("{error}"))?,
+        range: Some(
+            if !gentle && rng.chance(100) { "10.99.0.0/30" } else { "10.99.0.0/24" }
+                .parse()
+                .map_err(|error| format!("{error}"))?,
+        ),
+        range6: Some(config::Range6 {
+            prefix: if !gentle && rng.chance(100) { "fd00:99::/126" } else { "fd00:99::/64" }
+                .parse()
+                .map_err(|error| format!("{error}"))?,
+            client_length: 128,
+        }),
         first: None,
         last: None,
-        dns: vec![Ipv4Addr::new(10, 0, 0, 53)],
+        dns: vec![Ipv4Addr::new(10, 0, 0, 53).into()],
         subnets: vec![],
         traffic_selectors: config::TrafficSelectors::Subnets,
     };
@@ -142,7 +152,10 @@ fn lifetimes(rng: &mut Rng) -> Lifetimes {
 
 /// One client of this seed; in a `gentle` world it can log in.
 pub fn client(number: u8, rng: &mut Rng, gentle: bool) -> Result<ClientConfig, String> {
-    let address = Ipv4Addr::new(10, 7, 0, number + 1);
+    let address: IpAddr = match rng.chance(300) {
+        true => Ipv6Addr::new(0x2001, 0xdb8, 7, u16::from(number), 0, 0, 0, 1).into(),
+        false => Ipv4Addr::new(10, 7, 0, number + 1).into(),
+    };
     let user = format!("user{number}");
     let password = if !gentle && rng.chance(100) { "wrong" } else { PASSWORD };
     let user = if !gentle && rng.chance(50) { "nobody".to_owned() } else { user };
@@ -162,7 +175,7 @@ pub fn client(number: u8, rng: &mut Rng, gentle: bool) -> Result<ClientConfig, S
     let first_group = offered.get(rng.index(offered.len().max(1))).copied().unwrap_or(Group::Curve25519);
     Ok(ClientConfig {
         address,
-        gateway: GATEWAY,
+        gateway: gateway_of(address),
         gateway_identity: Identity::from_text(GATEWAY_NAME),
         gateway_key: pki()?.gateway_public_key.clone(),
         identity: Identity::from_text(&client_name(number)),
@@ -172,8 +185,14 @@ pub fn client(number: u8, rng: &mut Rng, gentle: bool) -> Result<ClientConfig, S
         esp,
         port_4500_at_once: rng.chance(200),
         initial_contact: rng.chance(500),
+        families: [Families::V4, Families::V6, Families::Both][rng.index(3)],
         attributes: vec![],
     })
+}
+
+/// The gateway's address of the same family.
+pub fn gateway_of(client: IpAddr) -> IpAddr {
+    if client.is_ipv4() { GATEWAY } else { GATEWAY6 }
 }
 
 /// The gateway's key and certificate, its public key, and its identity.

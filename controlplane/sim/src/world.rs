@@ -5,7 +5,7 @@
 //!
 //! Long because the order of things is what it is about; what the parts do is in the parts.
 
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use causeway_ike::Held;
 use causeway_ike::api::{
@@ -21,6 +21,7 @@ use crate::gateway::{Effect, Gateway, Remains};
 use crate::hostile::Attacker;
 use crate::net::{Load, Network, Packet, Weather};
 use crate::plane::Verdict;
+use crate::plane::addresses;
 use crate::queue::Queue;
 use crate::rng::Rng;
 use crate::setup;
@@ -40,7 +41,7 @@ const END_MS: u64 = 90_000;
 /// Events above which a world is taken for one that never rests.
 const MAX_EVENTS: u64 = 400_000;
 /// Where forged IKE_SA_INIT requests come from, so that their answers confuse nobody else.
-const ATTACKER: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(203, 0, 113, 66), 500);
+const ATTACKER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(203, 0, 113, 66)), 500);
 const ESP_INTERVAL_MS: u64 = 200;
 
 /// What a run led to.
@@ -157,7 +158,13 @@ impl World {
         for number in 0..count {
             let config = setup::client(number, &mut rng, gentle)?;
             if rng.chance(600) {
-                network.put_behind_nat(config.address, Ipv4Addr::new(198, 51, 100, 1 + number % 2));
+                let outside: IpAddr = match config.address {
+                    IpAddr::V4(_) => Ipv4Addr::new(198, 51, 100, 1 + number % 2).into(),
+                    IpAddr::V6(_) => {
+                        Ipv6Addr::new(0x2001, 0xdb8, 100, 0, 0, 0, 0, u16::from(1 + number % 2)).into()
+                    }
+                };
+                network.put_behind_nat(config.address, outside);
             }
             clients.push(Client::new(config, Rng::stream(seed, &format!("client{number}"))));
         }
@@ -420,7 +427,7 @@ impl World {
     }
 
     /// Lets an attacker try, and holds the gateway to having stayed the same.
-    fn attack(&mut self, bytes: &[u8], from: SocketAddrV4, to: SocketAddrV4) -> Result<(), String> {
+    fn attack(&mut self, bytes: &[u8], from: SocketAddr, to: SocketAddr) -> Result<(), String> {
         let attack = self.attacker.attack(bytes);
         let free_for_all = attack.may_begin_handshake();
         let from = if free_for_all || self.trouble.chance(300) { ATTACKER } else { from };
@@ -524,10 +531,11 @@ impl World {
         }
         self.clients[client].send_esp();
         self.flush(client);
-        let inner = self.clients[client].inner_address();
-        if let Some((to, esp)) = inner.and_then(|inner| self.gateway.plane.send_to(inner)) {
-            let from = SocketAddrV4::new(setup::GATEWAY, 4500);
-            self.send_to_client(Packet { from, to, load: Load::Esp(esp) });
+        for inner in addresses(self.clients[client].inner()) {
+            if let Some((to, esp)) = self.gateway.plane.send_to(inner) {
+                let from = SocketAddr::new(setup::gateway_of(to.ip()), 4500);
+                self.send_to_client(Packet { from, to, load: Load::Esp(esp) });
+            }
         }
         Ok(())
     }
@@ -581,15 +589,15 @@ impl World {
     }
 
     fn transmit(&mut self, datagram: Datagram) {
-        let from = SocketAddrV4::new(datagram.local, datagram.local_port);
-        let to = SocketAddrV4::new(datagram.peer, datagram.peer_port);
+        let from = SocketAddr::new(datagram.local, datagram.local_port);
+        let to = SocketAddr::new(datagram.peer, datagram.peer_port);
         self.tell(format_args!("gateway -> {to} {}", describe(&datagram.bytes)));
         self.send_to_client(Packet { from, to, load: Load::Ike(datagram.bytes) });
     }
 
     fn send_to_client(&mut self, packet: Packet) {
         for (delay, packet) in self.network.to_client(packet) {
-            let to = self.clients.iter().position(|client| client.address() == *packet.to.ip());
+            let to = self.clients.iter().position(|client| client.address() == packet.to.ip());
             if let Some(client) = to {
                 self.queue.after(delay, What::ToClient(client, packet));
             }
@@ -643,8 +651,8 @@ fn is_transmit(effect: &Effect) -> bool {
     matches!(effect, Effect::Transmit(_))
 }
 
-fn datagram(local: SocketAddrV4, peer: SocketAddrV4, bytes: Vec<u8>) -> Datagram {
-    Datagram { local: *local.ip(), local_port: local.port(), peer: *peer.ip(), peer_port: peer.port(), bytes }
+fn datagram(local: SocketAddr, peer: SocketAddr, bytes: Vec<u8>) -> Datagram {
+    Datagram { local: local.ip(), local_port: local.port(), peer: peer.ip(), peer_port: peer.port(), bytes }
 }
 
 /// What a client takes for true, in a line.

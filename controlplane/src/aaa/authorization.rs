@@ -5,10 +5,10 @@
 //! `aaa.group_overrides` turns the first two around; a user's own attributes count only with
 //! `aaa.user_attributes_cached`. What a RADIUS server grants is the user's own, before what the directory has.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use causeway_shared::config::{Aaa, Group, Policy, TrafficSelectors, User};
-use causeway_shared::sa::Ipv4Prefix;
+use causeway_shared::sa::IpPrefix;
 use serde::{Deserialize, Serialize};
 
 use super::Directory;
@@ -24,12 +24,14 @@ pub struct Authorization {
     pub pool: Option<String>,
     /// Fixed inner address.
     pub address: Option<Ipv4Addr>,
+    /// Fixed inner IPv6 address.
+    pub address6: Option<Ipv6Addr>,
     /// DNS servers.
-    pub dns: Option<Vec<Ipv4Addr>>,
+    pub dns: Option<Vec<IpAddr>>,
     /// Default domain.
     pub domain: Option<String>,
     /// What is reached through the tunnel, as address and prefix length; empty: everything.
-    pub subnets: Option<Vec<(Ipv4Addr, u8)>>,
+    pub subnets: Option<Vec<(IpAddr, u8)>>,
     /// Whether its traffic selectors may be wider than these networks.
     pub any_selectors: Option<bool>,
     /// Text for the connected client.
@@ -97,11 +99,12 @@ fn merge(
         group: group.map(|group| group.name.clone()),
         pool: first(order, |policy| policy.pool.clone()),
         address: remote.and_then(|remote| remote.address).or(user.and_then(|user| user.address)),
+        address6: user.and_then(|user| user.address6),
         dns: first(order, |policy| policy.dns.clone()),
         domain: first(order, |policy| policy.domain.clone()),
         split_dns: remote.map(|remote| remote.split_dns.clone()).unwrap_or_default(),
         subnets: first(order, |policy| policy.subnets.clone())
-            .map(|subnets| subnets.into_iter().map(|prefix| (prefix.address, prefix.length)).collect()),
+            .map(|subnets| subnets.into_iter().map(|prefix| (prefix.address(), prefix.length())).collect()),
         any_selectors: first(order, |policy| policy.traffic_selectors)
             .map(|selectors| selectors == TrafficSelectors::Any),
         banner: first(order, |policy| policy.banner.clone()),
@@ -131,9 +134,9 @@ impl Authorization {
     }
 
     /// [`Authorization::subnets`] as prefixes.
-    pub fn prefixes(&self) -> Option<Vec<Ipv4Prefix>> {
-        let prefix = |(address, length): &(Ipv4Addr, u8)| Ipv4Prefix { address: *address, length: *length };
-        self.subnets.as_ref().map(|subnets| subnets.iter().map(prefix).collect())
+    pub fn prefixes(&self) -> Option<Vec<IpPrefix>> {
+        let prefix = |(address, length): &(IpAddr, u8)| IpPrefix::new(*address, *length);
+        self.subnets.as_ref().map(|subnets| subnets.iter().filter_map(prefix).collect())
     }
 }
 
@@ -264,12 +267,12 @@ mod tests {
     fn what_is_stored_is_read_again() {
         let merged = Authorization {
             group: Some("staff".into()),
-            subnets: Some(vec![(Ipv4Addr::new(10, 0, 0, 0), 8)]),
+            subnets: Some(vec![([10, 0, 0, 0].into(), 8), ("fd00:1::".parse().unwrap(), 64)]),
             idle_secs: 7,
             ..Authorization::default()
         };
         assert_eq!(Authorization::from_stored(&merged.to_stored()), merged);
-        assert_eq!(merged.prefixes().unwrap()[0].length, 8);
+        assert_eq!(merged.prefixes().unwrap()[0].length(), 8);
         assert_eq!(Authorization::from_stored(b"not JSON"), Authorization::default());
         assert_eq!(Authorization::from_stored(br#"{"idle_secs":7,"of_tomorrow":1}"#).idle_secs, 7);
     }

@@ -3,7 +3,7 @@
 //! Enters: a filter. Leaves: how many sessions are being ended. The driver is asked for a few at a time, so that IKE goes
 //! on between them.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use axum::Json;
 use axum::extract::rejection::QueryRejection;
@@ -24,7 +24,7 @@ pub const DELETE_BATCH: usize = 64;
 #[serde(deny_unknown_fields)]
 pub(super) struct BulkQuery {
     state: ListState,
-    peer: Option<Ipv4Addr>,
+    peer: Option<IpAddr>,
 }
 
 pub(super) async fn delete_sessions(
@@ -42,7 +42,7 @@ pub(super) async fn delete_sessions(
     Ok((StatusCode::ACCEPTED, Json(Cleared { cleared })))
 }
 
-async fn delete_active(driver: &DriverHandle, peer: Option<Ipv4Addr>) -> Result<u64, ApiError> {
+async fn delete_active(driver: &DriverHandle, peer: Option<IpAddr>) -> Result<u64, ApiError> {
     let snapshot = driver.ask(Ask::Snapshot).await?;
     let records = snapshot.records().iter();
     let ids: Vec<u64> = records

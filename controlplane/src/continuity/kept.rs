@@ -6,7 +6,7 @@
 //! Layout: length of the head (4 octets), head (JSON, no secrets), number of Child SAs (2), each as its install command
 //! behind its length (2), snapshot. Integers are big-endian.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use causeway_shared::api::Traffic;
 use causeway_shared::sa::SaPair;
@@ -19,7 +19,7 @@ use crate::sessions::SaTraffic;
 use crate::store::{IkeState, StoreError};
 
 /// Of the layout; another one is not read.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// Why stored octets are no session of ours.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
@@ -45,7 +45,7 @@ pub struct Kept {
     /// How its user proved itself.
     pub method: String,
     /// Where its client was last.
-    pub last_peer: Option<(Ipv4Addr, u16)>,
+    pub last_peer: Option<(IpAddr, u16)>,
     /// What Child SAs carried that are gone.
     pub past: Traffic,
     /// Its Child SAs.
@@ -71,7 +71,7 @@ struct Head {
     session: u64,
     tunnel_id: u32,
     method: String,
-    last_peer: Option<(Ipv4Addr, u16)>,
+    last_peer: Option<(IpAddr, u16)>,
     past: Traffic,
     figures: Vec<(Figures, Figures)>,
 }
@@ -189,6 +189,8 @@ fn take<const N: usize>(octets: &[u8]) -> Result<([u8; N], &[u8]), Unreadable> {
 mod tests {
     use causeway_shared::sa::{Encapsulation, EspKeys, EspSuite, SaLimits, Selector};
 
+    use std::net::Ipv4Addr;
+
     use super::*;
 
     fn sa(inbound_spi: u32) -> KeptSa {
@@ -196,8 +198,8 @@ mod tests {
         let keys = |octet| EspKeys::from_keymat(suite, &[octet; 96]).unwrap();
         let any = Selector {
             protocol: 0,
-            first: Ipv4Addr::UNSPECIFIED,
-            last: Ipv4Addr::BROADCAST,
+            first: Ipv4Addr::UNSPECIFIED.into(),
+            last: Ipv4Addr::BROADCAST.into(),
             first_port: 0,
             last_port: u16::MAX,
         };
@@ -209,10 +211,10 @@ mod tests {
             esn: true,
             inbound_keys: keys(1),
             outbound_keys: keys(2),
-            local_outer: Ipv4Addr::new(192, 0, 2, 1),
-            peer_outer: Ipv4Addr::new(198, 51, 100, 1),
+            local_outer: Ipv4Addr::new(192, 0, 2, 1).into(),
+            peer_outer: Ipv4Addr::new(198, 51, 100, 1).into(),
             encapsulation: Encapsulation::Udp { local_port: 4500, peer_port: 40_000 },
-            peer_inner: Ipv4Addr::new(10, 0, 0, 1),
+            peer_inner: Ipv4Addr::new(10, 0, 0, 1).into(),
             peer_selectors: vec![any],
             local_selectors: vec![any; 16],
             replay_window: 64,
@@ -232,7 +234,7 @@ mod tests {
             session: 7,
             tunnel_id: 2,
             method: "psk".into(),
-            last_peer: Some((Ipv4Addr::new(198, 51, 100, 1), 40_000)),
+            last_peer: Some((Ipv4Addr::new(198, 51, 100, 1).into(), 40_000)),
             past: Traffic { in_packets: 1, in_bytes: 2, out_packets: 3, out_bytes: 4 },
             sas,
             snapshot: Zeroizing::new(b"snapshot".to_vec()),
@@ -261,7 +263,7 @@ mod tests {
         let mut octets = kept(Vec::new()).encode().unwrap().as_bytes().to_vec();
         let name = b"\"version\":";
         let at = octets.windows(name.len()).position(|window| window == name).unwrap();
-        octets[at + name.len()] = b'2';
+        octets[at + name.len()] = b'9';
         let other = IkeState::new(octets).unwrap();
         assert_eq!(Kept::decode(&other).err(), Some(Unreadable::Version));
     }

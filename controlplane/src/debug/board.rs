@@ -2,7 +2,7 @@
 //!
 //! Enters: new conditions, resets. Leaves: what is set now, without what has expired.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -182,8 +182,8 @@ impl Board {
 
 impl Orders {
     /// Whether this address is watched.
-    pub fn address(&self, peer: Ipv4Addr) -> bool {
-        self.whose.contains(&DebugMatch::PeerIpv4(peer))
+    pub fn address(&self, peer: IpAddr) -> bool {
+        matches!(peer, IpAddr::V4(peer) if self.whose.contains(&DebugMatch::PeerIpv4(peer)))
     }
 
     /// Whether this session or its user is watched.

@@ -4,13 +4,13 @@
 //! load of an atomic flag.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use causeway_ike::Endpoint;
-use causeway_ike::api::{Datagram, EapOutcome, EapStep, Event, Job, JobKind, JobResult, SessionId};
+use causeway_ike::api::{Datagram, EapOutcome, EapStep, Event, Inner, Job, JobKind, JobResult, SessionId};
 use causeway_ike::counters::IkeCounter;
 use causeway_ike::crypto::Role;
 use causeway_ike::job::PublicKeyJob;
@@ -25,7 +25,7 @@ pub const MAX_LINES_PER_SEC: u32 = 2_000;
 pub const MAX_WATCHED: usize = 10_000;
 
 /// Where a session's client is.
-type End = (Ipv4Addr, u16);
+type End = (IpAddr, u16);
 
 /// Watches for the operator.
 pub struct Watcher {
@@ -49,7 +49,7 @@ pub struct Party<'a> {
     /// The authenticated user.
     pub user: &'a str,
     /// The peer's outer address.
-    pub peer: Ipv4Addr,
+    pub peer: IpAddr,
     /// The peer's outer port.
     pub peer_port: u16,
 }
@@ -311,7 +311,7 @@ fn outcome_name(result: &JobResult) -> String {
             format!("EAP success: {user} by {method}")
         }
         JobResult::Eap(EapOutcome::Failure { reason, .. }) => format!("EAP failure: {reason}"),
-        JobResult::Address(Ok(lease)) => format!("address {} from {}", lease.address, lease.pool),
+        JobResult::Address(Ok(lease)) => format!("address {} from {}", inner_text(lease.inner()), lease.pool),
         JobResult::Address(Err(failure)) => format!("no address: {failure:?}"),
         JobResult::Installed(Ok(())) => "installed".to_owned(),
         JobResult::Installed(Err(failure)) => format!("not installed: {failure:?}"),
@@ -319,15 +319,25 @@ fn outcome_name(result: &JobResult) -> String {
     }
 }
 
+/// Both families, as far as there are any.
+fn inner_text(inner: Inner) -> String {
+    let v4 = inner.v4.map(|address| address.to_string());
+    let v6 = inner.v6.map(|inner| format!("{}/{}", inner.address, inner.prefix_len));
+    v4.into_iter().chain(v6).collect::<Vec<_>>().join(" and ")
+}
+
 #[cfg(test)]
 mod tests {
     use causeway_ike::api::{DownReason, SessionId};
     use causeway_shared::api::{DebugMatch, NewCondition};
 
+    use std::net::Ipv4Addr;
+
     use super::*;
 
     const NOW: Duration = Duration::from_secs(100);
-    const PEER: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 7);
+    const PEER4: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 7);
+    const PEER: IpAddr = IpAddr::V4(PEER4);
 
     fn watcher(whose: DebugMatch) -> (Arc<Board>, Watcher) {
         let board = Arc::new(Board::default());
@@ -341,7 +351,8 @@ mod tests {
 
     fn parties() -> impl Iterator<Item = Party<'static>> {
         let party = |session, user, peer| Party { session, user, peer, peer_port: 4500 };
-        [party(1, "alice", PEER), party(2, "bob", PEER), party(3, "alice", Ipv4Addr::LOCALHOST)].into_iter()
+        [party(1, "alice", PEER), party(2, "bob", PEER), party(3, "alice", Ipv4Addr::LOCALHOST.into())]
+            .into_iter()
     }
 
     fn lines(board: &Board) -> u64 {
@@ -352,7 +363,7 @@ mod tests {
     fn only_sessions_that_match_are_logged() {
         for (whose, logged) in [
             (DebugMatch::Username("alice".into()), [true, false, true]),
-            (DebugMatch::PeerIpv4(PEER), [true, true, false]),
+            (DebugMatch::PeerIpv4(PEER4), [true, true, false]),
             (DebugMatch::Session("2".into()), [false, true, false]),
             (DebugMatch::Session("not a number".into()), [false; 3]),
         ] {
@@ -368,7 +379,7 @@ mod tests {
 
     #[test]
     fn a_condition_that_is_over_costs_nothing_and_shows_nothing() {
-        let (board, mut watcher) = watcher(DebugMatch::PeerIpv4(PEER));
+        let (board, mut watcher) = watcher(DebugMatch::PeerIpv4(PEER4));
         assert!(watcher.is_armed(NOW, parties()));
         assert!(!watcher.is_armed(NOW + Duration::from_secs(60), parties()));
         assert!(!watcher.is_armed(NOW, std::iter::from_fn(|| panic!("nobody is asked for"))));
@@ -378,7 +389,7 @@ mod tests {
 
     #[test]
     fn topics_choose_what_is_logged() {
-        let (board, mut watcher) = watcher(DebugMatch::PeerIpv4(PEER));
+        let (board, mut watcher) = watcher(DebugMatch::PeerIpv4(PEER4));
         board.set_topics(&[DebugTopic::Error]);
         assert!(watcher.is_armed(NOW, parties()));
         watcher.event(NOW, &down(1));

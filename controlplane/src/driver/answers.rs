@@ -1,5 +1,7 @@
 //! Answers to the API's questions, made between two IKE messages.
 
+use std::net::SocketAddr;
+
 use causeway_ike::api::{Input, SessionId};
 use causeway_ike::policy::GatewayName;
 use causeway_shared::api::{
@@ -197,8 +199,9 @@ fn inactive_session(waiting: Inactive, now: WallSecs) -> InactiveSession {
         profile: some(record.profile),
         auth_method: some(method),
         inner_address: record.inner_v4,
+        inner_address6: record.inner_v6,
         pool: some(record.pool),
-        last_peer: last_peer.map(|(address, port)| format!("{address}:{port}")),
+        last_peer: last_peer.map(|(address, port)| SocketAddr::new(address, port).to_string()),
         inactive_secs: now.0.saturating_sub(since.0),
         expires_in_secs: expires_at.0.saturating_sub(now.0),
         resumes: record.resumptions,

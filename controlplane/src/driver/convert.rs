@@ -1,9 +1,9 @@
 //! Between the protocol's values and those of the data plane and the configuration.
 
-use causeway_ike::api::{ChildInstall, Lease, Selector, SelectorPolicy};
+use causeway_ike::api::{ChildInstall, Inner, Lease, Selector, SelectorPolicy};
 use causeway_ike::policy::Subnet;
 use causeway_shared::config::Esp;
-use causeway_shared::sa::{self, EspKeys, EspSuite, Ipv4Prefix, SaLimits, SaPair};
+use causeway_shared::sa::{self, EspKeys, EspSuite, InnerAddresses, IpPrefix, Ipv6Prefix, SaLimits, SaPair};
 
 use crate::aaa::Authorization;
 use crate::link::encapsulation;
@@ -49,7 +49,7 @@ pub fn sa_pair(install: &ChildInstall, policy: &Esp) -> Result<SaPair, NotInstal
         local_outer: install.path.local,
         peer_outer: install.path.peer,
         encapsulation: encapsulation(install.path),
-        peer_inner: install.peer_inner,
+        peer_inner: inner(install.peer_inner),
         peer_selectors: selectors(&install.peer_selectors)?,
         local_selectors: selectors(&install.local_selectors)?,
         replay_window: policy.replay_window,
@@ -62,12 +62,13 @@ pub fn sa_pair(install: &ChildInstall, policy: &Esp) -> Result<SaPair, NotInstal
 
 /// What the client is told with its address: its own policy, else the pool's.
 pub fn lease(grant: Grant, authorization: &Authorization, requested: &[Attribute]) -> Lease {
-    let subnet = |prefix: Ipv4Prefix| Subnet { address: prefix.address, prefix_len: prefix.length };
+    let subnet = |prefix: IpPrefix| Subnet { address: prefix.address(), prefix_len: prefix.length() };
     let subnets = authorization.prefixes().unwrap_or(grant.subnets);
     let (domain, banner) = (authorization.domain.as_deref(), authorization.banner.as_deref());
     Lease {
         address: grant.address,
-        netmask: Some(grant.netmask),
+        netmask: grant.address.map(|_| grant.netmask),
+        address6: grant.address6,
         dns: authorization.dns.clone().unwrap_or(grant.dns),
         subnets: subnets.into_iter().map(subnet).collect(),
         selectors: match authorization.any_selectors.unwrap_or(grant.any_selectors) {
@@ -83,6 +84,11 @@ pub fn lease(grant: Grant, authorization: &Authorization, requested: &[Attribute
 /// What AUTH_LIFETIME says of an age at which a session ends; 0 is none.
 pub fn lifetime_secs(secs: u64) -> Option<u32> {
     (secs > 0).then(|| u32::try_from(secs).unwrap_or(u32::MAX))
+}
+
+fn inner(inner: Inner) -> InnerAddresses {
+    let v6 = inner.v6.and_then(|inner| Ipv6Prefix::new(inner.address, inner.prefix_len));
+    InnerAddresses { v4: inner.v4, v6 }
 }
 
 fn limits(policy: &Esp, esn: bool) -> SaLimits {

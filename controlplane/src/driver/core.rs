@@ -1,7 +1,7 @@
 //! What the driver holds, and what it does with each input and output of the endpoint. Nothing here waits.
 
 use std::collections::{HashMap, VecDeque};
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
@@ -92,7 +92,7 @@ pub struct Core<L> {
     /// What is kept of sessions for the next process.
     pub(super) continuity: Continuity,
     /// Where the datagram comes from that is being worked on.
-    pub(super) current_peer: Option<Ipv4Addr>,
+    pub(super) current_peer: Option<IpAddr>,
     /// What the endpoint is told when the outputs are performed.
     pub(super) inputs: VecDeque<Input>,
     /// Logins that failed.
@@ -342,9 +342,9 @@ impl<L: Link> Core<L> {
                 if self.table.lease_returned(session.0, now) {
                     return;
                 }
-                if let Err(error) = self.services.pools.release(session.0, lease.address) {
+                if !self.services.pools.release(session.0) {
                     bump(&mut self.counts.lease_errors);
-                    tracing::debug!(%error, session = session.0, "a lease could not be given back");
+                    tracing::debug!(session = session.0, ?lease, "a lease could not be given back");
                 }
             }
             Output::EapAbandoned { session } => {
@@ -509,7 +509,7 @@ impl<L: Link> Core<L> {
                     set_up_ms,
                     "session up"
                 );
-                let inner = facts.lease.as_ref().map(|lease| lease.address);
+                let inner = facts.lease.as_ref().map(|lease| lease.inner());
                 tracing::debug!(session = facts.session.0, peer = %facts.peer, ?inner, "session's addresses");
             }
             Event::SessionDown { session, reason } => {

@@ -2,7 +2,7 @@
 //!
 //! Enters: what logins claim and how they end. Leaves: refusals. A locked login looks to its client like a wrong password.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
 use causeway_eap::packet as eap;
 use causeway_ike::api::{EapOutcome, Input, Operator, SessionId};
@@ -38,7 +38,7 @@ impl<L: Link> Core<L> {
 
     /// What locks the login of this user.
     pub(super) fn lock_of_user(&mut self, session: SessionId, user: &str) -> Option<Locked> {
-        let source = self.endpoint.peer_end(session).map(|(address, _)| IpAddr::from(address));
+        let source = self.endpoint.peer_end(session).map(|(address, _)| address);
         let claimant = Claimant { user: Some(user.to_owned()), source };
         let locked = self.lockout.locked(&claimant, clock::now());
         self.claimants.insert(session.0, Login { claimant, counted: locked.is_some() });
@@ -89,11 +89,11 @@ impl<L: Link> Core<L> {
 
     /// A handshake came to nothing. A client that gave up when it saw that its password is wrong has failed as well; failures
     /// without a name count for the source address.
-    pub(super) fn handshake_failed(&mut self, session: u64, peer: Ipv4Addr, counter: IkeCounter) {
+    pub(super) fn handshake_failed(&mut self, session: u64, peer: IpAddr, counter: IkeCounter) {
         let claimant = match self.claimants.remove(&session) {
             Some(login) if login.counted => return,
             Some(login) => login.claimant,
-            None => Claimant { user: None, source: Some(IpAddr::from(peer)) },
+            None => Claimant { user: None, source: Some(peer) },
         };
         if counter == IkeCounter::AuthFailed {
             self.count_failure(&claimant);
@@ -102,7 +102,7 @@ impl<L: Link> Core<L> {
 
     /// Whether the address that the datagram at work comes from is locked.
     pub(super) fn source_is_locked(&mut self) -> bool {
-        let nameless = Claimant { user: None, source: self.current_peer.map(IpAddr::from) };
+        let nameless = Claimant { user: None, source: self.current_peer };
         let locked = self.lockout.locked(&nameless, clock::now()).is_some();
         if locked {
             bump(&mut self.counts.logins_locked);

@@ -1,5 +1,7 @@
 //! Logins: EAP conversations of both kinds, and the address that a user is given.
 
+use std::net::IpAddr;
+
 use causeway_eap::ServerRandom;
 use causeway_eap::anyconnect::{
     self, Accepted, CertificateQuestion, CertificateVerdict, ConversationSetup, Login, PasswordQuestion,
@@ -9,6 +11,7 @@ use causeway_ike::api::{
     AddressFailure, AddressRequest, ClientKind, EapOutcome, EapStep, JobId, JobResult, Lease, SessionId,
 };
 
+use super::accounting::ipv4;
 use super::certificate;
 use super::convert;
 use super::core::{Core, Services};
@@ -21,7 +24,7 @@ use crate::aaa::{
 };
 use crate::clock;
 use crate::link::Link;
-use crate::pool::{Grant, LeaseError, Wish};
+use crate::pool::{FamilyWish, Grant, LeaseError, Wish};
 use crate::reconnect::Login as NewSession;
 use crate::reconnect::attributes;
 use crate::store::{DurableId, MAX_CLIENT_OCTETS, SessionRecord, StoreError, StoredState, Totals};
@@ -88,8 +91,8 @@ impl<L: Link> Core<L> {
         let identifier = random.identifier;
         let Some(radius) = &self.services.radius_eap else { return self.services.local_eap.open(random) };
         let local = self.services.local_eap_allowed.then(|| self.services.local_eap.open(random));
-        let client = self.endpoint.peer_end(session).map(|(address, _)| address);
-        let gateway = self.endpoint.ike_facts(session).map(|facts| facts.local);
+        let client = self.endpoint.peer_end(session).and_then(|(address, _)| ipv4(address));
+        let gateway = self.endpoint.ike_facts(session).and_then(|facts| ipv4(facts.local));
         let caller = Caller { session: session.0, accounting_id: new_accounting_id(), client, gateway };
         radius.open(caller, identifier, local)
     }
@@ -289,8 +292,8 @@ impl<L: Link> Core<L> {
         authorization: &Authorization,
     ) -> Result<Grant, LeaseError> {
         let wish = Wish {
-            requested: request.requested,
-            fixed: authorization.address,
+            v4: family(request.ip4, authorization.address),
+            v6: family(request.ip6, authorization.address6),
             pool: authorization.pool.as_deref(),
         };
         let first = self.services.pools.lease_for(session.0, &request.user, wish);
@@ -299,7 +302,9 @@ impl<L: Link> Core<L> {
             Err(LeaseError::Exhausted) => self.table.reclaim(wish.pool),
             // Whose own address it is has left a session waiting with it, and is here again.
             Err(LeaseError::FixedTaken) => {
-                authorization.address.is_some_and(|address| self.table.supersede(&request.user, address))
+                let own = [authorization.address.map(IpAddr::V4), authorization.address6.map(IpAddr::V6)];
+                let waiting = own.map(|own| own.is_some_and(|own| self.table.supersede(&request.user, own)));
+                waiting.contains(&true)
             }
         };
         if !freed {
@@ -363,8 +368,8 @@ impl<L: Link> Core<L> {
             group: authorization.group.clone().unwrap_or_default(),
             profile: self.services.profile.clone(),
             pool: lease.pool.clone(),
-            inner_v4: Some(lease.address),
-            inner_v6: None,
+            inner_v4: lease.address,
+            inner_v6: lease.address6.map(|inner| inner.address),
             attributes: authorization.to_stored(),
             client,
             accounting_id,
@@ -392,6 +397,12 @@ impl<L: Link> Core<L> {
         }
         self.answer_job(job, JobResult::Address(Ok(lease)));
     }
+}
+
+/// What a client wants of one family, within what is the user's own.
+fn family<A>(wish: causeway_ike::api::Wish<A>, fixed: Option<A>) -> FamilyWish<A> {
+    let wanted = !matches!(wish, causeway_ike::api::Wish::None);
+    FamilyWish { wanted, requested: wish.named(), fixed }
 }
 
 /// Names a session for accounting: unique, and the same as long as it lasts.

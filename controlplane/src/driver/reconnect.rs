@@ -1,6 +1,6 @@
 //! Auto Reconnect in the driver: attempts to resume, and what the session databases want done.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use causeway_ike::api::{
@@ -64,7 +64,7 @@ impl<L: Link> Core<L> {
     pub(super) fn psk(&mut self, job: JobId, session: SessionId, identity: &Identity) -> Option<JobResult> {
         let mut octets = Vec::new();
         identity.emit(&mut octets);
-        let source = self.current_peer.unwrap_or(Ipv4Addr::UNSPECIFIED);
+        let source = self.current_peer.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
         let now = self.both_clocks();
         if let Incoming::Fetch(id) = self.table.incoming(session.0, source, &octets, now) {
             self.desk.fetch(job, session, id);
@@ -192,8 +192,8 @@ impl<L: Link> Core<L> {
                     let ticket = self.free_write();
                     self.desk.write(ticket, write);
                 }
-                Effect::ReleaseLease { owner, address } => {
-                    if self.services.pools.release(owner, address).is_err() {
+                Effect::ReleaseLease { owner } => {
+                    if !self.services.pools.release(owner) {
                         bump(&mut self.counts.lease_errors);
                     }
                 }

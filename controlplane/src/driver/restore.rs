@@ -132,13 +132,13 @@ fn page(store: &dyn SessionStore, after: Cursor) -> Result<(Vec<Found>, Option<C
 impl<L: Link> Core<L> {
     /// A session of an earlier run waits for its client.
     fn wait_again(&mut self, record: SessionRecord) {
-        let (id, address) = (record.id, record.inner_v4);
+        let (id, v4, v6) = (record.id, record.inner_v4, record.inner_v6);
         let for_accounts = record.state.is_inactive().then(|| record.clone());
         let Some(owner) = self.table.restore(record) else { return };
         if let Some(record) = for_accounts {
             self.account_resumed(&record);
         }
-        if !address.is_some_and(|address| self.services.pools.reserve(owner, address)) {
+        if !self.services.pools.reserve(owner, v4, v6) {
             tracing::warn!(
                 "the address of a waiting session is in no pool any more; its client must log in anew"
             );
@@ -161,11 +161,10 @@ impl<L: Link> Core<L> {
             return Err(Ends::Slots);
         }
         let session = kept.session;
-        let address = record.inner_v4.filter(|address| self.services.pools.reserve(session, *address));
-        let Some(address) = address else {
+        if !self.services.pools.reserve(session, record.inner_v4, record.inner_v6) {
             self.give_back(&spis);
             return Err(Ends::Address);
-        };
+        }
         let now = clock::now();
         let elapsed = Duration::from_millis(clock::millis(now).saturating_sub(kept.saved_ms));
         let mut env = DriverEnv { now, slots: &mut self.slots, link: &self.link };
@@ -174,7 +173,7 @@ impl<L: Link> Core<L> {
         if let Err(error) = restored {
             self.give_back(&spis);
             // It was reserved above.
-            let _ = self.services.pools.release(session, address);
+            self.services.pools.release(session);
             return Err(error.into());
         }
         self.went_on(record, tokens, kept);

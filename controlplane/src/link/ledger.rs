@@ -4,12 +4,15 @@
 //! Leaves: commands in an order that loses no packet, and outcomes for the driver. The queue holds SPIs that differ
 //! from what was told, each at most once, so it never outgrows the SA table and back-pressure loses nothing; after a
 //! data-plane restart the same comparison tells everything again (architecture §5).
+//!
+//! Long because what is wanted and what was told are one table: every step that changes one of them looks at the other.
 
 use std::collections::{HashMap, VecDeque};
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::time::Duration;
 
-use causeway_shared::sa::{Encapsulation, Ipv4Prefix, SaPair};
+use causeway_shared::config::{Pool, Range6};
+use causeway_shared::sa::{Encapsulation, InnerAddresses, Ipv4Prefix, SaPair};
 use causeway_shared::wire::{AckStatus, Action, Command};
 
 /// Commands told but not acknowledged; above it nothing more is told until acknowledgements come.
@@ -98,6 +101,32 @@ pub enum Pushed {
     Full,
 }
 
+/// What a data plane is told of a pool, one family at a time.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum PoolRange {
+    /// Addresses.
+    V4(Ipv4Prefix),
+    /// Prefixes, one for each client.
+    V6(Range6),
+}
+
+impl PoolRange {
+    /// Both families of the configuration's pools.
+    pub fn of(pools: &[Pool]) -> Vec<PoolRange> {
+        let v4 = pools.iter().filter_map(|pool| pool.range).map(PoolRange::V4);
+        v4.chain(pools.iter().filter_map(|pool| pool.range6).map(PoolRange::V6)).collect()
+    }
+
+    fn action(self) -> Action {
+        match self {
+            PoolRange::V4(pool) => Action::AddPool(pool),
+            PoolRange::V6(Range6 { prefix, client_length }) => {
+                Action::AddPool6 { pool: prefix, client_length }
+            }
+        }
+    }
+}
+
 /// The ledger.
 #[derive(Default)]
 pub struct Ledger {
@@ -111,10 +140,10 @@ pub struct Ledger {
     install_deadlines: VecDeque<(Duration, u32, Ticket)>,
     waiting: usize,
     /// Which SA packets to an inner address leave by.
-    selected: HashMap<Ipv4Addr, u32>,
+    selected: HashMap<IpAddr, u32>,
     /// The same as far as the data plane was told.
-    told_selected: HashMap<Ipv4Addr, u32>,
-    pools: Vec<Ipv4Prefix>,
+    told_selected: HashMap<IpAddr, u32>,
+    pools: Vec<PoolRange>,
     next_command_id: u64,
     attached: bool,
 }
@@ -136,7 +165,7 @@ struct Entry {
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Told {
     selected: bool,
-    peer_outer: Ipv4Addr,
+    peer_outer: IpAddr,
     encapsulation: Encapsulation,
 }
 
@@ -150,7 +179,7 @@ enum Outstanding {
 
 impl Ledger {
     /// An empty ledger; `pools` are declared to every data plane that comes.
-    pub fn new(pools: Vec<Ipv4Prefix>) -> Ledger {
+    pub fn new(pools: Vec<PoolRange>) -> Ledger {
         Ledger { pools, ..Ledger::default() }
     }
 
@@ -216,7 +245,7 @@ impl Ledger {
     }
 
     /// Wants the SA's packets to go to another outer address.
-    pub fn move_peer(&mut self, inbound_spi: u32, peer_outer: Ipv4Addr, encapsulation: Encapsulation) {
+    pub fn move_peer(&mut self, inbound_spi: u32, peer_outer: IpAddr, encapsulation: Encapsulation) {
         let Some(entry) = self.entries.get_mut(&inbound_spi).filter(|entry| entry.wanted) else { return };
         entry.pair.peer_outer = peer_outer;
         entry.pair.encapsulation = encapsulation;
@@ -224,7 +253,7 @@ impl Ledger {
     }
 
     /// The data plane itself has noticed that the peer moved, and sends there already.
-    pub fn peer_has_moved(&mut self, inbound_spi: u32, peer_outer: Ipv4Addr, encapsulation: Encapsulation) {
+    pub fn peer_has_moved(&mut self, inbound_spi: u32, peer_outer: IpAddr, encapsulation: Encapsulation) {
         let Some(entry) = self.entries.get_mut(&inbound_spi) else { return };
         entry.pair.peer_outer = peer_outer;
         entry.pair.encapsulation = encapsulation;
@@ -240,10 +269,11 @@ impl Ledger {
         if entry.waiter.take().is_some() {
             self.waiting = self.waiting.saturating_sub(1);
         }
-        let inner = entry.pair.peer_inner;
-        if self.selected.get(&inner) == Some(&inbound_spi) {
-            self.selected.remove(&inner);
-            self.restore_selection(inner, inbound_spi);
+        for inner in addresses(entry.pair.peer_inner) {
+            if self.selected.get(&inner) == Some(&inbound_spi) {
+                self.selected.remove(&inner);
+                self.restore_selection(inner, inbound_spi);
+            }
         }
         self.mark(inbound_spi);
     }
@@ -257,7 +287,7 @@ impl Ledger {
         self.attached = true;
         self.global.clear();
         self.global.push_back(Action::RemoveAll);
-        self.global.extend(self.pools.iter().copied().map(Action::AddPool));
+        self.global.extend(self.pools.iter().copied().map(PoolRange::action));
         let mut spis: Vec<u32> = self.entries.keys().copied().collect();
         spis.sort_unstable();
         for spi in spis {
@@ -463,8 +493,10 @@ impl Ledger {
         let (current, inner) = (entry.current(), entry.pair.peer_inner);
         match action {
             Action::RemoveSa { .. } => {
-                if self.told_selected.get(&inner) == Some(&spi) {
-                    self.told_selected.remove(&inner);
+                for inner in addresses(inner) {
+                    if self.told_selected.get(&inner) == Some(&spi) {
+                        self.told_selected.remove(&inner);
+                    }
                 }
                 // Stays in the ledger until the removal is acknowledged: its slot is not free before that.
                 entry.removing = true;
@@ -473,7 +505,7 @@ impl Ledger {
             Action::InstallSa(_) => {
                 entry.told = Some(current);
                 if current.selected {
-                    self.told_selected.insert(inner, spi);
+                    self.told_selected.extend(addresses(inner).map(|inner| (inner, spi)));
                 }
                 self.sent(Outstanding::Install(spi));
             }
@@ -481,7 +513,7 @@ impl Ledger {
                 if let Some(told) = &mut entry.told {
                     told.selected = true;
                 }
-                self.told_selected.insert(inner, spi);
+                self.told_selected.extend(addresses(inner).map(|inner| (inner, spi)));
                 self.sent(Outstanding::Other);
             }
             Action::MovePeer { .. } => {
@@ -490,7 +522,9 @@ impl Ledger {
                 }
                 self.sent(Outstanding::Other);
             }
-            Action::AddPool(_) | Action::RemoveAll | Action::Barrier => self.sent(Outstanding::Other),
+            Action::AddPool(_) | Action::AddPool6 { .. } | Action::RemoveAll | Action::Barrier => {
+                self.sent(Outstanding::Other)
+            }
         }
     }
 
@@ -499,10 +533,17 @@ impl Ledger {
         self.next_command_id = self.next_command_id.wrapping_add(1);
     }
 
-    /// Makes `spi` the one SA that `inner` is reached by; the data plane does the same by itself.
-    fn take_selection(&mut self, inner: Ipv4Addr, spi: u32) {
-        let before = self.selected.insert(inner, spi).filter(|before| *before != spi);
-        if let Some(entry) = before.and_then(|before| self.entries.get_mut(&before)) {
+    /// Makes `spi` the one SA that `inner` is reached by; the data plane does the same by itself. Another SA that keeps one of its
+    /// addresses is still selected.
+    fn take_selection(&mut self, inner: InnerAddresses, spi: u32) {
+        for address in addresses(inner) {
+            let Some(before) = self.selected.insert(address, spi).filter(|before| *before != spi) else {
+                continue;
+            };
+            let Some(entry) = self.entries.get_mut(&before) else { continue };
+            if addresses(entry.pair.peer_inner).any(|address| self.selected.get(&address) == Some(&before)) {
+                continue;
+            }
             entry.pair.outbound_selected = false;
             if let Some(told) = &mut entry.told {
                 told.selected = false;
@@ -511,7 +552,7 @@ impl Ledger {
     }
 
     /// `gone` was selected and goes. If that was never told, the data plane still uses the one before.
-    fn restore_selection(&mut self, inner: Ipv4Addr, gone: u32) {
+    fn restore_selection(&mut self, inner: IpAddr, gone: u32) {
         let Some(before) = self.told_selected.get(&inner).copied().filter(|before| *before != gone) else {
             return;
         };
@@ -592,6 +633,12 @@ impl Entry {
         let last = if self.pair.esn { u64::MAX } else { u64::from(u32::MAX) };
         self.pair.first_outbound_sequence >= last
     }
+}
+
+/// One key for each family: of IPv6 the first address of the client's prefix.
+fn addresses(inner: InnerAddresses) -> impl Iterator<Item = IpAddr> {
+    let v4 = inner.v4.map(IpAddr::V4);
+    v4.into_iter().chain(inner.v6.map(|prefix| IpAddr::V6(prefix.address)))
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 //! both end with the same SAs, and no sequence number is used twice.
 
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 
 use causeway_shared::sa::{EspKeys, EspSuite, SaLimits};
 use proptest::prelude::*;
@@ -19,10 +20,10 @@ fn pair(inbound_spi: u32, inner: u8, selected: bool) -> SaPair {
         esn: true,
         inbound_keys: keys.clone(),
         outbound_keys: keys,
-        local_outer: Ipv4Addr::new(192, 0, 2, 1),
-        peer_outer: Ipv4Addr::new(198, 51, 100, 1),
+        local_outer: Ipv4Addr::new(192, 0, 2, 1).into(),
+        peer_outer: Ipv4Addr::new(198, 51, 100, 1).into(),
         encapsulation: Encapsulation::Esp,
-        peer_inner: Ipv4Addr::new(10, 0, 0, inner),
+        peer_inner: Ipv4Addr::new(10, 0, 0, inner).into(),
         peer_selectors: Vec::new(),
         local_selectors: Vec::new(),
         replay_window: 64,
@@ -37,7 +38,7 @@ fn pair(inbound_spi: u32, inner: u8, selected: bool) -> SaPair {
 #[derive(Default)]
 struct Model {
     sas: BTreeMap<u32, SaPair>,
-    by_inner: BTreeMap<Ipv4Addr, u32>,
+    by_inner: BTreeMap<IpAddr, u32>,
     pools: usize,
     ring: VecDeque<Command>,
     acks: VecDeque<(u64, AckStatus)>,
@@ -55,21 +56,21 @@ impl Model {
             }
             Action::InstallSa(pair) => {
                 if pair.outbound_selected {
-                    self.by_inner.insert(pair.peer_inner, pair.inbound_spi);
+                    self.by_inner.extend(addresses(pair.peer_inner).map(|inner| (inner, pair.inbound_spi)));
                 }
                 self.sas.insert(pair.inbound_spi, *pair);
                 AckStatus::Done
             }
             Action::SelectOutbound { inbound_spi } => match self.sas.get(&inbound_spi) {
                 Some(pair) => {
-                    self.by_inner.insert(pair.peer_inner, inbound_spi);
+                    self.by_inner.extend(addresses(pair.peer_inner).map(|inner| (inner, inbound_spi)));
                     AckStatus::Done
                 }
                 None => AckStatus::NoSuchSa,
             },
             Action::RemoveSa { inbound_spi } => match self.sas.remove(&inbound_spi) {
-                Some(pair) => {
-                    self.by_inner.retain(|inner, spi| *inner != pair.peer_inner || *spi != inbound_spi);
+                Some(_) => {
+                    self.by_inner.retain(|_, spi| *spi != inbound_spi);
                     AckStatus::Done
                 }
                 None => AckStatus::NoSuchSa,
@@ -84,7 +85,7 @@ impl Model {
                     None => AckStatus::NoSuchSa,
                 }
             }
-            Action::AddPool(_) => {
+            Action::AddPool(_) | Action::AddPool6 { .. } => {
                 self.pools += 1;
                 AckStatus::Done
             }
@@ -124,8 +125,8 @@ fn settle(ledger: &mut Ledger, model: &mut Model) -> Vec<Outcome> {
     }
 }
 
-fn pool() -> Vec<Ipv4Prefix> {
-    vec!["10.0.0.0/24".parse().unwrap()]
+fn pool() -> Vec<PoolRange> {
+    vec![PoolRange::V4("10.0.0.0/24".parse().unwrap())]
 }
 
 const NOW: Duration = Duration::ZERO;
@@ -261,7 +262,7 @@ fn a_new_data_plane_gets_everything_with_higher_sequence_numbers() {
     settle(&mut ledger, &mut model);
     ledger.move_peer(
         2000,
-        Ipv4Addr::new(203, 0, 113, 9),
+        Ipv4Addr::new(203, 0, 113, 9).into(),
         Encapsulation::Udp { local_port: 4500, peer_port: 9 },
     );
     let outcomes = ledger.detach(|spi| {
@@ -274,7 +275,7 @@ fn a_new_data_plane_gets_everything_with_higher_sequence_numbers() {
     assert_eq!((second.sas.len(), second.pools), (2, 1));
     let again = &second.sas[&2000];
     assert_eq!(again.first_outbound_sequence, 2000 + SEQUENCE_MARGIN);
-    assert_eq!((again.highest_inbound_sequence, again.peer_outer.octets()[0]), (55, 203));
+    assert_eq!((again.highest_inbound_sequence, again.peer_outer), (55, [203, 0, 113, 9].into()));
     assert_eq!(second.by_inner.len(), 2);
 }
 
@@ -339,11 +340,11 @@ proptest! {
                 Step::Select(spi) => ledger.select_outbound(spi),
                 Step::Remove(spi) => ledger.remove(spi),
                 Step::Move(spi, last) => {
-                    ledger.move_peer(spi, Ipv4Addr::new(203, 0, 113, last), Encapsulation::Esp);
+                    ledger.move_peer(spi, Ipv4Addr::new(203, 0, 113, last).into(), Encapsulation::Esp);
                 }
                 Step::Rebind(spi, last) => {
                     let encapsulation = Encapsulation::Udp { local_port: 4500, peer_port: u16::from(last) };
-                    let peer = Ipv4Addr::new(203, 0, 113, last);
+                    let peer: IpAddr = Ipv4Addr::new(203, 0, 113, last).into();
                     if let Some(pair) = model.sas.get_mut(&spi).filter(|_| model.ring.is_empty()) {
                         (pair.peer_outer, pair.encapsulation) = (peer, encapsulation);
                         ledger.peer_has_moved(spi, peer, encapsulation);
@@ -398,7 +399,7 @@ proptest! {
         for (spi, pair) in &model.sas {
             prop_assert_eq!(pair.peer_outer, wanted[spi].peer_outer);
         }
-        let selected: BTreeMap<Ipv4Addr, u32> = ledger.selected.iter().map(|(k, v)| (*k, *v)).collect();
+        let selected: BTreeMap<IpAddr, u32> = ledger.selected.iter().map(|(k, v)| (*k, *v)).collect();
         prop_assert_eq!(&model.by_inner, &selected);
         prop_assert_eq!(model.pools, 1);
         prop_assert_eq!(ledger.entries.len(), wanted.len());

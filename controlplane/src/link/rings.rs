@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use causeway_ike::api::{ChildCommand, DataPlaneEvent, Datagram, EspPath};
 use causeway_shared::api::{Port, Traffic};
-use causeway_shared::sa::{Encapsulation, Ipv4Prefix, SaPair};
+use causeway_shared::sa::{Encapsulation, SaPair};
 use causeway_shared::wire::{self, Event};
 use causeway_shm::{
     AttachError, ControlSide, CounterTable, Doorbell, PeerLink, PopError, PushError, SaStats, StatsReader,
@@ -22,7 +22,7 @@ use tokio::io::unix::AsyncFd;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use super::ledger::{Ledger, Outcome, Pushed, Refused, SequenceState, Ticket};
+use super::ledger::{Ledger, Outcome, PoolRange, Pushed, Refused, SequenceState, Ticket};
 use super::{EarlierTraffic, Link, LinkCounts, LinkInput, LinkStatus};
 use crate::sessions::SaTraffic;
 
@@ -53,7 +53,7 @@ pub struct RingOptions {
     /// Our version, for the message about a mismatch.
     pub version: String,
     /// Pools to declare.
-    pub pools: Vec<Ipv4Prefix>,
+    pub pools: Vec<PoolRange>,
     /// Slots of the SA table that SPIs are made for.
     pub sa_capacity: u32,
 }

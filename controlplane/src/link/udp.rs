@@ -7,7 +7,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::future::poll_fn;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::net::{IpAddr, SocketAddr};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -33,7 +33,7 @@ const NON_ESP_MARKER: [u8; 4] = [0; 4];
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct UdpEndpoint {
     /// Our address.
-    pub address: Ipv4Addr,
+    pub address: IpAddr,
     /// Port of plain IKE, normally 500; 0 lets the system choose.
     pub ike_port: u16,
     /// Port of IKE with marker, normally 4500; 0 lets the system choose.
@@ -42,7 +42,9 @@ pub struct UdpEndpoint {
 
 /// Why `--udp` was not understood.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("`{0}` is not ADDRESS or ADDRESS:IKE_PORT:NATT_PORT, as in 192.0.2.1 or 127.0.0.1:5500:5501")]
+#[error(
+    "`{0}` is not ADDRESS or ADDRESS:IKE_PORT:NATT_PORT, as in 192.0.2.1, 2001:db8::1 or 127.0.0.1:5500:5501; write [::1]:5500:5501 for IPv6 with ports"
+)]
 pub struct NotAnEndpoint(pub String);
 
 impl std::str::FromStr for UdpEndpoint {
@@ -50,11 +52,20 @@ impl std::str::FromStr for UdpEndpoint {
 
     fn from_str(text: &str) -> Result<UdpEndpoint, NotAnEndpoint> {
         let bad = || NotAnEndpoint(text.to_owned());
-        let mut parts = text.split(':');
-        let address = parts.next().and_then(|part| part.parse().ok()).ok_or_else(bad)?;
-        let ports: Vec<u16> = parts.map(|part| part.parse().map_err(|_| bad())).collect::<Result<_, _>>()?;
+        if let Ok(address) = text.parse() {
+            return Ok(UdpEndpoint { address, ike_port: 500, natt_port: 4500 });
+        }
+        let (address, ports) = match text.strip_prefix('[') {
+            Some(rest) => rest.split_once("]:").ok_or_else(bad)?,
+            None => text.split_once(':').ok_or_else(bad)?,
+        };
+        let address: IpAddr = address.parse().map_err(|_| bad())?;
+        if address.is_ipv6() != text.starts_with('[') {
+            return Err(bad());
+        }
+        let ports: Vec<u16> =
+            ports.split(':').map(|part| part.parse().map_err(|_| bad())).collect::<Result<_, _>>()?;
         match ports[..] {
-            [] => Ok(UdpEndpoint { address, ike_port: 500, natt_port: 4500 }),
             [ike_port, natt_port] => Ok(UdpEndpoint { address, ike_port, natt_port }),
             _ => Err(bad()),
         }
@@ -74,7 +85,7 @@ pub struct UdpLink {
 
 struct Socket {
     socket: UdpSocket,
-    address: Ipv4Addr,
+    address: IpAddr,
     port: u16,
     marker: bool,
 }
@@ -134,7 +145,7 @@ impl UdpLink {
             self.turn = place + 1;
             let socket = self.sockets.get(place)?;
             // Errors are reports about earlier datagrams (ICMP) or "nothing there"; neither stops the others.
-            let Ok((len, SocketAddr::V4(from))) = socket.socket.try_recv_from(&mut self.buffer) else {
+            let Ok((len, from)) = socket.socket.try_recv_from(&mut self.buffer) else {
                 idle += 1;
                 continue;
             };
@@ -147,7 +158,7 @@ impl UdpLink {
                 return Some(Datagram {
                     local: socket.address,
                     local_port: socket.port,
-                    peer: *from.ip(),
+                    peer: from.ip(),
                     peer_port: from.port(),
                     bytes: bytes.to_vec(),
                 });
@@ -160,7 +171,7 @@ impl UdpLink {
 
     fn try_send(&mut self, datagram: &Datagram) -> Sent {
         let Some(socket) = self.sockets.iter().find(|each| each.serves(datagram)) else { return Sent::Never };
-        let target = SocketAddr::V4(SocketAddrV4::new(datagram.peer, datagram.peer_port));
+        let target = SocketAddr::new(datagram.peer, datagram.peer_port);
         let sent = if socket.marker {
             let marked = [&NON_ESP_MARKER, &datagram.bytes[..]].concat();
             socket.socket.try_send_to(&marked, target)
@@ -282,14 +293,28 @@ mod tests {
 
     #[test]
     fn endpoints_are_an_address_with_or_without_ports() {
-        let loopback =
-            |ike_port, natt_port| UdpEndpoint { address: Ipv4Addr::LOCALHOST, ike_port, natt_port };
+        let loopback = |ike_port, natt_port| UdpEndpoint { address: LOOPBACK[0], ike_port, natt_port };
         assert_eq!("127.0.0.1".parse(), Ok(loopback(500, 4500)));
         assert_eq!("127.0.0.1:0:9".parse(), Ok(loopback(0, 9)));
-        for bad in ["", "localhost", "127.0.0.1:1", "127.0.0.1:1:2:3", "127.0.0.1:x:2", "::1"] {
+        let six = |ike_port, natt_port| UdpEndpoint { address: LOOPBACK[1], ike_port, natt_port };
+        assert_eq!("::1".parse(), Ok(six(500, 4500)));
+        assert_eq!("[::1]:0:9".parse(), Ok(six(0, 9)));
+        for bad in [
+            "",
+            "localhost",
+            "127.0.0.1:1",
+            "127.0.0.1:1:2:3",
+            "127.0.0.1:x:2",
+            "[127.0.0.1]:1:2",
+            "::1:1:x",
+            "[::1]",
+        ] {
             assert_eq!(bad.parse::<UdpEndpoint>(), Err(NotAnEndpoint(bad.into())));
         }
     }
+
+    const LOOPBACK: [IpAddr; 2] =
+        [IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), IpAddr::V6(std::net::Ipv6Addr::LOCALHOST)];
 
     async fn next_datagram(link: &mut UdpLink) -> Datagram {
         loop {
@@ -303,22 +328,28 @@ mod tests {
 
     #[tokio::test]
     async fn the_marker_is_on_the_second_port_only() {
-        let any = UdpEndpoint { address: Ipv4Addr::LOCALHOST, ike_port: 0, natt_port: 0 };
+        for address in LOOPBACK {
+            the_marker_is_on_the_second_port(address).await;
+        }
+    }
+
+    async fn the_marker_is_on_the_second_port(address: IpAddr) {
+        let any = UdpEndpoint { address, ike_port: 0, natt_port: 0 };
         let mut link = UdpLink::bind(&[any]).await.unwrap();
         let ports = link.endpoints()[0];
-        let peer = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let peer = UdpSocket::bind((address, 0)).await.unwrap();
         let mut buffer = [0; 64];
 
-        peer.send_to(b"hello", (Ipv4Addr::LOCALHOST, ports.ike_port)).await.unwrap();
+        peer.send_to(b"hello", (address, ports.ike_port)).await.unwrap();
         let datagram = next_datagram(&mut link).await;
         assert_eq!((&datagram.bytes[..], datagram.local_port), (&b"hello"[..], ports.ike_port));
         link.transmit(datagram);
         assert_eq!(peer.recv(&mut buffer).await.unwrap(), 5);
 
         for noise in [&b"\xff"[..], b"\x01\x02\x03\x04esp", b"\0\0\0\0"] {
-            peer.send_to(noise, (Ipv4Addr::LOCALHOST, ports.natt_port)).await.unwrap();
+            peer.send_to(noise, (address, ports.natt_port)).await.unwrap();
         }
-        peer.send_to(b"\0\0\0\0hello", (Ipv4Addr::LOCALHOST, ports.natt_port)).await.unwrap();
+        peer.send_to(b"\0\0\0\0hello", (address, ports.natt_port)).await.unwrap();
         let datagram = next_datagram(&mut link).await;
         assert_eq!((&datagram.bytes[..], datagram.local_port), (&b"hello"[..], ports.natt_port));
         assert_eq!(link.counts().not_ike, 3);

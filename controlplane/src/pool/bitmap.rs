@@ -19,6 +19,17 @@ impl Bitmap {
         Bitmap { words: vec![0; len.div_ceil(WORD_BITS)], len, taken: 0, cursor: 0 }
     }
 
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether this one is taken, or out of range.
+    pub(super) fn is_taken(&self, index: usize) -> bool {
+        let word = self.words.get(index / WORD_BITS).filter(|_| index < self.len);
+        word.is_none_or(|word| word & (1u64 << (index % WORD_BITS)) != 0)
+    }
+
     /// How many are taken.
     pub(super) fn taken(&self) -> usize {
         self.taken

@@ -13,7 +13,7 @@ mod statistics;
 mod table;
 mod write;
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use causeway_ike::api::PolicyEnd;
@@ -192,12 +192,10 @@ pub enum Ending {
 pub enum Effect {
     /// Tell the store.
     Write(Write),
-    /// Nobody holds this address any more.
+    /// Nobody holds these addresses any more.
     ReleaseLease {
-        /// Who held it.
+        /// Who held them.
         owner: u64,
-        /// It.
-        address: Ipv4Addr,
     },
     /// End this IKE session without a word to its client.
     Drop(u64),
@@ -237,7 +235,7 @@ pub enum Event {
         /// What the client called itself.
         id: DurableId,
         /// Where it came from.
-        source: Ipv4Addr,
+        source: IpAddr,
         /// Why.
         reason: Refusal,
     },
@@ -262,7 +260,7 @@ pub enum Event {
         /// Whose.
         user: String,
         /// Where it came from.
-        source: Ipv4Addr,
+        source: IpAddr,
         /// Whether that was the end of the session.
         killed: bool,
     },

@@ -4,7 +4,7 @@
 //! [`Resumption`], or a [`Refusal`] that the peer cannot tell from any other: ids that exist and ids that do not are
 //! looked up alike, and a key is made up where there is none.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use causeway_ike::api::PolicyEnd;
 use causeway_shared::config::{OnTokenReplay, TokenPolicy};
@@ -24,7 +24,7 @@ pub const MAX_CLAIMS: u32 = 8;
 /// An attempt under way, by its IKE session.
 pub(super) struct Attempt {
     id: DurableId,
-    source: Ipv4Addr,
+    source: IpAddr,
     /// What the store said of it when its token was looked at.
     generation: Option<u64>,
     was_active: bool,
@@ -50,13 +50,13 @@ pub enum NotWon {
 
 impl Table {
     /// An IKE_AUTH request with a shared-key AUTH came: is its IDi a session id?
-    pub fn incoming(&mut self, session: u64, source: Ipv4Addr, id: &[u8], now: Now) -> Incoming {
+    pub fn incoming(&mut self, session: u64, source: IpAddr, id: &[u8], now: Now) -> Incoming {
         let Some(id) = DurableId::parse(id).filter(|_| self.settings.enabled) else {
             return Incoming::NotAnId;
         };
         bump(&mut self.counts.incoming);
         let at = now.monotonic;
-        let frozen = self.by_id.is_frozen(&id, at) || self.by_source.is_frozen(&source, at);
+        let frozen = self.by_id.is_frozen(&id, at) || self.by_source.is_frozen(&link_of(source), at);
         let refusal = frozen.then_some(Refusal::Frozen);
         let attempt = Attempt {
             id,
@@ -312,7 +312,7 @@ impl Table {
             let guessed = matches!(reason, Refusal::WrongToken | Refusal::UnknownId | Refusal::Replay);
             if guessed {
                 self.by_id.failed(id, now.monotonic);
-                self.by_source.failed(source, now.monotonic);
+                self.by_source.failed(link_of(source), now.monotonic);
             }
         }
         self.attempt_ended(session, false);
@@ -360,7 +360,7 @@ impl Table {
 
     /// `confirmed`: whether the client has shown that it has the token that came after. If it has not, it may be the client
     /// itself, which never got the answer.
-    fn replayed(&mut self, id: DurableId, source: Ipv4Addr, confirmed: bool) {
+    fn replayed(&mut self, id: DurableId, source: IpAddr, confirmed: bool) {
         bump(&mut self.counts.replays);
         let user = self.entries.get(&id).map(|entry| entry.record.user.clone()).unwrap_or_default();
         let killed = confirmed && self.settings.on_token_replay == OnTokenReplay::Kill;
@@ -368,5 +368,13 @@ impl Table {
         if killed {
             self.remove(&id, Some(PolicyEnd::TokenReplay));
         }
+    }
+}
+
+/// Who counts as one source: of IPv6 the /64, because a host has every address of its link's prefix to choose from (RFC 7421 §3).
+fn link_of(source: IpAddr) -> IpAddr {
+    match source {
+        IpAddr::V4(_) => source,
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
     }
 }

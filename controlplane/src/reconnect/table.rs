@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::ops::Bound;
 use std::str::FromStr;
 
@@ -38,7 +38,7 @@ pub struct Table {
     pub(super) deadlines: BTreeSet<(WallSecs, DurableId)>,
     pub(super) attempts: HashMap<u64, Attempt>,
     pub(super) by_id: Attempts<DurableId>,
-    pub(super) by_source: Attempts<Ipv4Addr>,
+    pub(super) by_source: Attempts<IpAddr>,
     pub(super) counts: Counts,
     pub(super) effects: VecDeque<Effect>,
     restored: u64,
@@ -60,7 +60,7 @@ pub(super) struct Entry {
     /// Whether the client has shown that it has the last token.
     pub(super) confirmed: bool,
     /// Where its client was last.
-    pub(super) last_peer: Option<(Ipv4Addr, u16)>,
+    pub(super) last_peer: Option<(IpAddr, u16)>,
     pub(super) method: String,
 }
 
@@ -80,7 +80,7 @@ pub struct Inactive {
     /// The session.
     pub record: SessionRecord,
     /// Where its client was last.
-    pub last_peer: Option<(Ipv4Addr, u16)>,
+    pub last_peer: Option<(IpAddr, u16)>,
     /// How the user proved itself; empty after a restart.
     pub method: String,
     /// Since when it waits.
@@ -260,7 +260,7 @@ impl Table {
     }
 
     /// An IKE session came up, at `peer`.
-    pub fn up(&mut self, session: u64, peer: (Ipv4Addr, u16)) {
+    pub fn up(&mut self, session: u64, peer: (IpAddr, u16)) {
         let id = self.by_session.get(&session).copied();
         self.attempt_ended(session, id.is_some());
         let Some(id) = id else {
@@ -280,7 +280,7 @@ impl Table {
     }
 
     /// The client of an IKE session is somewhere else now.
-    pub fn moved(&mut self, session: u64, peer: (Ipv4Addr, u16)) {
+    pub fn moved(&mut self, session: u64, peer: (IpAddr, u16)) {
         if let Some(entry) = self.by_session.get(&session).and_then(|id| self.entries.get_mut(id)) {
             entry.last_peer = Some(peer);
         }
@@ -402,10 +402,12 @@ impl Table {
 
     /// A user is here again whose own address a waiting session of the same user holds: that session ends. Returns whether
     /// there was one.
-    pub fn supersede(&mut self, user: &str, address: Ipv4Addr) -> bool {
+    pub fn supersede(&mut self, user: &str, address: IpAddr) -> bool {
         let holds = |id: &DurableId| {
             let entry = self.entries.get(id);
-            entry.is_some_and(|entry| entry.record.user == user && entry.record.inner_v4 == Some(address))
+            entry.is_some_and(|entry| {
+                entry.record.user == user && entry.record.inner_addresses().any(|own| own == address)
+            })
         };
         let held = self.inactive.iter().map(|(_, id)| *id).find(holds);
         held.inspect(|id| self.evict(id)).is_some()
@@ -506,8 +508,8 @@ impl Table {
             });
         }
         self.effects.push_back(Effect::Write(Write::Remove { id: *id, generation: None }));
-        if let (Some(owner), Some(address)) = (entry.owner, entry.record.inner_v4) {
-            self.effects.push_back(Effect::ReleaseLease { owner, address });
+        if let Some(owner) = entry.owner {
+            self.effects.push_back(Effect::ReleaseLease { owner });
         }
     }
 

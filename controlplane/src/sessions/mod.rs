@@ -9,7 +9,7 @@ mod record;
 pub use record::{Numbers, Record, SaTraffic, SessionPolicy};
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use causeway_ike::api::{ChildFacts, Event, SessionFacts};
@@ -136,7 +136,7 @@ impl Registry {
     }
 
     /// Where a session's client is.
-    pub fn peer(&self, session: u64) -> Option<(Ipv4Addr, u16)> {
+    pub fn peer(&self, session: u64) -> Option<(IpAddr, u16)> {
         self.records.get(&session).map(|record| (record.peer(), record.peer_port()))
     }
 

@@ -1,6 +1,6 @@
 //! One session: what is known of it, and how it is rendered for the API.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use causeway_ike::api::{ChildFacts, EspPath, IkeSpis, Selector, SessionFacts};
 use causeway_shared::api::{ChildSa, EspDetails, IkeDetails, SelectorRange, Session, SessionState, Traffic};
@@ -104,7 +104,7 @@ impl Record {
     }
 
     /// The peer's outer address.
-    pub fn peer(&self) -> Ipv4Addr {
+    pub fn peer(&self) -> IpAddr {
         self.facts.peer
     }
 
@@ -115,7 +115,13 @@ impl Record {
 
     /// The inner address, if it has one.
     pub fn inner_address(&self) -> Option<Ipv4Addr> {
-        self.facts.lease.as_ref().map(|lease| lease.address)
+        self.facts.lease.as_ref().and_then(|lease| lease.address)
+    }
+
+    /// The inner IPv6 address with the length of the prefix that is the client's, if it has one.
+    pub fn inner_prefix6(&self) -> Option<String> {
+        let inner = self.facts.lease.as_ref()?.address6?;
+        Some(format!("{}/{}", inner.address, inner.prefix_len))
     }
 
     /// What its Child SAs carried that are gone.
@@ -159,8 +165,9 @@ impl Record {
             auth_method: facts.auth_method.clone(),
             state: self.state,
             inner_address: self.inner_address(),
+            inner_prefix6: self.inner_prefix6(),
             pool: facts.lease.as_ref().map(|lease| lease.pool.clone()),
-            peer: format!("{}:{}", facts.peer, facts.peer_port),
+            peer: SocketAddr::new(facts.peer, facts.peer_port).to_string(),
             nat_detected: facts.nat_detected,
             ike_suite: facts.ike_suite.clone(),
             ike_spis: facts.spis.to_string(),
@@ -182,7 +189,7 @@ impl Record {
         suite.clone_into(&mut self.facts.ike_suite);
     }
 
-    pub(super) fn moved(&mut self, peer: Ipv4Addr, peer_port: u16) {
+    pub(super) fn moved(&mut self, peer: IpAddr, peer_port: u16) {
         self.facts.peer = peer;
         self.facts.peer_port = peer_port;
         for child in &mut self.children {
@@ -298,12 +305,9 @@ fn add(sum: &mut Traffic, more: Traffic) {
 
 /// A prefix where the range is one, else the range; then protocol and ports where they are limited.
 pub(super) fn selector_text(selector: &Selector) -> String {
-    let (first, last) = (u32::from(selector.first), u32::from(selector.last));
-    let size = u64::from(last.saturating_sub(first)) + 1;
-    let is_prefix = first <= last && size.is_power_of_two() && u64::from(first) % size == 0;
-    let mut text = match is_prefix {
-        true => format!("{}/{}", selector.first, 32 - size.trailing_zeros()),
-        false => format!("{}-{}", selector.first, selector.last),
+    let mut text = match prefix_len(selector.first, selector.last) {
+        Some(prefix_len) => format!("{}/{prefix_len}", selector.first),
+        None => format!("{}-{}", selector.first, selector.last),
     };
     if selector.protocol != 0 {
         text += &format!(" protocol {}", selector.protocol);
@@ -314,4 +318,19 @@ pub(super) fn selector_text(selector: &Selector) -> String {
         (first, last) => text += &format!(" ports {first}-{last}"),
     }
     text
+}
+
+/// Length of the prefix that the range is.
+fn prefix_len(first: IpAddr, last: IpAddr) -> Option<u32> {
+    let (bits, first, last) = match (first, last) {
+        (IpAddr::V4(first), IpAddr::V4(last)) => {
+            (32, u128::from(first.to_bits()), u128::from(last.to_bits()))
+        }
+        (IpAddr::V6(first), IpAddr::V6(last)) => (128, first.to_bits(), last.to_bits()),
+        _ => return None,
+    };
+    // In a prefix the bits that differ are the last ones, all clear in the first address and all set in the last one.
+    let host = first ^ last;
+    let is_prefix = first & host == 0 && host & host.wrapping_add(1) == 0;
+    is_prefix.then(|| bits - host.trailing_ones())
 }

@@ -1,6 +1,6 @@
 //! The registry, fed with events as the endpoint sends them.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use causeway_ike::api::{
     ClientKind, DownReason, EspPath, Fragmentation, IkeSpis, Lease, Selector, SelectorPolicy, SessionId,
@@ -13,7 +13,7 @@ use causeway_shared::api::{Session, SessionState, Traffic};
 use super::record::selector_text;
 use super::*;
 
-const PEER: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 5);
+const PEER: IpAddr = IpAddr::V4(Ipv4Addr::new(203, 0, 113, 5));
 
 fn facts(session: u64) -> SessionFacts {
     SessionFacts {
@@ -25,13 +25,14 @@ fn facts(session: u64) -> SessionFacts {
         ike_suite: "aes256gcm16-prfsha384-ecp384".into(),
         spis: IkeSpis { initiator: 1, responder: 2 },
         nat_detected: true,
-        local: Ipv4Addr::new(192, 0, 2, 1),
+        local: Ipv4Addr::new(192, 0, 2, 1).into(),
         local_port: 4500,
         peer: PEER,
         peer_port: 61000,
         lease: Some(Lease {
-            address: Ipv4Addr::new(10, 0, 0, 7),
+            address: Some(Ipv4Addr::new(10, 0, 0, 7)),
             netmask: None,
+            address6: None,
             dns: Vec::new(),
             subnets: Vec::new(),
             selectors: SelectorPolicy::Subnets,
@@ -52,8 +53,8 @@ fn facts(session: u64) -> SessionFacts {
 }
 
 fn any_selector() -> Selector {
-    let last = Ipv4Addr::BROADCAST;
-    Selector { protocol: 0, first: Ipv4Addr::UNSPECIFIED, last, first_port: 0, last_port: u16::MAX }
+    let last = Ipv4Addr::BROADCAST.into();
+    Selector { protocol: 0, first: Ipv4Addr::UNSPECIFIED.into(), last, first_port: 0, last_port: u16::MAX }
 }
 
 fn child(session: u64, inbound_spi: u32) -> Event {
@@ -65,7 +66,7 @@ fn child(session: u64, inbound_spi: u32) -> Event {
         suite,
         esn: true,
         path: EspPath {
-            local: Ipv4Addr::new(192, 0, 2, 1),
+            local: Ipv4Addr::new(192, 0, 2, 1).into(),
             peer: PEER,
             udp: Some(UdpPorts { local: 4500, peer: 61000 }),
         },
@@ -125,7 +126,7 @@ fn a_snapshot_stays_as_it_was_taken() {
     }
     let before = registry.snapshot();
     assert!(Arc::ptr_eq(&before, &registry.snapshot()), "nothing changed, nothing copied");
-    let moved = Event::PeerMoved { session: SessionId(4), peer: Ipv4Addr::LOCALHOST, peer_port: 1 };
+    let moved = Event::PeerMoved { session: SessionId(4), peer: Ipv4Addr::LOCALHOST.into(), peer_port: 1 };
     registry.note(&moved, |_| None);
     let rekeyed = Event::IkeRekeyed {
         session: SessionId(4),

@@ -115,7 +115,7 @@ impl Client {
         let endpoint = gateway.endpoint;
         let mut config = InitiatorConfig::new(Identity::from_text(identity), auth, IKE, ESP).unwrap();
         config.remote = Some(Identity::from_text(NAME));
-        config.local = (Ipv4Addr::LOCALHOST, socket.local_addr().unwrap().port());
+        config.local = (Ipv4Addr::LOCALHOST.into(), socket.local_addr().unwrap().port());
         config.gateway = (endpoint.address, endpoint.ike_port);
         change(&mut config);
         let ike = Initiator::new(config, Box::new(SystemRandom)).unwrap();

@@ -1,6 +1,6 @@
 //! A control plane on loopback, with a certificate made for it, on a thread of its own.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::thread::JoinHandle;
@@ -32,7 +32,7 @@ pub const USER: &str = "carol";
 pub const PASSWORD: &str = "carol-secret";
 
 /// Ports of the system's choice.
-const ANY: UdpEndpoint = UdpEndpoint { address: Ipv4Addr::LOCALHOST, ike_port: 0, natt_port: 0 };
+const ANY: UdpEndpoint = UdpEndpoint { address: IpAddr::V4(Ipv4Addr::LOCALHOST), ike_port: 0, natt_port: 0 };
 
 /// A running control plane.
 pub struct Gateway {

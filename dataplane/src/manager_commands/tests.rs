@@ -10,8 +10,8 @@ const CAPACITY: u32 = 256;
 const INNER: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 1);
 const ANY: Selector = Selector {
     protocol: 0,
-    first: Ipv4Addr::UNSPECIFIED,
-    last: Ipv4Addr::BROADCAST,
+    first: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+    last: IpAddr::V4(Ipv4Addr::BROADCAST),
     first_port: 0,
     last_port: u16::MAX,
 };
@@ -27,10 +27,10 @@ fn pair(inbound_spi: u32, inner: Ipv4Addr, outbound_selected: bool) -> Action {
         esn: false,
         inbound_keys: keys.clone(),
         outbound_keys: keys,
-        local_outer: Ipv4Addr::new(192, 0, 2, 1),
-        peer_outer: Ipv4Addr::new(192, 0, 2, 9),
+        local_outer: Ipv4Addr::new(192, 0, 2, 1).into(),
+        peer_outer: Ipv4Addr::new(192, 0, 2, 9).into(),
         encapsulation: Encapsulation::Esp,
-        peer_inner: inner,
+        peer_inner: inner.into(),
         peer_selectors: vec![ANY],
         local_selectors: vec![ANY],
         replay_window: 64,
@@ -143,7 +143,11 @@ fn what_cannot_be_is_refused_without_asking_a_worker() {
         (Action::RemoveSa { inbound_spi: 0x2002 }, AckStatus::NoSuchSa),
         (Action::SelectOutbound { inbound_spi: 0x1004 }, AckStatus::NoSuchSa),
         (
-            Action::MovePeer { inbound_spi: 0x1004, peer_outer: INNER, encapsulation: Encapsulation::Esp },
+            Action::MovePeer {
+                inbound_spi: 0x1004,
+                peer_outer: INNER.into(),
+                encapsulation: Encapsulation::Esp,
+            },
             AckStatus::NoSuchSa,
         ),
         (Action::Barrier, AckStatus::Done),

@@ -65,7 +65,7 @@ proptest! {
         for (spi, inner) in [(SPI_A, CLIENT_A), (SPI_B, CLIENT_B)] {
             let mut sa = pair(EspSuite::Aes128CbcSha256, false, UDP);
             sa.inbound_spi = spi;
-            sa.peer_inner = inner;
+            sa.peer_inner = inner.into();
             sa.peer_selectors = vec![selector(inner, inner)];
             world.install(sa);
         }

@@ -149,7 +149,7 @@ fn a_peer_behind_a_nat_that_moves_is_followed_only_by_new_authentic_packets_over
     assert_eq!((world.record.events.len(), moved_to(&mut world)), (0, false), "late or forged");
     world.receive(OUTSIDE, &[from_new(11)]);
     let encapsulation = Encapsulation::Udp { local_port: 4500, peer_port: port };
-    let event = Event::PeerMoved { inbound_spi: SPI_A, peer_outer: new, encapsulation };
+    let event = Event::PeerMoved { inbound_spi: SPI_A, peer_outer: new.into(), encapsulation };
     assert_eq!(world.record.events, [event]);
     assert!(moved_to(&mut world));
 
@@ -296,7 +296,7 @@ fn an_unknown_spi_is_reported_at_a_limited_rate() {
         (1..=100).map(|n| esp_frame(&to_us(SUITE, false, spi).seal(n, &[0; 20], 4), UDP)).collect();
     world.receive(OUTSIDE, &frames);
     assert_eq!(world.drops(), [(Drop::UnknownSpi, 100)]);
-    assert_eq!(world.record.events, vec![Event::InvalidSpi { spi, source: PEER }; 10]);
+    assert_eq!(world.record.events, vec![Event::InvalidSpi { spi, source: PEER.into() }; 10]);
 }
 
 #[test]

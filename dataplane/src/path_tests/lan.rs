@@ -152,8 +152,13 @@ fn ike_goes_out_whole_or_in_fragments() {
     {
         let mut world = World::new();
         let payload: Vec<u8> = (0..len).map(|n: usize| (n * 7) as u8).collect();
-        let datagram =
-            Datagram { local: GATEWAY, local_port, peer: PEER, peer_port, payload: payload.clone() };
+        let datagram = Datagram {
+            local: GATEWAY.into(),
+            local_port,
+            peer: PEER.into(),
+            peer_port,
+            payload: payload.clone(),
+        };
         assert_eq!(world.path.send_datagram(world.now, &datagram, &mut world.record), Ok(()));
         let mut together = Vec::new();
         let sent = std::mem::take(&mut world.record.tx);
@@ -177,9 +182,10 @@ fn ike_goes_out_whole_or_in_fragments() {
 #[test]
 fn ike_from_an_address_that_is_not_ours_does_not_leave() {
     let mut world = World::new();
-    let datagram = Datagram { local: HOST, local_port: 500, peer: PEER, peer_port: 500, payload: vec![1] };
+    let datagram =
+        Datagram { local: HOST.into(), local_port: 500, peer: PEER.into(), peer_port: 500, payload: vec![1] };
     assert_eq!(world.path.send_datagram(world.now, &datagram, &mut world.record), Err(Drop::PolicyDenied));
-    let datagram = Datagram { local: GATEWAY, local_port: 53, ..datagram };
+    let datagram = Datagram { local: GATEWAY.into(), local_port: 53, ..datagram };
     assert_eq!(world.path.send_datagram(world.now, &datagram, &mut world.record), Err(Drop::PolicyDenied));
     assert_eq!((world.record.tx.len(), world.dropped(Drop::PolicyDenied)), (0, 2));
 }

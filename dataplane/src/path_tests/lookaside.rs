@@ -17,7 +17,7 @@ fn world(suite: EspSuite, esn: bool) -> World {
     world.introduce(INSIDE, HOST);
     for (spi, inner) in [(SPI_A, CLIENT_A), (SPI_B, CLIENT_B)] {
         let mut pair = pair(suite, esn, UDP);
-        (pair.inbound_spi, pair.peer_inner) = (spi, inner);
+        (pair.inbound_spi, pair.peer_inner) = (spi, inner.into());
         pair.peer_selectors = vec![selector(inner, inner)];
         world.install(pair);
     }

@@ -87,7 +87,7 @@ fn figures_that_wait_are_published_once_and_before_an_sa_goes() {
     let inner = |n: u32| Ipv4Addr::from(u32::from(Ipv4Addr::new(10, 9, 0, 100)) + n);
     for n in 0..40 {
         let mut sa = pair(SUITE, false, UDP);
-        (sa.inbound_spi, sa.peer_inner) = (spi(n), inner(n));
+        (sa.inbound_spi, sa.peer_inner) = (spi(n), inner(n).into());
         sa.peer_selectors = vec![selector(inner(n), inner(n))];
         world.install(sa);
     }

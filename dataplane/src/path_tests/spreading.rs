@@ -97,7 +97,7 @@ impl Team {
             for Client { spi, inner, owner, .. } in clients.iter().copied() {
                 let sa = SaPair {
                     inbound_spi: spi,
-                    peer_inner: inner,
+                    peer_inner: inner.into(),
                     peer_selectors: vec![selector(inner, inner)],
                     ..pair(SUITE, false, UDP)
                 };

@@ -17,7 +17,7 @@ fn pair_of_workers() -> [World; 2] {
     for (spi, inner) in BOTH {
         let sa = SaPair {
             inbound_spi: spi,
-            peer_inner: inner,
+            peer_inner: inner.into(),
             peer_selectors: vec![selector(inner, inner)],
             ..pair(SUITE, false, UDP)
         };

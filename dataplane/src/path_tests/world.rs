@@ -160,7 +160,7 @@ impl World {
         for (spi, inner) in [(SPI_A, CLIENT_A), (SPI_B, CLIENT_B)] {
             let mut pair = pair(suite, esn, encapsulation);
             pair.inbound_spi = spi;
-            pair.peer_inner = inner;
+            pair.peer_inner = inner.into();
             pair.peer_selectors = vec![selector(inner, inner)];
             world.install(pair);
         }
@@ -168,7 +168,8 @@ impl World {
     }
 
     pub fn install(&mut self, pair: SaPair) {
-        let set = Operation::SetOutbound { inner: pair.peer_inner, inbound_spi: Some(pair.inbound_spi) };
+        let inner = pair.peer_inner.v4.unwrap();
+        let set = Operation::SetOutbound { inner, inbound_spi: Some(pair.inbound_spi) };
         let install = Operation::Install(WorkerSa::new(&pair).unwrap());
         assert_eq!(self.apply(install), AckStatus::Done);
         assert_eq!(self.apply(set), AckStatus::Done);
@@ -265,7 +266,7 @@ pub fn esp_of(packet: &[u8]) -> Vec<u8> {
 }
 
 pub fn selector(first: Ipv4Addr, last: Ipv4Addr) -> Selector {
-    Selector { protocol: 0, first, last, first_port: 0, last_port: u16::MAX }
+    Selector { protocol: 0, first: first.into(), last: last.into(), first_port: 0, last_port: u16::MAX }
 }
 
 pub fn keys(from: u8) -> EspKeys {
@@ -286,10 +287,10 @@ pub fn pair(suite: EspSuite, esn: bool, encapsulation: Encapsulation) -> SaPair 
         esn,
         inbound_keys: keys(0x10),
         outbound_keys: keys(0x80),
-        local_outer: GATEWAY,
-        peer_outer: PEER,
+        local_outer: GATEWAY.into(),
+        peer_outer: PEER.into(),
         encapsulation,
-        peer_inner: CLIENT_A,
+        peer_inner: CLIENT_A.into(),
         peer_selectors: vec![selector(CLIENT_A, CLIENT_A)],
         local_selectors: vec![
             selector(Ipv4Addr::new(10, 0, 0, 0), Ipv4Addr::new(10, 0, 0, 255)),

@@ -1,7 +1,7 @@
 //! The common case of an SA's selectors in twelve octets: one inner address on the peer's side, one range on ours, any
 //! protocol and port. A packet that it does not take may still be taken by the SA's full list.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use causeway_shared::sa::Selector;
 
@@ -16,19 +16,19 @@ pub(super) struct FastSelector {
 impl FastSelector {
     /// What of these lists has the common form: a peer of one address, and the first such range on our side.
     pub fn new(peer: &[Selector], local: &[Selector]) -> FastSelector {
-        let open = |selector: &&Selector| {
-            selector.protocol == 0 && selector.first_port == 0 && selector.last_port == u16::MAX
+        let open = |selector: &Selector| match (selector.first, selector.last) {
+            (IpAddr::V4(first), IpAddr::V4(last)) => {
+                let any =
+                    selector.protocol == 0 && selector.first_port == 0 && selector.last_port == u16::MAX;
+                any.then(|| (first.to_bits(), last.to_bits()))
+            }
+            _ => None,
         };
-        let address = peer.iter().find(|selector| open(selector) && selector.first == selector.last);
+        let address = peer.iter().filter_map(open).find(|(first, last)| first == last);
         // The widest, because most packets will be for it.
-        let width = |selector: &&Selector| u32::from(selector.last).saturating_sub(u32::from(selector.first));
-        let range = local.iter().filter(open).filter(|s| s.first <= s.last).max_by_key(width);
-        match (address, range) {
-            (Some(peer), Some(range)) => FastSelector {
-                peer: u32::from(peer.first),
-                first: u32::from(range.first),
-                last: u32::from(range.last),
-            },
+        let ranges = local.iter().filter_map(open).filter(|(first, last)| first <= last);
+        match (address, ranges.max_by_key(|(first, last)| last - first)) {
+            (Some((peer, _)), Some((first, last))) => FastSelector { peer, first, last },
             _ => FastSelector::none(),
         }
     }
@@ -59,8 +59,8 @@ mod tests {
         )
             .prop_map(|(protocol, first, last, first_port)| Selector {
                 protocol,
-                first: first.into(),
-                last: last.into(),
+                first: Ipv4Addr::from(first).into(),
+                last: Ipv4Addr::from(last).into(),
                 first_port,
                 last_port: u16::MAX,
             })

@@ -1,7 +1,7 @@
 //! One Child SA pair as the manager prepares it for its owner worker: the hot part of each direction, which goes into the
 //! worker's table, and what is rarely looked at. RFC 4301 §4.4.2, RFC 4303, RFC 3948.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use causeway_shared::sa::{MAX_REPLAY_WINDOW, MAX_SELECTORS, MIN_SPI, SaPair};
 use causeway_shared::wire::AckStatus;
@@ -45,6 +45,9 @@ impl WorkerSa {
         if !in_range {
             return Err(AckStatus::OutOfRange);
         }
+        let (IpAddr::V4(local_outer), IpAddr::V4(peer_outer)) = (pair.local_outer, pair.peer_outer) else {
+            return Err(AckStatus::OutOfRange);
+        };
         let (suite, esn) = (pair.suite, pair.esn);
         let inbound_key =
             Engine::setup_inbound(suite, esn, &pair.inbound_keys).map_err(|_| AckStatus::OutOfRange)?;
@@ -56,12 +59,12 @@ impl WorkerSa {
             cold: Cold {
                 selectors: Selectors::new(&pair.local_selectors, &pair.peer_selectors),
                 lifetime: Lifetime::new(pair.limits),
-                local_outer: pair.local_outer,
+                local_outer,
                 long_key: !suite.is_aead(),
             },
         });
-        sa.inbound.set_peer(pair.peer_outer, pair.encapsulation);
-        sa.outbound.set_peer(pair.local_outer, pair.peer_outer, pair.encapsulation);
+        sa.inbound.set_peer(peer_outer, pair.encapsulation);
+        sa.outbound.set_peer(local_outer, peer_outer, pair.encapsulation);
         Ok(sa)
     }
 

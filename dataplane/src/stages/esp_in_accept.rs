@@ -148,7 +148,7 @@ fn follow<A: Allocator>(place: u32, outer: &Outer, state: &mut State<A>, sink: &
     let encapsulation = Encapsulation::Udp { local_port, peer_port };
     sas.move_peer(place, outer.source, encapsulation);
     // Lost if even the backlog is full: IKE notices the move by itself.
-    let event = Event::PeerMoved { inbound_spi, peer_outer: outer.source, encapsulation };
+    let event = Event::PeerMoved { inbound_spi, peer_outer: outer.source.into(), encapsulation };
     let _ = state.events.send(event, sink);
 }
 

@@ -45,7 +45,7 @@ pub(crate) fn one<A: Allocator, S: Sink<A::Buffer>, P: Probe>(
     let Some(sa) = state.tables.sas.inbound(place).filter(|sa| sa.spi() == spi) else {
         if state.invalid_spi_events.permits(state.now) {
             // Lost if even the backlog is full: the next such packet tells it again.
-            let _ = state.events.send(Event::InvalidSpi { spi, source: outer.source }, out.sink);
+            let _ = state.events.send(Event::InvalidSpi { spi, source: outer.source.into() }, out.sink);
         }
         return Err(Drop::UnknownSpi);
     };

@@ -3,7 +3,7 @@
 //! Enters: a [`Datagram`]. Leaves: one IPv4 packet, or fragments if it is larger than the MTU, to `route`. A stage only
 //! by name: it is the entry of what the worker brings, not of what ports bring.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use causeway_shared::counters::{Drop, Flow};
 use causeway_shared::net::{ipv4, udp};
@@ -22,7 +22,10 @@ pub(crate) fn send<A: Allocator, S: Sink<A::Buffer>, P: Probe>(
     state: &mut State<A>,
     out: &mut Out<'_, A::Buffer, S, P>,
 ) -> Result<(), Drop> {
-    let port = state.config.ports.iter().find(|port| port.address == datagram.local);
+    let (IpAddr::V4(local), IpAddr::V4(peer)) = (datagram.local, datagram.peer) else {
+        return Err(Drop::PolicyDenied);
+    };
+    let port = state.config.ports.iter().find(|port| port.address == local);
     let port = port.ok_or(Drop::PolicyDenied)?;
     let (role, mtu) = (port.role, usize::from(port.mtu));
     let marker: &[u8] = match datagram.local_port {
@@ -37,7 +40,7 @@ pub(crate) fn send<A: Allocator, S: Sink<A::Buffer>, P: Probe>(
     let length = u16::try_from(length).map_err(|_| Drop::TooBig)?;
     let unsummed = udp::header(datagram.local_port, datagram.peer_port, length, 0);
     let parts = [marker, &datagram.payload];
-    let sum = udp::checksum(datagram.local, datagram.peer, &unsummed, &parts);
+    let sum = udp::checksum(local, peer, &unsummed, &parts);
     let header = udp::header(datagram.local_port, datagram.peer_port, length, sum);
 
     let identification = state.next_identification();
@@ -48,9 +51,8 @@ pub(crate) fn send<A: Allocator, S: Sink<A::Buffer>, P: Probe>(
         let end = usize::from(length).min(start + most.max(8));
         let octets = header.iter().chain(parts.iter().copied().flatten()).skip(start).take(end - start);
         let piece = Piece { start, len: end - start, more: end < usize::from(length), identification };
-        let buffer = piece.build(buffer, datagram.local, datagram.peer, octets).ok_or(Drop::NoBuffer)?;
-        let destination = datagram.peer;
-        out.route(Leaving { buffer, role, ingress: Ingress::Local, destination }, state)?;
+        let buffer = piece.build(buffer, local, peer, octets).ok_or(Drop::NoBuffer)?;
+        out.route(Leaving { buffer, role, ingress: Ingress::Local, destination: peer }, state)?;
         if start > 0 {
             state.counters.flow(Flow::FragmentsMade, 1);
         }

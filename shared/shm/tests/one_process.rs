@@ -102,7 +102,7 @@ fn barrier(control: &mut ControlSide) -> Command {
 
 fn datagram(payload: &[u8]) -> DatagramRef<'_> {
     let (local, peer) = (Ipv4Addr::new(192, 0, 2, 1), Ipv4Addr::new(198, 51, 100, 7));
-    DatagramRef { local, local_port: 500, peer, peer_port: 40_000, payload }
+    DatagramRef { local: local.into(), local_port: 500, peer: peer.into(), peer_port: 40_000, payload }
 }
 
 #[test]

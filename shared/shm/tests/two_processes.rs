@@ -264,10 +264,10 @@ fn numbered(id: u64) -> Command {
             esn: id.is_multiple_of(2),
             inbound_keys: keys(octet),
             outbound_keys: keys(!octet),
-            local_outer: Ipv4Addr::new(192, 0, 2, 1),
-            peer_outer: Ipv4Addr::new(198, 51, 100, octet),
+            local_outer: Ipv4Addr::new(192, 0, 2, 1).into(),
+            peer_outer: Ipv4Addr::new(198, 51, 100, octet).into(),
             encapsulation: Encapsulation::Esp,
-            peer_inner: Ipv4Addr::new(10, 0, 0, octet),
+            peer_inner: Ipv4Addr::new(10, 0, 0, octet).into(),
             peer_selectors: Vec::new(),
             local_selectors: Vec::new(),
             replay_window: 64,
@@ -282,7 +282,7 @@ fn numbered(id: u64) -> Command {
 
 fn datagram(payload: &[u8]) -> DatagramRef<'_> {
     let (local, peer) = (Ipv4Addr::new(192, 0, 2, 1), Ipv4Addr::new(198, 51, 100, 7));
-    DatagramRef { local, local_port: 4500, peer, peer_port: 1024, payload }
+    DatagramRef { local: local.into(), local_port: 4500, peer: peer.into(), peer_port: 1024, payload }
 }
 
 fn attach(path: &Path) -> ControlSide {

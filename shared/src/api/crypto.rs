@@ -4,7 +4,7 @@
 //! Everything is optional or has a default: a control plane that does not know a field leaves it out, and the command
 //! prints what is known.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
@@ -91,7 +91,7 @@ pub struct IkeDetails {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct UdpEnd {
     /// Address.
-    pub address: Ipv4Addr,
+    pub address: IpAddr,
     /// UDP port.
     pub port: u16,
 }
@@ -233,9 +233,9 @@ pub struct SelectorRange {
     /// IP protocol, 0 for any.
     pub protocol: u8,
     /// First address.
-    pub first: Ipv4Addr,
+    pub first: IpAddr,
     /// Last address.
-    pub last: Ipv4Addr,
+    pub last: IpAddr,
     /// First port.
     pub first_port: u16,
     /// Last port.

@@ -1,6 +1,6 @@
 //! Inactive sessions and the reconnect statistics of the management API. Enters: nothing. Leaves: types only.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use serde::{Deserialize, Serialize};
 
@@ -30,6 +30,9 @@ pub struct InactiveSession {
     pub auth_method: Option<String>,
     /// The address that is kept for it.
     pub inner_address: Option<Ipv4Addr>,
+    /// The IPv6 address inside that it keeps.
+    #[serde(default)]
+    pub inner_address6: Option<Ipv6Addr>,
     /// The pool it came from.
     #[serde(default)]
     pub pool: Option<String>,

@@ -5,7 +5,7 @@ mod access;
 mod eap;
 mod radius;
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 
 pub(super) use access::{RawAaa, RawAnyconnect, RawCisco, RawGroup, RawReconnect, RawStore, RawUser};
@@ -16,8 +16,8 @@ use super::model::{
     AuthMethod, CryptoEngine, Hugepages, PollMode, PortRole, Redirect, Secret, TrafficSelectors,
 };
 use super::schema::{Section, SectionDoc, section};
-use super::value::InterfaceAddress;
-use crate::sa::{EspSuite, Ipv4Prefix, MAX_REPLAY_WINDOW, MAX_SELECTORS};
+use super::value::{InterfaceAddress, InterfaceAddress6};
+use crate::sa::{EspSuite, IpPrefix, Ipv4Prefix, Ipv6Prefix, MAX_REPLAY_WINDOW, MAX_SELECTORS};
 
 /// Where the sockets are, as TOML.
 const DEFAULT_RUN_DIRECTORY: &str = r#""/run/causeway""#;
@@ -154,6 +154,9 @@ section! {
         role: PortRole = required().examples(&[r#""outside""#, r#""inside""#]);
         /// Our address on this port, and the prefix length of the subnet.
         address: InterfaceAddress = required().examples(&[r#""192.0.2.1/24""#, r#""10.0.0.1/24""#]);
+        /// Our IPv6 address on this port, and the prefix length of the link.
+        address6: Option<InterfaceAddress6> = optional("the port speaks IPv4 only")
+            .examples(&[r#""2001:db8::1/64""#, r#""2001:db8:1::1/64""#]);
         /// Largest IP packet.
         mtu: u16 = default("1500").unit("octets").range(576, 9216);
     }
@@ -163,9 +166,9 @@ section! {
     /// A static route.
     RawRoute = "route".repeated(MAX_ROUTES) {
         /// Where it leads; "0.0.0.0/0" is the default route.
-        destination: Ipv4Prefix = required().examples(&[r#""0.0.0.0/0""#]);
+        destination: IpPrefix = required().examples(&[r#""0.0.0.0/0""#]);
         /// Next hop, in the subnet of a port.
-        via: Ipv4Addr = required().examples(&[r#""192.0.2.254""#]);
+        via: IpAddr = required().examples(&[r#""192.0.2.254""#]);
     }
 }
 
@@ -285,16 +288,20 @@ section! {
     RawPool = "pool".repeated(MAX_POOLS) {
         /// Name that sessions and logs use.
         name: String = required().examples(&[r#""clients""#]);
-        /// The addresses; the first and the last one of the prefix are not given out.
-        range: Ipv4Prefix = required().examples(&[r#""10.99.0.0/16""#]);
+        /// The IPv4 addresses; the first and the last one of the prefix are not given out.
+        range: Option<Ipv4Prefix> = optional("`range6` alone is used").examples(&[r#""10.99.0.0/16""#]);
         /// First address of `range` that is given out.
         first: Option<Ipv4Addr> = optional("the second of `range`").sketch(r#""10.99.0.16""#);
         /// Last address of `range` that is given out.
         last: Option<Ipv4Addr> = optional("the last but one of `range`").sketch(r#""10.99.255.239""#);
+        /// The IPv6 addresses. A client that asks for both families has one of each, and one tunnel (Child SA) for both.
+        range6: Option<Ipv6Prefix> = optional("clients get IPv4 addresses only").sketch(r#""2001:db8:99::/48""#);
+        /// Prefix length of what a client gets of `range6`: 128 is one address, 64 a prefix of which the client has every address.
+        client_prefix6: u8 = default("128").unit("bits").range(32, 128);
         /// DNS servers that clients are told.
-        dns: Vec<Ipv4Addr> = default("[]").most(MAX_DNS).examples(&[r#"["10.0.0.53"]"#]);
+        dns: Vec<IpAddr> = default("[]").most(MAX_DNS).examples(&[r#"["10.0.0.53"]"#]);
         /// Networks that clients reach through the tunnel (split tunnel). Empty: everything goes through the tunnel.
-        subnets: Vec<Ipv4Prefix> = default("[]").most(MAX_SELECTORS).examples(&[r#"["10.0.0.0/8"]"#]);
+        subnets: Vec<IpPrefix> = default("[]").most(MAX_SELECTORS).examples(&[r#"["10.0.0.0/8"]"#]);
         /// What a client's tunnel (its IKE traffic selectors) is for: `subnets` only, or `any` network, as on IOS, where
         /// `subnets` are no more than the client's routes. With `any` the gateway forwards whatever a client sends: keep
         /// it from other networks elsewhere.

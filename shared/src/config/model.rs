@@ -5,7 +5,7 @@ mod eap;
 mod radius;
 
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 
 use zeroize::{Zeroize, ZeroizeOnDrop};
@@ -14,7 +14,7 @@ pub use access::*;
 pub use eap::*;
 pub use radius::*;
 
-use crate::sa::{EspSuite, Ipv4Prefix};
+use crate::sa::{EspSuite, IpPrefix, Ipv4Prefix, Ipv6Prefix};
 
 /// Everything both daemons need.
 #[derive(Clone, Debug)]
@@ -157,8 +157,19 @@ pub struct Port {
     pub address: Ipv4Addr,
     /// Prefix length of the subnet.
     pub prefix_len: u8,
+    /// Our IPv6 address, if the port speaks IPv6.
+    pub address6: Option<Interface6>,
     /// Largest IP packet.
     pub mtu: u16,
+}
+
+/// A port's IPv6 address.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Interface6 {
+    /// Our address.
+    pub address: Ipv6Addr,
+    /// Prefix length of the link.
+    pub prefix_len: u8,
 }
 
 /// Which side a port faces.
@@ -175,9 +186,9 @@ pub enum PortRole {
 #[derive(Clone, Debug)]
 pub struct Route {
     /// Destination.
-    pub destination: Ipv4Prefix,
-    /// Next hop, in a port's subnet.
-    pub via: Ipv4Addr,
+    pub destination: IpPrefix,
+    /// Next hop, in a port's subnet; of the destination's family.
+    pub via: IpAddr,
 }
 
 /// IKE_SA policy.
@@ -321,18 +332,29 @@ pub struct Ppk {
 pub struct Pool {
     /// Name.
     pub name: String,
-    /// Prefix that holds every address; its network and broadcast addresses are not given out unless `first` or `last` says so.
-    pub range: Ipv4Prefix,
+    /// Prefix that holds every IPv4 address; its network and broadcast addresses are not given out unless `first` or `last` says so.
+    pub range: Option<Ipv4Prefix>,
     /// First address that is given out, inside `range`.
     pub first: Option<Ipv4Addr>,
     /// Last address that is given out, inside `range`.
     pub last: Option<Ipv4Addr>,
-    /// INTERNAL_IP4_DNS.
-    pub dns: Vec<Ipv4Addr>,
-    /// INTERNAL_IP4_SUBNET: what clients send into the tunnel. Empty: everything.
-    pub subnets: Vec<Ipv4Prefix>,
+    /// What clients get of IPv6.
+    pub range6: Option<Range6>,
+    /// INTERNAL_IP4_DNS and INTERNAL_IP6_DNS.
+    pub dns: Vec<IpAddr>,
+    /// INTERNAL_IP4_SUBNET and INTERNAL_IP6_SUBNET: what clients send into the tunnel. Empty: everything.
+    pub subnets: Vec<IpPrefix>,
     /// What the Child SA's selectors of our side are narrowed to.
     pub traffic_selectors: TrafficSelectors,
+}
+
+/// The IPv6 side of a pool.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Range6 {
+    /// Prefix that holds every client's.
+    pub prefix: Ipv6Prefix,
+    /// Length of each client's prefix, at least that of `prefix`; 128 is one address.
+    pub client_length: u8,
 }
 
 /// The API.

@@ -3,6 +3,7 @@
 //! Long because the mistakes are one table: what is written, what is said, and where.
 
 mod access;
+mod ipv6;
 mod radius;
 
 use std::fs;
@@ -348,7 +349,7 @@ fn each_mistake_is_told_with_place_and_remedy() {
         (
             "\"10.0.0.53\"",
             "\"10.0.0.531\"",
-            "32:8: pool[1].dns: `10.0.0.531` is not an IPv4 address; write four numbers, as in \"192.0.2.1\"",
+            "32:8: pool[1].dns: `10.0.0.531` is not an IP address; write it as in \"192.0.2.1\" or \"2001:db8::1\"",
         ),
         (
             "password_nt_hash = \"00112233445566778899AABBCCDDEEFF\"",

@@ -5,13 +5,14 @@ mod access;
 mod auth;
 mod eap;
 mod network;
+mod network6;
 mod policy;
 mod radius;
 
 use super::Checks;
 use super::keys::{RawDataplane, RawGateway, RawLog, RawManagement};
 use super::mistake::{Notes, Place};
-use super::model::{Config, Dataplane, Gateway, Log, Management, Poll, PollMode, Port};
+use super::model::{Config, Dataplane, Gateway, Interface6, Log, Management, Poll, PollMode, Port};
 use super::reader::Document;
 use super::schema::At;
 
@@ -125,6 +126,10 @@ pub(super) fn validate(document: Document, checks: &Checks<'_>, notes: &mut Note
                     role: port.role?.value,
                     address: address.address,
                     prefix_len: address.prefix_len,
+                    address6: port
+                        .address6?
+                        .value
+                        .map(|v6| Interface6 { address: v6.address, prefix_len: v6.prefix_len }),
                     mtu: port.mtu?.value,
                 })
             })

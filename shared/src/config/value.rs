@@ -1,7 +1,7 @@
 //! TOML values into typed values. Enters: one value of the document and its key's declaration. Leaves: a typed value, or faults
 //! with their places (each wrong element of a list is its own fault).
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ops::Range;
 use std::path::PathBuf;
 
@@ -17,7 +17,7 @@ use super::model::{
 use super::phc;
 use super::schema::KeyDoc;
 use super::suggest::nearest;
-use crate::sa::{EspSuite, Ipv4Prefix};
+use crate::sa::{EspSuite, IpPrefix, Ipv4Prefix, Ipv6Prefix};
 
 /// Octets of an NT hash.
 const NT_HASH_LEN: usize = 16;
@@ -50,6 +50,13 @@ pub(super) trait FromToml: Sized {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct InterfaceAddress {
     pub address: Ipv4Addr,
+    pub prefix_len: u8,
+}
+
+/// A port's own IPv6 address with the prefix length of its link.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct InterfaceAddress6 {
+    pub address: Ipv6Addr,
     pub prefix_len: u8,
 }
 
@@ -207,69 +214,66 @@ impl FromToml for PathBuf {
     }
 }
 
-impl FromToml for Ipv4Addr {
-    fn type_name() -> String {
-        "IPv4 address".into()
-    }
+/// Addresses, by family: what a value is called, and how it is written.
+macro_rules! addresses {
+    ($($ty:ty: $name:literal, $remedy:literal;)+) => {$(
+        impl FromToml for $ty {
+            fn type_name() -> String {
+                $name.into()
+            }
 
-    fn from_toml(value: &Spanned<DeValue<'_>>, _: &KeyDoc, faults: &mut Vec<Fault>) -> Option<Self> {
-        let text = text("an IPv4 address", value, faults)?;
-        match text.parse() {
-            Ok(address) => Some(address),
-            Err(_) => fault(
-                faults,
-                value,
-                format!("`{text}` is not an IPv4 address"),
-                "write four numbers, as in \"192.0.2.1\"",
-            ),
+            fn from_toml(value: &Spanned<DeValue<'_>>, _: &KeyDoc, faults: &mut Vec<Fault>) -> Option<Self> {
+                let text = text(concat!("an ", $name), value, faults)?;
+                match text.parse() {
+                    Ok(address) => Some(address),
+                    Err(_) => fault(faults, value, format!(concat!("`{}` is not an ", $name), text), $remedy),
+                }
+            }
         }
-    }
+    )+};
 }
 
-impl FromToml for IpAddr {
-    fn type_name() -> String {
-        "IPv4 or IPv6 address".into()
-    }
-
-    fn from_toml(value: &Spanned<DeValue<'_>>, _: &KeyDoc, faults: &mut Vec<Fault>) -> Option<Self> {
-        let text = text("an IP address", value, faults)?;
-        match text.parse() {
-            Ok(address) => Some(address),
-            Err(_) => fault(
-                faults,
-                value,
-                format!("`{text}` is not an IP address"),
-                "write an address, as in \"192.0.2.1\" or \"2001:db8::1\"",
-            ),
-        }
-    }
+addresses! {
+    Ipv4Addr: "IPv4 address", "write four numbers, as in \"192.0.2.1\"";
+    Ipv6Addr: "IPv6 address", "write it as in \"2001:db8::1\"";
+    IpAddr: "IP address", "write it as in \"192.0.2.1\" or \"2001:db8::1\"";
 }
 
-impl FromToml for Ipv4Prefix {
-    fn type_name() -> String {
-        "IPv4 prefix".into()
-    }
+/// Prefixes, by family.
+macro_rules! prefixes {
+    ($($ty:ty: $name:literal, $remedy:literal, $address:expr;)+) => {$(
+        impl FromToml for $ty {
+            fn type_name() -> String {
+                $name.into()
+            }
 
-    fn from_toml(value: &Spanned<DeValue<'_>>, _: &KeyDoc, faults: &mut Vec<Fault>) -> Option<Self> {
-        let text = text("an IPv4 prefix", value, faults)?;
-        let Ok(prefix) = text.parse::<Ipv4Prefix>() else {
-            return fault(
-                faults,
-                value,
-                format!("`{text}` is not an IPv4 prefix"),
-                "write an address and a length, as in \"10.0.0.0/24\"",
-            );
-        };
-        if text.split_once('/').and_then(|(address, _)| address.parse().ok()) != Some(prefix.address) {
-            return fault(
-                faults,
-                value,
-                format!("`{text}` has bits set behind its prefix length"),
-                format!("write \"{prefix}\", or correct the length"),
-            );
+            fn from_toml(value: &Spanned<DeValue<'_>>, _: &KeyDoc, faults: &mut Vec<Fault>) -> Option<Self> {
+                let text = text(concat!("an ", $name), value, faults)?;
+                let Ok(prefix) = text.parse::<$ty>() else {
+                    return fault(faults, value, format!(concat!("`{}` is not an ", $name), text), $remedy);
+                };
+                let written = text.split_once('/').and_then(|(address, _)| address.parse::<IpAddr>().ok());
+                if written != Some($address(prefix)) {
+                    return fault(
+                        faults,
+                        value,
+                        format!("`{text}` has bits set behind its prefix length"),
+                        format!("write \"{prefix}\", or correct the length"),
+                    );
+                }
+                Some(prefix)
+            }
         }
-        Some(prefix)
-    }
+    )+};
+}
+
+prefixes! {
+    Ipv4Prefix: "IPv4 prefix", "write an address and a length, as in \"10.0.0.0/24\"",
+        |prefix: Ipv4Prefix| IpAddr::from(prefix.address);
+    Ipv6Prefix: "IPv6 prefix", "write an address and a length, as in \"2001:db8::/64\"",
+        |prefix: Ipv6Prefix| IpAddr::from(prefix.address);
+    IpPrefix: "IP prefix", "write an address and a length, as in \"10.0.0.0/24\" or \"2001:db8::/32\"",
+        IpPrefix::address;
 }
 
 impl FromToml for InterfaceAddress {
@@ -289,6 +293,28 @@ impl FromToml for InterfaceAddress {
                 value,
                 format!("`{text}` is not an address with a prefix length"),
                 "write our own address and the subnet's length, as in \"192.0.2.1/24\"",
+            ),
+        }
+    }
+}
+
+impl FromToml for InterfaceAddress6 {
+    fn type_name() -> String {
+        "IPv6 address with prefix length".into()
+    }
+
+    fn from_toml(value: &Spanned<DeValue<'_>>, _: &KeyDoc, faults: &mut Vec<Fault>) -> Option<Self> {
+        let text = text("an IPv6 address with a prefix length", value, faults)?;
+        let parsed = text.split_once('/').and_then(|(address, length)| {
+            Some(InterfaceAddress6 { address: address.parse().ok()?, prefix_len: length.parse().ok()? })
+        });
+        match parsed.filter(|a| a.prefix_len <= 128) {
+            Some(address) => Some(address),
+            None => fault(
+                faults,
+                value,
+                format!("`{text}` is not an IPv6 address with a prefix length"),
+                "write our own address and the link's prefix length, as in \"2001:db8::1/64\"",
             ),
         }
     }

@@ -14,7 +14,7 @@ mod tests;
 pub use command::peek_command_id;
 pub use datagram::DatagramRef;
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use self::bytes::{Reader, Writer};
 use super::SlotError;
@@ -26,22 +26,22 @@ fn check_spi(field: &'static str, spi: u32) -> Result<u32, SlotError> {
 
 fn write_peer_location(
     out: &mut Writer<'_>,
-    peer_outer: Ipv4Addr,
+    peer_outer: IpAddr,
     encapsulation: Encapsulation,
 ) -> Result<(), SlotError> {
     let (tag, local_port, peer_port) = match check_encapsulation(encapsulation)? {
         Encapsulation::Esp => (0, 0, 0),
         Encapsulation::Udp { local_port, peer_port } => (1, local_port, peer_port),
     };
-    out.address(peer_outer)?;
+    out.ip(peer_outer)?;
     out.u16(local_port)?;
     out.u16(peer_port)?;
     out.u8(tag)?;
     out.zeros(3)
 }
 
-fn read_peer_location(input: &mut Reader<'_>) -> Result<(Ipv4Addr, Encapsulation), SlotError> {
-    let peer_outer = input.address("peer_outer")?;
+fn read_peer_location(input: &mut Reader<'_>) -> Result<(IpAddr, Encapsulation), SlotError> {
+    let peer_outer = input.ip("peer_outer")?;
     let local_port = input.u16("local_port")?;
     let peer_port = input.u16("peer_port")?;
     let encapsulation = match input.u8("encapsulation")? {
@@ -51,6 +51,11 @@ fn read_peer_location(input: &mut Reader<'_>) -> Result<(Ipv4Addr, Encapsulation
     };
     input.zeros(3, "reserved")?;
     Ok((peer_outer, check_encapsulation(encapsulation)?))
+}
+
+/// A packet has one header, so both ends are of one family.
+fn check_family(local: IpAddr, peer: IpAddr) -> Result<(), SlotError> {
+    if local.is_ipv4() == peer.is_ipv4() { Ok(()) } else { Err(SlotError::Invalid("family")) }
 }
 
 fn check_encapsulation(encapsulation: Encapsulation) -> Result<Encapsulation, SlotError> {

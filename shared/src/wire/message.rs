@@ -1,11 +1,11 @@
 //! What the rings carry. Declared once here; `codec.rs` turns each into a slot and back.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
-use crate::sa::{Encapsulation, Ipv4Prefix, SaPair};
+use crate::sa::{Encapsulation, Ipv4Prefix, Ipv6Prefix, SaPair};
 
 /// Octets of a command slot.
-pub const COMMAND_SLOT_BYTES: usize = 1024;
+pub const COMMAND_SLOT_BYTES: usize = 2048;
 /// Octets of an event slot.
 pub const EVENT_SLOT_BYTES: usize = 64;
 /// Octets of a datagram slot: the largest IKE datagram plus its addresses.
@@ -43,12 +43,20 @@ pub enum Action {
         /// The SA.
         inbound_spi: u32,
         /// New outer address.
-        peer_outer: Ipv4Addr,
+        peer_outer: IpAddr,
         /// New encapsulation.
         encapsulation: Encapsulation,
     },
     /// Declares an address pool: outbound look-up of these addresses is an offset into an array.
     AddPool(Ipv4Prefix),
+    /// Declares an IPv6 pool: each client has one prefix of this length of it, so what outbound look-up looks for is a destination's
+    /// first so many bits.
+    AddPool6 {
+        /// All of it.
+        pool: Ipv6Prefix,
+        /// Length of each client's prefix: the pool's length to 128.
+        client_length: u8,
+    },
     /// Removes every SA and pool: a control plane that comes back to a data plane without knowing what it holds begins
     /// with this.
     RemoveAll,
@@ -103,7 +111,7 @@ pub enum Event {
         /// The SA.
         inbound_spi: u32,
         /// New outer address.
-        peer_outer: Ipv4Addr,
+        peer_outer: IpAddr,
         /// New encapsulation.
         encapsulation: Encapsulation,
     },
@@ -112,7 +120,7 @@ pub enum Event {
         /// The SPI.
         spi: u32,
         /// Where it came from.
-        source: Ipv4Addr,
+        source: IpAddr,
     },
     /// First authenticated packet on an SA: the peer is known to have installed it.
     FirstInbound {
@@ -124,12 +132,12 @@ pub enum Event {
 /// A UDP datagram of IKE, either way. Port 4500 datagrams carry no non-ESP marker here: the data plane strips and adds it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Datagram {
-    /// Our address.
-    pub local: Ipv4Addr,
+    /// Our address, of the peer's family.
+    pub local: IpAddr,
     /// Our port: 500 or 4500.
     pub local_port: u16,
     /// The peer's address.
-    pub peer: Ipv4Addr,
+    pub peer: IpAddr,
     /// The peer's port.
     pub peer_port: u16,
     /// The IKE message. At most [`MAX_DATAGRAM`] octets.

@@ -38,7 +38,12 @@ fn row(session: &InactiveSession) -> Vec<String> {
     vec![
         printable(&session.id),
         printable(&session.user),
-        session.inner_address.map_or("-".to_owned(), |address| address.to_string()),
+        match (session.inner_address, session.inner_address6) {
+            (Some(v4), Some(v6)) => format!("{v4}, {v6}"),
+            (Some(v4), None) => v4.to_string(),
+            (None, Some(v6)) => v6.to_string(),
+            (None, None) => "-".to_owned(),
+        },
         session.last_peer.as_deref().map_or("-".to_owned(), printable),
         session.resumes.to_string(),
         duration(session.inactive_secs),

@@ -11,11 +11,18 @@ use crate::exit::{Exit, Failure};
 /// Width of the names on the left.
 const NAME_WIDTH: usize = 14;
 
+/// Both families of a client's inner addresses, as far as there are any.
+pub(super) fn addresses(session: &Session) -> Option<String> {
+    let v4 = session.inner_address.map(|address| address.to_string());
+    let both: Vec<String> = v4.into_iter().chain(session.inner_prefix6.as_deref().map(printable)).collect();
+    (!both.is_empty()).then(|| both.join(", "))
+}
+
 pub(super) fn print(session: &Session, out: &mut dyn Write) -> Result<Exit, Failure> {
     writeln!(out, "Session {}", printable(&session.id))?;
-    let address = match (session.inner_address, &session.pool) {
+    let address = match (addresses(session), &session.pool) {
         (Some(address), Some(pool)) => format!("{address} from pool {}", printable(pool)),
-        (Some(address), None) => address.to_string(),
+        (Some(address), None) => address,
         (None, _) => "none yet".to_owned(),
     };
     let nat = if session.nat_detected { ", behind NAT" } else { ", no NAT" };

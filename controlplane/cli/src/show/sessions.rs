@@ -80,7 +80,7 @@ fn row(session: &Session) -> Vec<String> {
         printable(&session.id),
         printable(&session.user),
         state(session.state).to_owned(),
-        session.inner_address.map_or("-".to_owned(), |a| a.to_string()),
+        super::session::addresses(session).unwrap_or_else(|| "-".to_owned()),
         printable(&session.peer),
         if session.nat_detected { "yes" } else { "no" }.to_owned(),
         printable(&session.ike_suite),

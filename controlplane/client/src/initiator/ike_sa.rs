@@ -3,7 +3,7 @@
 //!
 //! Enters: datagrams of the gateway, payloads of ours. Leaves: authenticated messages, datagrams.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use causeway_ike::api::Datagram;
 use causeway_ike::cisco::{CiscoFragments, Pushed, cut, is_cisco_fragment};
@@ -169,7 +169,7 @@ impl IkeSa {
         if !matches!(self.cutting, Cutting::Cisco(_)) {
             return None;
         }
-        let nobody = Ipv4Addr::UNSPECIFIED;
+        let nobody = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
         let bytes = datagram.to_vec();
         let piece = Datagram { local: nobody, local_port: 0, peer: nobody, peer_port: 0, bytes };
         let Pushed::Whole(whole) = self.pieces.push(now, self.local_spi().0, &piece) else { return None };

@@ -57,7 +57,7 @@ impl Gateway {
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async {
-                let any = UdpEndpoint { address: Ipv4Addr::LOCALHOST, ike_port: 0, natt_port: 0 };
+                let any = UdpEndpoint { address: Ipv4Addr::LOCALHOST.into(), ike_port: 0, natt_port: 0 };
                 let link = UdpLink::bind(&[any]).await.unwrap();
                 sender.send(link.endpoints()[0]).unwrap();
                 daemon::serve(&config, link, "test", stopped).await

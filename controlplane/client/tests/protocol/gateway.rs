@@ -300,10 +300,11 @@ impl Gateway {
             attributes.push((numbers.cleanup_interval, 900u32.to_be_bytes().to_vec()));
         }
         Lease {
-            address: ADDRESS,
+            address: Some(ADDRESS),
+            address6: None,
             netmask: None,
             dns: vec![],
-            subnets: vec![Subnet { address: Ipv4Addr::new(10, 1, 0, 0), prefix_len: 16 }],
+            subnets: vec![Subnet { address: Ipv4Addr::new(10, 1, 0, 0).into(), prefix_len: 16 }],
             selectors: SelectorPolicy::Subnets,
             lifetime_secs: None,
             pool: "staff".into(),

@@ -248,9 +248,9 @@ impl World {
                 self.look_at(&outgoing.bytes);
                 let local_port = if outgoing.port == GatewayPort::Ike { 500 } else { 4500 };
                 let datagram = Datagram {
-                    local: GATEWAY,
+                    local: GATEWAY.into(),
                     local_port,
-                    peer: Ipv4Addr::new(198, 51, 100, 7),
+                    peer: Ipv4Addr::new(198, 51, 100, 7).into(),
                     peer_port: self.port,
                     bytes: outgoing.bytes,
                 };

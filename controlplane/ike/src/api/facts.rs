@@ -3,7 +3,7 @@
 //! Enters: nothing. Leaves: types only; the rules of the contract are in `api.rs`.
 
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use super::{EspPath, Fault, Lease, Selector, SessionId};
 use crate::ident::Identity;
@@ -31,7 +31,7 @@ pub enum Event {
         /// Whose.
         session: SessionId,
         /// New outer address.
-        peer: Ipv4Addr,
+        peer: IpAddr,
         /// New port.
         peer_port: u16,
     },
@@ -73,14 +73,14 @@ pub enum Event {
         /// [`PskAnswer::resume`](super::PskAnswer::resume).
         tag: Option<u64>,
         /// The peer's address.
-        peer: Ipv4Addr,
+        peer: IpAddr,
     },
     /// A handshake ended without a session.
     HandshakeFailed {
         /// Which.
         session: SessionId,
         /// The peer's address.
-        peer: Ipv4Addr,
+        peer: IpAddr,
         /// IDi as text, once known.
         identity: Option<String>,
         /// Who is at fault.
@@ -117,11 +117,11 @@ pub struct SessionFacts {
     /// Whether a NAT was detected on either side (RFC 7296 §2.23).
     pub nat_detected: bool,
     /// Our address.
-    pub local: Ipv4Addr,
+    pub local: IpAddr,
     /// Our port.
     pub local_port: u16,
     /// The peer's outer address.
-    pub peer: Ipv4Addr,
+    pub peer: IpAddr,
     /// The peer's outer port.
     pub peer_port: u16,
     /// The lease, if the client asked for an address.
@@ -200,11 +200,11 @@ pub struct IkeFacts {
     /// Encryption, integrity, PRF and group.
     pub suite: IkeSuite,
     /// Our address.
-    pub local: Ipv4Addr,
+    pub local: IpAddr,
     /// Our port.
     pub local_port: u16,
     /// The peer's address.
-    pub peer: Ipv4Addr,
+    pub peer: IpAddr,
     /// The peer's port.
     pub peer_port: u16,
     /// Whether a NAT was detected on either side.

@@ -5,7 +5,7 @@
 //! pieces of different sources never meet.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use crate::api::Datagram;
 use crate::time::Instant;
@@ -41,7 +41,7 @@ pub struct CiscoFragments {
 /// Pieces with the same key belong together.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 struct Key {
-    source: (Ipv4Addr, u16),
+    source: (IpAddr, u16),
     local_spi: u64,
     is_response: bool,
     message_id: u32,
@@ -179,7 +179,7 @@ mod tests {
     }
 
     fn from(port: u16, bytes: Vec<u8>) -> Datagram {
-        let [local, peer] = [Ipv4Addr::new(192, 0, 2, 1), Ipv4Addr::new(198, 51, 100, 7)];
+        let [local, peer] = ["192.0.2.1", "198.51.100.7"].map(|address| address.parse().unwrap());
         Datagram { local, local_port: 4500, peer, peer_port: port, bytes }
     }
 

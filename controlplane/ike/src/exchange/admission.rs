@@ -5,7 +5,7 @@
 
 use crate::api::{
     AddressFailure, AddressRequest, ClientKind, DownReason, Event, JobId, JobKind, JobResult, Lease,
-    SessionFacts,
+    SessionFacts, Wish,
 };
 use crate::child::{self, Child, ChildPlan, ChildRole};
 use crate::counters::IkeCounter;
@@ -14,10 +14,10 @@ use crate::error::IkeError;
 use crate::established::Established;
 use crate::exchange::authenticated::Authenticated;
 use crate::exchange::closing::Farewell;
-use crate::exchange::config::{self, AddressWish};
+use crate::exchange::config;
 use crate::exchange::ike_auth::{Applicant, ChildOffer, Handshake};
 use crate::ppk::PpkUse;
-use crate::selectors::{self, SelectorPair};
+use crate::selectors;
 use crate::state::State;
 use crate::suite::{ChildKe, select_esp};
 use crate::wire::{Notify, NotifyType, Payload};
@@ -63,13 +63,15 @@ impl Admission {
         if self.applicant.initial_contact && own_identity {
             cx.end_others(self.hs.id, &self.holder());
         }
-        let wish = self.applicant.cp.as_ref().map(config::address_wish);
+        let wishes =
+            self.applicant.cp.as_ref().map(|request| (config::wish4(request), config::wish6(request)));
         let childless = self.applicant.child.is_none();
-        let requested = match wish {
-            Some(AddressWish::Any) => None,
-            Some(AddressWish::This(address)) => Some(address),
-            Some(AddressWish::None) | None if childless => return self.establish(cx, None, None, Vec::new()),
-            Some(AddressWish::None) => return self.establish_childless(cx, IkeError::NoAddress),
+        let (ip4, ip6) = match wishes {
+            Some((Wish::None, Wish::None)) | None if childless => {
+                return self.establish(cx, None, None, Vec::new());
+            }
+            Some((Wish::None, Wish::None)) => return self.establish_childless(cx, IkeError::NoAddress),
+            Some(wishes) => wishes,
             None if cx.world.config.allow_without_address => return self.install(cx, None),
             None => return self.establish_childless(cx, IkeError::CpRequired),
         };
@@ -82,7 +84,8 @@ impl Admission {
         let request = AddressRequest {
             identity: self.who.identity().clone(),
             user: self.who.user().to_owned(),
-            requested,
+            ip4,
+            ip6,
             method: self.who.method().to_owned(),
             client: self.client(),
             attributes: self.applicant.cp.as_ref().map(config::raw_attributes).unwrap_or_default(),
@@ -124,14 +127,11 @@ impl Admission {
     ) -> Result<ChildPlan, IkeError> {
         let Admission { hs, .. } = self;
         let choice = select_esp(&cx.world.config.esp, &offer.sa, ChildKe::Impossible)?;
-        let inner = lease.map_or(hs.sa.path.peer, |lease| lease.address);
+        let inner = lease.map_or(hs.sa.path.peer.into(), Lease::inner);
         let subnets = lease.map_or(&[][..], |lease| lease.selectable());
-        let pair = SelectorPair {
-            local: selectors::narrow(&offer.ts_r, &selectors::reachable(subnets))
-                .ok_or(IkeError::TsUnacceptable)?,
-            peer: selectors::narrow(&offer.ts_i, &selectors::host(inner)).ok_or(IkeError::TsUnacceptable)?,
-        };
-        let more = selectors::more_possible(&offer.ts_r, &selectors::reachable(subnets));
+        let pair =
+            selectors::pair(&offer.ts_i, &offer.ts_r, inner, subnets).ok_or(IkeError::TsUnacceptable)?;
+        let more = selectors::more_possible(&offer.ts_r, subnets);
         let inbound_spi = cx.reserve_child_spi(hs.id).ok_or(IkeError::Resources("Child SAs"))?;
         let made = child::Made {
             session: hs.id,

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use crate::api::{JobId, JobKind, JobResult};
+use crate::api::{JobId, JobKind, JobResult, Lease};
 use crate::child::{self, Child, ChildPlan, ChildRole};
 use crate::counters::IkeCounter;
 use crate::crypto::{KePrivate, Role, SharedSecret};
@@ -285,13 +285,13 @@ impl Established {
         let Answer { choice, nr, pair } = answer;
         let ChildRekey { old, new_spi, ni, group, offer, rival, .. } = rekey;
         let inner = self.children.get(&old).map(|old| old.inner);
-        let inner = inner.or_else(|| self.lease.as_ref().map(|lease| lease.address));
+        let inner = inner.or_else(|| self.lease.as_ref().map(Lease::inner));
         let made = child::Made {
             session: self.id,
             inbound_spi: new_spi,
             choice: &choice,
             selectors: pair,
-            inner: inner.unwrap_or(self.sa.path.peer),
+            inner: inner.unwrap_or(self.sa.path.peer.into()),
             ni: &ni,
             nr: &nr,
             shared,

@@ -4,7 +4,7 @@
 //! Enters: an authenticated request. Leaves: a new Child SA, answered after the data plane has it; or one refusal. A
 //! rekeyed SA is installed for both directions, but we send by the old one until the peer deletes it or uses the new one.
 
-use crate::api::{JobId, JobKind, JobResult};
+use crate::api::{JobId, JobKind, JobResult, Lease};
 use crate::child::{self, Child, ChildPlan, ChildRole};
 use crate::counters::IkeCounter;
 use crate::crypto::{Role, SharedSecret};
@@ -72,19 +72,15 @@ impl Established {
             }
         }
         let inner = match (&self.lease, cx.world.config.allow_without_address) {
-            (Some(lease), _) => lease.address,
-            (None, true) => self.sa.path.peer,
+            (Some(lease), _) => lease.inner(),
+            (None, true) => self.sa.path.peer.into(),
             (None, false) => return Err(IkeError::CpRequired),
         };
         let ke = message.ke().map_or(ChildKe::Absent, |ke| ChildKe::Present(ke.group));
         let choice = select_esp(&cx.world.config.esp, offer, ke)?;
         let subnets = self.lease.as_ref().map_or(&[][..], |lease| lease.selectable());
-        let pair = SelectorPair {
-            local: selectors::narrow(ts_r, &selectors::reachable(subnets)).ok_or(IkeError::TsUnacceptable)?,
-            peer: selectors::narrow(ts_i, &selectors::host(inner)).ok_or(IkeError::TsUnacceptable)?,
-        };
-        let more: Vec<Payload> =
-            selectors::more_possible(ts_r, &selectors::reachable(subnets)).into_iter().collect();
+        let pair = selectors::pair(ts_i, ts_r, inner, subnets).ok_or(IkeError::TsUnacceptable)?;
+        let more: Vec<Payload> = selectors::more_possible(ts_r, subnets).into_iter().collect();
         let nr = Nonce::new(cx.random::<NONCE_LEN>().to_vec())?;
         let inbound_spi = cx.reserve_child_spi(self.id).ok_or(IkeError::Resources("Child SAs"))?;
         let create = match (choice.group, message.ke()) {
@@ -134,7 +130,7 @@ impl Established {
         shared: Option<&SharedSecret>,
     ) -> Result<PeerCreate, IkeError> {
         let PeerParts { inbound_spi, replaces, ni, nr, choice, pair, head, more } = parts;
-        let inner = self.lease.as_ref().map_or(self.sa.path.peer, |lease| lease.address);
+        let inner = self.lease.as_ref().map_or(self.sa.path.peer.into(), Lease::inner);
         let made = child::Made {
             session: self.id,
             inbound_spi,
@@ -225,7 +221,7 @@ impl Established {
             if let Some(Ours::RekeyChild(rekey)) = &mut self.ours {
                 rekey.note_rival(old, spi, lowest_nonce);
             }
-        } else if self.selected.is_none() {
+        } else if self.children.get(&spi).is_some_and(|child| self.selected.lacks(child.inner)) {
             self.select(cx, spi);
         }
         Ok(())

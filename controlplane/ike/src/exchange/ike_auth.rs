@@ -7,7 +7,7 @@
 //!
 //! Long because a login is read from its first request to its session.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use crate::api::{ClientKind, DownReason, Event, GatewayAuth, JobId, JobKind, JobResult, SessionId};
 use crate::cert::{self, RsaHash};
@@ -130,7 +130,7 @@ pub(crate) struct CertificateSign {
 pub(crate) fn report_failure(
     cx: &mut Cx<'_>,
     session: SessionId,
-    peer: Ipv4Addr,
+    peer: IpAddr,
     identity: Option<String>,
     error: IkeError,
 ) {

@@ -3,7 +3,7 @@
 //! Enters: a clear request from anybody. Leaves: nothing held and a stateless answer (COOKIE, INVALID_KE_PAYLOAD,
 //! NO_PROPOSAL_CHOSEN), or a new session whose key exchange runs as a job, then the answer.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
 use crate::api::{Datagram, DownReason, Fragmentation, IkeSpis, JobId, JobKind, JobResult, SessionId};
 use crate::cert::SIGNATURE_HASHES;
@@ -230,8 +230,7 @@ fn start(
 /// when there are none.
 pub(crate) fn detect_nat(message: &Message, path: Path) -> Option<Nat> {
     let Header { initiator_spi, responder_spi, .. } = message.header;
-    let hash =
-        |address: Ipv4Addr, port| nat_detection_hash(initiator_spi, responder_spi, IpAddr::V4(address), port);
+    let hash = |address: IpAddr, port| nat_detection_hash(initiator_spi, responder_spi, address, port);
     let all = |kind| message.notifies().filter(move |notify| notify.kind == kind);
     let destination = message.notify(NotifyType::NatDetectionDestinationIp)?;
     all(NotifyType::NatDetectionSourceIp).next()?;
@@ -246,7 +245,7 @@ pub(crate) fn detect_nat(message: &Message, path: Path) -> Option<Nat> {
 /// The NAT detection of an answer: where it comes from, and where it goes to.
 pub(crate) fn nat_detection(spis: IkeSpis, path: Path) -> [Payload; 2] {
     let (initiator, responder) = (IkeSpi(spis.initiator), IkeSpi(spis.responder));
-    let hash = |address, port| nat_detection_hash(initiator, responder, IpAddr::V4(address), port);
+    let hash = |address, port| nat_detection_hash(initiator, responder, address, port);
     let notify = |kind, data| Payload::Notify(Notify::with_data(kind, data));
     [
         notify(NotifyType::NatDetectionSourceIp, hash(path.local, path.local_port)),
@@ -259,7 +258,7 @@ impl KeyExchange {
         self.deadline
     }
 
-    pub(crate) fn peer(&self) -> Ipv4Addr {
+    pub(crate) fn peer(&self) -> IpAddr {
         self.path.peer
     }
 

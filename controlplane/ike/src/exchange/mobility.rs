@@ -5,7 +5,7 @@
 //! the one it logged in at, and announce no others; so the client's own further addresses, which serve only those who
 //! change theirs, are not kept (§3.6).
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use crate::api::{DownReason, EspPath};
 use crate::child;
@@ -41,17 +41,24 @@ pub(crate) struct Routability {
 /// client knows NAT traversal (RFC 4555 §3.9).
 pub(crate) fn untouched(message: &Message, from: Path, nat: Nat) -> bool {
     match message.notify(NotifyType::NoNatsAllowed) {
-        Some(notify) => protected_addresses(from) == notify.data.as_slice(),
+        Some(notify) => protected_addresses(from) == notify.data,
         None => nat.traversal || message.header.exchange == ExchangeType::IkeAuth,
     }
 }
 
-/// What NO_NATS_ALLOWED says where no NAT is: source and destination address, source and destination port.
-pub(crate) fn protected_addresses(from: Path) -> [u8; 12] {
-    let address = |address: Ipv4Addr| address.octets();
-    let ([a, b, c, d], [e, f, g, h]) = (address(from.peer), address(from.local));
-    let ([i, j], [k, l]) = (from.peer_port.to_be_bytes(), from.local_port.to_be_bytes());
-    [a, b, c, d, e, f, g, h, i, j, k, l]
+/// What NO_NATS_ALLOWED says where no NAT is: source and destination address, source and destination port; 12 octets with IPv4, 36
+/// with IPv6 (RFC 4555 §4.2.7).
+pub(crate) fn protected_addresses(from: Path) -> Vec<u8> {
+    let mut data = Vec::with_capacity(36);
+    for address in [from.peer, from.local] {
+        match address {
+            IpAddr::V4(address) => data.extend_from_slice(&address.octets()),
+            IpAddr::V6(address) => data.extend_from_slice(&address.octets()),
+        }
+    }
+    data.extend_from_slice(&from.peer_port.to_be_bytes());
+    data.extend_from_slice(&from.local_port.to_be_bytes());
+    data
 }
 
 impl Established {

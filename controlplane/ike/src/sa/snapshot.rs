@@ -37,9 +37,9 @@ impl IkeSa {
             out.bytes(key.as_bytes());
         }
         let Path { local, local_port, peer, peer_port } = self.path;
-        out.ipv4(local);
+        out.ip(local);
         out.u16(local_port);
-        out.ipv4(peer);
+        out.ip(peer);
         out.u16(peer_port);
         out.bool(self.nat.traversal);
         out.bool(self.nat.peer_behind);
@@ -86,12 +86,8 @@ impl IkeSa {
         if [&keys.sk_d, &keys.sk_pi, &keys.sk_pr].iter().any(|key| key.len() != suite.prf.output_len()) {
             return Err(RestoreError::Malformed("a key has the wrong length"));
         }
-        let path = Path {
-            local: input.ipv4()?,
-            local_port: input.u16()?,
-            peer: input.ipv4()?,
-            peer_port: input.u16()?,
-        };
+        let path =
+            Path { local: input.ip()?, local_port: input.u16()?, peer: input.ip()?, peer_port: input.u16()? };
         let nat = Nat { traversal: input.bool()?, peer_behind: input.bool()?, local_behind: input.bool()? };
         let fragmentation = input.index(&FRAGMENTATIONS)?;
         let fragment_id = input.u16()?;

@@ -3,7 +3,7 @@
 //! Enters: values. Leaves: octets, and back. Whatever is out of place, too long or left over is an error; nothing is
 //! guessed, and a version has exactly one layout.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::RestoreError;
 use crate::crypto::Secret;
@@ -57,6 +57,24 @@ impl Writer {
 
     pub(crate) fn ipv4(&mut self, value: Ipv4Addr) {
         self.raw(&value.octets());
+    }
+
+    pub(crate) fn ipv6(&mut self, value: Ipv6Addr) {
+        self.raw(&value.octets());
+    }
+
+    /// The family, 4 or 6, then the address.
+    pub(crate) fn ip(&mut self, value: IpAddr) {
+        match value {
+            IpAddr::V4(address) => {
+                self.u8(4);
+                self.ipv4(address);
+            }
+            IpAddr::V6(address) => {
+                self.u8(6);
+                self.ipv6(address);
+            }
+        }
     }
 
     pub(crate) fn bytes(&mut self, octets: &[u8]) {
@@ -125,6 +143,18 @@ impl<'a> Reader<'a> {
 
     pub(crate) fn ipv4(&mut self) -> Read<Ipv4Addr> {
         self.array::<4>().map(Ipv4Addr::from)
+    }
+
+    pub(crate) fn ipv6(&mut self) -> Read<Ipv6Addr> {
+        self.array::<16>().map(Ipv6Addr::from)
+    }
+
+    pub(crate) fn ip(&mut self) -> Read<IpAddr> {
+        match self.u8()? {
+            4 => Ok(self.ipv4()?.into()),
+            6 => Ok(self.ipv6()?.into()),
+            _ => Err(RestoreError::Malformed("an address family")),
+        }
     }
 
     pub(crate) fn bytes(&mut self) -> Read<&'a [u8]> {

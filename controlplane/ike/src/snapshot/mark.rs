@@ -8,13 +8,14 @@ use crate::child::ChildRole;
 use crate::endpoint::Endpoint;
 use crate::established::{Established, Task};
 use crate::sa::{IkeSa, Path};
+use crate::selected::Selected;
 
 /// What a stored snapshot stands for. Timers and signs of life are not in it: losing them does no harm.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Mark {
     sas: Vec<SaMark>,
     children: Vec<(u32, ChildRole)>,
-    selected: Option<u32>,
+    selected: Selected,
     tasks: Vec<Task>,
     liveness: Liveness,
 }

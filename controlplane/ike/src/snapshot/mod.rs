@@ -21,7 +21,7 @@ pub(crate) use codec::{Read, Reader, Writer};
 pub use mark::Mark;
 
 /// First octets of every snapshot: a name and the version of the layout.
-const MAGIC: &[u8; 5] = b"CWIK\x05";
+const MAGIC: &[u8; 5] = b"CWIK\x06";
 
 /// Why a session cannot be restored.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]

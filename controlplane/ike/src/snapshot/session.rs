@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::{MAGIC, Read, Reader, RestoreError, Writer};
 use crate::api::{
-    ClientKind, EspPath, Lease, Liveness, Outputs, Secret, Selector, SelectorPolicy, SessionFacts, SessionId,
-    UdpPorts,
+    ClientKind, EspPath, Inner, Inner6, Lease, Liveness, Outputs, Secret, Selector, SelectorPolicy,
+    SessionFacts, SessionId, UdpPorts,
 };
 use crate::child::{Child, ChildRole};
 use crate::endpoint::Endpoint;
@@ -16,6 +16,7 @@ use crate::exchange::mobility::Routability;
 use crate::ident::Identity;
 use crate::policy::Subnet;
 use crate::sa::IkeSa;
+use crate::selected::Selected;
 use crate::selectors::SelectorPair;
 use crate::state::{Session, State};
 use crate::suite::{Cipher, EspSuite, Group, Integ};
@@ -85,7 +86,8 @@ pub(crate) fn write(session: &Established, now: Instant) -> Option<Secret> {
     out.bool(session.childless_until.is_some());
     let children: Vec<&Child> = session.children.values().collect();
     out.list(&children, |out, child| write_child(out, child, now));
-    out.option(session.selected, Writer::u32);
+    out.option(session.selected.v4, Writer::u32);
+    out.option(session.selected.v6, Writer::u32);
     write_liveness(&mut out, session.liveness);
     out.u64(session.peer_probes);
     out.bool(session.confirmed);
@@ -162,13 +164,13 @@ fn read(input: &mut Reader<'_>, now: Instant, elapsed_ms: u64, env: &mut dyn Env
     let tasks = input.list(read_task)?;
     let childless = input.bool()?;
     let children = input.list(|input| read_child(input, elapsed))?;
-    let selected = input.option(Reader::u32)?;
+    let selected = Selected { v4: input.option(Reader::u32)?, v6: input.option(Reader::u32)? };
     let liveness = read_liveness(input)?;
     let peer_probes = input.u64()?;
     let confirmed = input.bool()?;
     let mobike = input.bool()?;
     let redirect = input.bool()?;
-    let known = selected.is_none_or(|spi| children.iter().any(|child| child.inbound_spi == spi));
+    let known = selected.all().all(|spi| children.iter().any(|child| child.inbound_spi == spi));
     let mut spis: Vec<u32> = children.iter().map(|child| child.inbound_spi).collect();
     spis.sort_unstable();
     spis.dedup();
@@ -272,12 +274,14 @@ fn read_identity(input: &mut Reader<'_>) -> Read<Identity> {
 }
 
 fn write_lease(out: &mut Writer, lease: &Lease) {
-    let Lease { address, netmask, dns, subnets, selectors, lifetime_secs, pool, attributes } = lease;
-    out.ipv4(*address);
+    let Lease { address, netmask, address6, dns, subnets, selectors, lifetime_secs, pool, attributes } =
+        lease;
+    out.option(*address, Writer::ipv4);
     out.option(*netmask, Writer::ipv4);
-    out.list(dns, |out, dns| out.ipv4(*dns));
+    out.option(*address6, write_inner6);
+    out.list(dns, |out, dns| out.ip(*dns));
     out.list(subnets, |out, subnet| {
-        out.ipv4(subnet.address);
+        out.ip(subnet.address);
         out.u8(subnet.prefix_len);
     });
     out.bool(*selectors == SelectorPolicy::Any);
@@ -291,12 +295,13 @@ fn write_lease(out: &mut Writer, lease: &Lease) {
 
 fn read_lease(input: &mut Reader<'_>) -> Read<Lease> {
     Ok(Lease {
-        address: input.ipv4()?,
+        address: input.option(Reader::ipv4)?,
         netmask: input.option(Reader::ipv4)?,
-        dns: input.list(Reader::ipv4)?,
+        address6: input.option(read_inner6)?,
+        dns: input.list(Reader::ip)?,
         subnets: input.list(|input| {
-            let (address, prefix_len) = (input.ipv4()?, input.u8()?);
-            let fits = prefix_len <= 32;
+            let (address, prefix_len) = (input.ip()?, input.u8()?);
+            let fits = prefix_len <= if address.is_ipv4() { 32 } else { 128 };
             fits.then_some(Subnet { address, prefix_len }).ok_or(RestoreError::Malformed("a subnet"))
         })?,
         selectors: if input.bool()? { SelectorPolicy::Any } else { SelectorPolicy::Subnets },
@@ -304,6 +309,16 @@ fn read_lease(input: &mut Reader<'_>) -> Read<Lease> {
         pool: input.text()?,
         attributes: input.list(|input| Ok((input.u16()?, input.bytes()?.to_vec())))?,
     })
+}
+
+fn write_inner6(out: &mut Writer, inner: Inner6) {
+    out.ipv6(inner.address);
+    out.u8(inner.prefix_len);
+}
+
+fn read_inner6(input: &mut Reader<'_>) -> Read<Inner6> {
+    let inner = Inner6 { address: input.ipv6()?, prefix_len: input.u8()? };
+    if inner.prefix_len <= 128 { Ok(inner) } else { Err(RestoreError::Malformed("a prefix length")) }
 }
 
 fn write_child(out: &mut Writer, child: &Child, now: Instant) {
@@ -316,15 +331,16 @@ fn write_child(out: &mut Writer, child: &Child, now: Instant) {
     for selectors in [&child.selectors.local, &child.selectors.peer] {
         out.list(selectors, |out, selector| {
             out.u8(selector.protocol);
-            out.ipv4(selector.first);
-            out.ipv4(selector.last);
+            out.ip(selector.first);
+            out.ip(selector.last);
             out.u16(selector.first_port);
             out.u16(selector.last_port);
         });
     }
-    out.ipv4(child.inner);
-    out.ipv4(child.path.local);
-    out.ipv4(child.path.peer);
+    out.option(child.inner.v4, Writer::ipv4);
+    out.option(child.inner.v6, write_inner6);
+    out.ip(child.path.local);
+    out.ip(child.path.peer);
     out.option(child.path.udp, |out, ports| {
         out.u16(ports.local);
         out.u16(ports.peer);
@@ -349,8 +365,8 @@ fn read_child(input: &mut Reader<'_>, (now, elapsed_ms): (Instant, u64)) -> Read
     let selector = |input: &mut Reader<'_>| {
         Ok(Selector {
             protocol: input.u8()?,
-            first: input.ipv4()?,
-            last: input.ipv4()?,
+            first: input.ip()?,
+            last: input.ip()?,
             first_port: input.u16()?,
             last_port: input.u16()?,
         })
@@ -365,10 +381,10 @@ fn read_child(input: &mut Reader<'_>, (now, elapsed_ms): (Instant, u64)) -> Read
         esn: input.bool()?,
         group: input.option(|input| input.index(&Group::ALL))?,
         selectors: SelectorPair { local: input.list(selector)?, peer: input.list(selector)? },
-        inner: input.ipv4()?,
+        inner: Inner { v4: input.option(Reader::ipv4)?, v6: input.option(read_inner6)? },
         path: EspPath {
-            local: input.ipv4()?,
-            peer: input.ipv4()?,
+            local: input.ip()?,
+            peer: input.ip()?,
             udp: input.option(|input| Ok(UdpPorts { local: input.u16()?, peer: input.u16()? }))?,
         },
         role: match (input.u8()?, input.u64()?) {

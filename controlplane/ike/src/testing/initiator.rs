@@ -5,7 +5,7 @@
 mod follow_up;
 
 use std::collections::VecDeque;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::cert::{CertUse, Credential, SIGNATURE_HASHES, TrustStore};
 use crate::cisco::VendorId;
@@ -13,8 +13,10 @@ use crate::crypto::{
     ExchangeValues, IkeKeys, KePrivate, KemPrivate, Random, Role, SharedSecret, nat_detection_hash,
     shared_key_auth, verify_shared_key_auth,
 };
+use crate::exchange::mobility::protected_addresses;
 use crate::ident::Identity;
 use crate::ppk;
+use crate::sa::Path;
 use crate::suite::{
     ChildKe, EspChoice, EspPolicy, EspProposal, EspSuite, Group, IkeProposal, IkeStage, Kem, Prf,
     accept_esp_answer, accept_ike_answer, select_esp, select_ike,
@@ -77,9 +79,9 @@ pub struct InitiatorConfig {
     /// ESP proposals.
     pub esp: Vec<EspProposal>,
     /// Its own address and port, as it believes.
-    pub local: (Ipv4Addr, u16),
+    pub local: (IpAddr, u16),
     /// The gateway's.
-    pub gateway: (Ipv4Addr, u16),
+    pub gateway: (IpAddr, u16),
     /// Sends a wrong source hash, as a client that wants UDP encapsulation.
     pub force_nat: bool,
     /// Sends fragments of at most this many octets of IKE.
@@ -138,8 +140,8 @@ impl InitiatorConfig {
             unix_secs: 0,
             ike: vec![ike.parse().map_err(|_| TestError::Proposal)?],
             esp: vec![esp.parse().map_err(|_| TestError::Proposal)?],
-            local: (Ipv4Addr::new(198, 51, 100, 7), 500),
-            gateway: (Ipv4Addr::new(192, 0, 2, 1), 500),
+            local: (Ipv4Addr::new(198, 51, 100, 7).into(), 500),
+            gateway: (Ipv4Addr::new(192, 0, 2, 1).into(), 500),
             force_nat: false,
             fragment: None,
             ietf_fragments: true,
@@ -275,6 +277,7 @@ pub struct Initiator {
     init_payloads: Vec<Payload>,
     last_answer: Vec<Payload>,
     address: Option<Ipv4Addr>,
+    address6: Option<(Ipv6Addr, u8)>,
     config_reply: Option<Configuration>,
     gateway_vendor_ids: Vec<Vec<u8>>,
     /// Rekeys of the gateway that crossed one of ours: what is rekeyed, and the lowest nonce of its exchange.
@@ -366,6 +369,7 @@ impl Initiator {
             init_payloads: Vec::new(),
             last_answer: Vec::new(),
             address: None,
+            address6: None,
             config_reply: None,
             gateway_vendor_ids: Vec::new(),
             rivals: Vec::new(),
@@ -393,6 +397,11 @@ impl Initiator {
     /// The inner address it was given.
     pub fn address(&self) -> Option<Ipv4Addr> {
         self.address
+    }
+
+    /// The inner IPv6 address it was given, with the length of its prefix.
+    pub fn address6(&self) -> Option<(Ipv6Addr, u8)> {
+        self.address6
     }
 
     /// The CFG_REPLY it was given.
@@ -428,9 +437,7 @@ impl Initiator {
         payloads.push(Payload::Sa(Sa { proposals: proposals.collect() }));
         payloads.push(Payload::Ke(Ke { group: self.group.number(), data: public }));
         payloads.push(Payload::Nonce(self.ni.clone()));
-        let hash = |(address, port): (Ipv4Addr, u16)| {
-            nat_detection_hash(self.spi, IkeSpi::ZERO, IpAddr::V4(address), port)
-        };
+        let hash = |(address, port): (IpAddr, u16)| nat_detection_hash(self.spi, IkeSpi::ZERO, address, port);
         let source = if self.config.force_nat { vec![0; 20] } else { hash(self.config.local) };
         let notify = |kind, data| Payload::Notify(Notify::with_data(kind, data));
         payloads.push(notify(NotifyType::NatDetectionSourceIp, source));
@@ -610,8 +617,8 @@ impl Initiator {
 
     fn detect_nat(&self, message: &Message) -> bool {
         let header = &message.header;
-        let hash = |(address, port): (Ipv4Addr, u16)| {
-            nat_detection_hash(header.initiator_spi, header.responder_spi, IpAddr::V4(address), port)
+        let hash = |(address, port): (IpAddr, u16)| {
+            nat_detection_hash(header.initiator_spi, header.responder_spi, address, port)
         };
         let says = |kind, data: Vec<u8>| message.notify(kind).is_some_and(|notify| notify.data == data);
         self.config.force_nat
@@ -755,6 +762,8 @@ impl Initiator {
         if let Some(cp) = message.cp() {
             self.address =
                 cp.all(CfgAttributeType::InternalIp4Address).next().and_then(CfgAttribute::as_ipv4);
+            self.address6 =
+                cp.all(CfgAttributeType::InternalIp6Address).next().and_then(CfgAttribute::as_ipv6_prefix);
             self.config_reply = Some(cp.clone());
         }
         if let Some(redirect) = message.notify(NotifyType::Redirect) {
@@ -944,23 +953,23 @@ impl Initiator {
     /// forbids NATs and names the addresses and ports of the request instead.
     pub fn update_addresses(
         &mut self,
-        local: (Ipv4Addr, u16),
+        local: (IpAddr, u16),
         protected: bool,
     ) -> Result<Vec<Outgoing>, TestError> {
         self.config.local = local;
         let at = self.current()?;
         let sa = self.sas.get(at).ok_or(TestError::State("no IKE SA"))?;
         let (initiator, responder) = (sa.initiator_spi, sa.responder_spi);
-        let hash = |(address, port): (Ipv4Addr, u16)| {
-            nat_detection_hash(initiator, responder, IpAddr::V4(address), port)
-        };
+        let hash = |(address, port): (IpAddr, u16)| nat_detection_hash(initiator, responder, address, port);
         let (gateway, gateway_port) = self.config.gateway;
         let gateway_port = if self.floats() { 4500 } else { gateway_port };
         let notify = |kind, data| Payload::Notify(Notify::with_data(kind, data));
         let mut payloads = vec![notify(NotifyType::UpdateSaAddresses, Vec::new())];
         if protected {
-            let mut data = [local.0.octets(), gateway.octets()].concat();
-            data.extend([local.1.to_be_bytes(), gateway_port.to_be_bytes()].concat());
+            let (source, source_port) = local;
+            let from =
+                Path { local: gateway, local_port: gateway_port, peer: source, peer_port: source_port };
+            let data = protected_addresses(from);
             payloads.push(notify(NotifyType::NoNatsAllowed, data));
         } else {
             let source = if self.config.force_nat { vec![0; 20] } else { hash(local) };

@@ -1,6 +1,6 @@
 //! One IKE SA of the test initiator: sealing, opening, message IDs, the last answer.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use crate::api::Datagram;
 use crate::cisco::{CiscoFragments, Pushed, cut, is_cisco_fragment};
@@ -145,7 +145,7 @@ impl ClientSa {
 
     pub(super) fn open(&mut self, datagram: &[u8]) -> Result<Opened, TestError> {
         if is_cisco_fragment(datagram) {
-            let here = Ipv4Addr::UNSPECIFIED;
+            let here = IpAddr::from(Ipv4Addr::UNSPECIFIED);
             let bytes = datagram.to_vec();
             let piece = Datagram { local: here, local_port: 0, peer: here, peer_port: 0, bytes };
             return match self.pieces.push(Instant::from_millis(0), self.local_spi().0, &piece) {

@@ -1,8 +1,10 @@
 //! A gateway in a box: the endpoint, a driver that performs its outputs at once (or when the test says), and fakes for
 //! AAA, pool and data plane that notice every broken promise.
+//!
+//! Long because every test stands on this one fake world, and its parts know one another.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use rcgen::{
     BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, SanType,
@@ -24,8 +26,8 @@ use crate::{Endpoint, Held};
 
 pub(super) const IKE: &str = "aes256gcm16-prfsha384-ecp256";
 pub(super) const ESP: &str = "aes256gcm16";
-pub(super) const GATEWAY: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
-pub(super) const CLIENT: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 7);
+pub(super) const GATEWAY: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
+pub(super) const CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::new(198, 51, 100, 7));
 /// 2030-01-01.
 pub(super) const UNIX_NOW: u64 = 1_893_456_000;
 pub(super) const PSK: &[u8] = b"a shared secret";
@@ -109,13 +111,17 @@ pub(super) struct Gateway {
     /// The type of the made-up method.
     pub(super) eap_type: u8,
     pub(super) pool: BTreeSet<Ipv4Addr>,
-    pub(super) leased: BTreeMap<Ipv4Addr, SessionId>,
+    /// Empty unless a test fills it.
+    pub(super) pool6: BTreeSet<Ipv6Addr>,
+    /// Length of what a client gets of it.
+    pub(super) client_prefix6: u8,
+    pub(super) leased: BTreeMap<IpAddr, SessionId>,
     pub(super) subnets: Vec<Subnet>,
     pub(super) selectors: SelectorPolicy,
     pub(super) lifetime_secs: Option<u32>,
     pub(super) installed: BTreeMap<u32, ChildInstall>,
     /// Which SA packets to an inner address leave by.
-    pub(super) selected: BTreeMap<Ipv4Addr, u32>,
+    pub(super) selected: BTreeMap<IpAddr, u32>,
     pub(super) paths: BTreeMap<u32, EspPath>,
     pub(super) events: Vec<Event>,
     pub(super) outbox: VecDeque<Datagram>,
@@ -210,8 +216,10 @@ impl Gateway {
             eap_makes_no_key: false,
             eap_type: 99,
             pool: (1..=50).map(|last| Ipv4Addr::new(10, 9, 0, last)).collect(),
+            pool6: BTreeSet::new(),
+            client_prefix6: 128,
             leased: BTreeMap::new(),
-            subnets: vec![Subnet { address: Ipv4Addr::new(10, 1, 0, 0), prefix_len: 16 }],
+            subnets: vec![Subnet { address: Ipv4Addr::new(10, 1, 0, 0).into(), prefix_len: 16 }],
             selectors: SelectorPolicy::Subnets,
             lifetime_secs: None,
             installed: BTreeMap::new(),
@@ -258,7 +266,9 @@ impl Gateway {
             self.perform(output);
         }
         if let Some(lease) = self.facts().lease {
-            self.leased.insert(lease.address, session);
+            addresses(lease.inner()).for_each(|address| {
+                self.leased.insert(address, session);
+            });
         }
         Ok(session)
     }
@@ -290,12 +300,16 @@ impl Gateway {
             Output::Job(job) => self.do_job(job),
             Output::Child(ChildCommand::SelectOutbound { inbound_spi }) => {
                 let inner = self.installed.get(&inbound_spi).expect("a selected SA is installed").peer_inner;
-                self.selected.insert(inner, inbound_spi);
+                addresses(inner).for_each(|address| {
+                    self.selected.insert(address, inbound_spi);
+                });
             }
             Output::Child(ChildCommand::Remove { inbound_spi }) => {
                 let gone = self.installed.remove(&inbound_spi).expect("a removed SA is installed");
-                if self.selected.get(&gone.peer_inner) == Some(&inbound_spi) {
-                    self.selected.remove(&gone.peer_inner);
+                for address in addresses(gone.peer_inner) {
+                    if self.selected.get(&address) == Some(&inbound_spi) {
+                        self.selected.remove(&address);
+                    }
                 }
                 self.paths.remove(&inbound_spi);
                 self.env.free_spi(inbound_spi);
@@ -305,8 +319,11 @@ impl Gateway {
                 self.paths.insert(inbound_spi, path);
             }
             Output::ReleaseAddress { session, lease } => {
-                assert_eq!(self.leased.remove(&lease.address), Some(session), "a lease is released twice");
-                self.pool.insert(lease.address);
+                for address in addresses(lease.inner()) {
+                    assert_eq!(self.leased.remove(&address), Some(session), "a lease is released twice");
+                }
+                self.pool.extend(lease.address);
+                self.pool6.extend(lease.address6.map(|inner| inner.address));
             }
             Output::EapAbandoned { session } => {
                 self.eap.remove(&session);
@@ -352,7 +369,9 @@ impl Gateway {
                 let spi = install.inbound_spi;
                 assert!(self.env.spis.contains(&spi) && !self.installed.contains_key(&spi));
                 if install.outbound_selected {
-                    self.selected.insert(install.peer_inner, spi);
+                    addresses(install.peer_inner).for_each(|address| {
+                        self.selected.insert(address, spi);
+                    });
                 }
                 self.paths.insert(spi, install.path);
                 self.installed.insert(spi, *install);
@@ -405,16 +424,21 @@ impl Gateway {
 
     fn lease(&mut self, session: SessionId, request: &AddressRequest) -> Result<Lease, AddressFailure> {
         self.address_requests.push(request.clone());
-        let address = match request.requested.filter(|address| self.pool.contains(address)) {
-            Some(address) => address,
-            None => *self.pool.first().ok_or(AddressFailure::Exhausted)?,
-        };
-        self.pool.remove(&address);
-        self.leased.insert(address, session);
+        let address = wished(request.ip4, &mut self.pool);
+        let address6 = wished(request.ip6, &mut self.pool6)
+            .map(|address| Inner6 { address, prefix_len: self.client_prefix6 });
+        let inner = Inner { v4: address, v6: address6 };
+        if addresses(inner).next().is_none() {
+            return Err(AddressFailure::Exhausted);
+        }
+        addresses(inner).for_each(|address| {
+            self.leased.insert(address, session);
+        });
         Ok(Lease {
             address,
-            netmask: Some(Ipv4Addr::new(255, 255, 255, 0)),
-            dns: vec![Ipv4Addr::new(10, 1, 0, 53)],
+            netmask: address.map(|_| Ipv4Addr::new(255, 255, 255, 0)),
+            address6,
+            dns: vec![Ipv4Addr::new(10, 1, 0, 53).into(), "fd00:1::53".parse().unwrap()],
             subnets: self.subnets.clone(),
             selectors: self.selectors,
             lifetime_secs: self.lifetime_secs,
@@ -458,6 +482,21 @@ impl Gateway {
     }
 }
 
+/// One each of the families there are.
+pub(super) fn addresses(inner: Inner) -> impl Iterator<Item = IpAddr> {
+    let v4 = inner.v4.map(IpAddr::V4);
+    v4.into_iter().chain(inner.v6.map(|inner| IpAddr::V6(inner.address)))
+}
+
+fn wished<A: Copy + Ord>(wish: Wish<A>, pool: &mut BTreeSet<A>) -> Option<A> {
+    let address = match wish {
+        Wish::None => None,
+        Wish::This(address) if pool.contains(&address) => Some(address),
+        Wish::This(_) | Wish::Any => pool.first().copied(),
+    }?;
+    pool.take(&address)
+}
+
 /// The client of the made-up EAP method.
 pub(super) struct FakeEapPeer(pub(super) &'static [u8]);
 
@@ -477,7 +516,9 @@ impl EapPeer for FakeEapPeer {
 /// A client on the way to the gateway.
 pub(super) struct Client {
     pub(super) initiator: Initiator,
-    pub(super) address: Ipv4Addr,
+    /// The gateway's address, and its own.
+    pub(super) gateway: IpAddr,
+    pub(super) address: IpAddr,
     /// How a NAT maps its ports, if there is one.
     pub(super) mapped_port: Option<u16>,
     pub(super) notable: Vec<Notable>,
@@ -510,12 +551,12 @@ pub(super) fn certificate_config(pki: &Pki, credential: Credential) -> Initiator
 impl Client {
     pub(super) fn new(config: InitiatorConfig, seed: u64) -> Client {
         let initiator = Initiator::new(config, Box::new(Seeded(seed))).unwrap();
-        Client { initiator, address: CLIENT, mapped_port: None, notable: Vec::new() }
+        Client { initiator, gateway: GATEWAY, address: CLIENT, mapped_port: None, notable: Vec::new() }
     }
 
     pub(super) fn datagram(&self, outgoing: &Outgoing) -> Datagram {
         Datagram {
-            local: GATEWAY,
+            local: self.gateway,
             local_port: outgoing.gateway_port,
             peer: self.address,
             peer_port: self.mapped_port.unwrap_or(outgoing.local_port),
@@ -577,7 +618,10 @@ pub(super) fn assert_agreement(client: &Client, gateway: &Gateway) {
         assert_eq!(install.inbound_keymat.expose(), child.outbound_keymat);
         assert_eq!(install.outbound_keymat.expose(), child.inbound_keymat);
         assert_eq!((install.suite, install.esn), (child.suite, child.esn));
-        let selected = gateway.selected.get(&install.peer_inner).expect("an SA is selected");
-        assert!(client.initiator.children().iter().any(|child| child.outbound_spi == *selected));
+        assert_ne!(addresses(install.peer_inner).count(), 0);
+        for inner in addresses(install.peer_inner) {
+            let selected = gateway.selected.get(&inner).expect("an SA is selected");
+            assert!(client.initiator.children().iter().any(|child| child.outbound_spi == *selected));
+        }
     }
 }

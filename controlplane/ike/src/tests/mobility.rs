@@ -1,7 +1,7 @@
 //! Clients that move: by MOBIKE, with the check that they receive packets where they say (RFC 4555), and by a NAT that maps
 //! them anew (RFC 7296 §2.23).
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use super::harness::*;
 use crate::api::{DataPlaneEvent, Datagram, DownReason, EspPath, Event, Input, Operator, UdpPorts};
@@ -9,8 +9,8 @@ use crate::counters::IkeCounter;
 use crate::testing::*;
 use crate::wire::{ExchangeType, Notify, NotifyType, Payload};
 
-const AWAY: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 9);
-const FURTHER: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 77);
+const AWAY: IpAddr = IpAddr::V4(Ipv4Addr::new(203, 0, 113, 9));
+const FURTHER: IpAddr = IpAddr::V4(Ipv4Addr::new(203, 0, 113, 77));
 
 fn mobile_config() -> InitiatorConfig {
     InitiatorConfig { mobike: true, ..psk_config() }
@@ -24,7 +24,7 @@ fn connected(config: InitiatorConfig) -> (Client, Gateway) {
     (client, gateway)
 }
 
-fn update(client: &mut Client, address: Ipv4Addr) -> Datagram {
+fn update(client: &mut Client, address: IpAddr) -> Datagram {
     client.address = address;
     let sent = client.initiator.update_addresses((address, 4500), false).unwrap();
     client.datagram(&sent[0])
@@ -75,7 +75,9 @@ fn a_nat_on_the_new_path_switches_encapsulation_and_one_on_the_old_path_switches
     // Behind a NAT: the client's own address is another one than we see.
     client.address = AWAY;
     client.mapped_port = Some(61_000);
-    client.act(&mut gateway, |client| client.update_addresses((Ipv4Addr::new(192, 168, 1, 2), 4500), false));
+    client.act(&mut gateway, |client| {
+        client.update_addresses((Ipv4Addr::new(192, 168, 1, 2).into(), 4500), false)
+    });
     assert_eq!(path_of(&gateway).peer, AWAY);
     assert_eq!(path_of(&gateway).udp, Some(UdpPorts { local: 4500, peer: 61_000 }));
     client.address = CLIENT;
@@ -179,7 +181,7 @@ fn a_client_without_nat_traversal_must_protect_its_addresses() {
 fn a_move_to_another_address_of_ours_is_refused() {
     let (mut client, mut gateway) = connected(mobile_config());
     let mut datagram = update(&mut client, AWAY);
-    datagram.local = Ipv4Addr::new(192, 0, 2, 200);
+    datagram.local = Ipv4Addr::new(192, 0, 2, 200).into();
     gateway.input(Input::Datagram(datagram));
     client.exchange(&mut gateway, Vec::new());
     assert_eq!(client.notable, [Notable::Refused(NotifyType::UnacceptableAddresses)]);

@@ -8,6 +8,7 @@ mod faults;
 mod fragments;
 mod harness;
 mod intermediate;
+mod ipv6;
 mod lifecycle;
 mod login;
 mod mobility;

@@ -24,7 +24,7 @@ fn the_client_rekeys_a_child_sa_and_we_send_by_the_old_one_until_it_is_deleted()
         let old = client.child();
         let request = client.initiator.create_child(Some(old.inbound_spi), group).unwrap();
         gateway.input(Input::Datagram(client.datagram(&request[0])));
-        let inner = client.initiator.address().unwrap();
+        let inner = std::net::IpAddr::from(client.initiator.address().unwrap());
         assert_eq!(gateway.installed.len(), 2, "both are there before the client knows of the new one");
         assert_eq!(gateway.selected[&inner], old.outbound_spi);
         let answer = gateway.outbox.pop_front().unwrap();
@@ -59,7 +59,7 @@ fn selectors_are_the_subnets_or_whatever_the_client_asks_for_at_login_and_after(
         gateway.selectors = selectors;
         let mut client = Client::new(psk_config(), 2);
         assert!(client.login(&mut gateway).contains(&Notable::Up));
-        let inner = client.initiator.address().unwrap();
+        let inner = std::net::IpAddr::from(client.initiator.address().unwrap());
         let old = client.child().inbound_spi;
         // One in place of the first, one beside it, and one that we begin.
         client.act(&mut gateway, |initiator| initiator.create_child(Some(old), None));
@@ -96,7 +96,7 @@ fn the_first_packet_on_the_new_child_sa_moves_our_traffic_to_it() {
     let answer = gateway.outbox.pop_front().unwrap();
     let delete = client.receive(&answer);
     let new = client.child();
-    let inner = client.initiator.address().unwrap();
+    let inner = std::net::IpAddr::from(client.initiator.address().unwrap());
     gateway.input(Input::DataPlane(DataPlaneEvent::FirstInbound { inbound_spi: new.outbound_spi }));
     assert_eq!(gateway.selected[&inner], new.outbound_spi);
     client.exchange(&mut gateway, delete);
@@ -241,7 +241,7 @@ fn more_child_sas_up_to_the_limit() {
     let notable = client.act(&mut gateway, |initiator| initiator.create_child(None, None));
     assert_eq!(notable, [Notable::Refused(NotifyType::NoAdditionalSas)]);
     let first = client.initiator.children()[0].clone();
-    let inner = client.initiator.address().unwrap();
+    let inner = std::net::IpAddr::from(client.initiator.address().unwrap());
     assert_eq!(gateway.selected[&inner], first.outbound_spi);
     client.act(&mut gateway, |initiator| initiator.delete_child(first.inbound_spi));
     assert_agreement(&client, &gateway);

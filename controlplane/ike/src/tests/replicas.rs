@@ -3,7 +3,7 @@
 //! The lists are those seen from Windows 10 and 11, iOS and macOS, and Android 11's built-in client; every one logs in,
 //! is answered in IPv4 and gets nothing that it has not asked for.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::harness::*;
 use crate::api::{ClientKind, Input};
@@ -254,7 +254,7 @@ fn moves(config: InitiatorConfig, gateway: &mut Gateway) {
     let mut client = Client::new(config, 2);
     assert!(client.login(gateway).contains(&Notable::Up));
     assert!(client.initiator.mobike());
-    let away = Ipv4Addr::new(203, 0, 113, 9);
+    let away = IpAddr::from([203, 0, 113, 9]);
     client.address = away;
     let happened = client.act(gateway, |client| client.update_addresses((away, 4500), false));
     assert_eq!(happened, [Notable::Answered, Notable::RoutabilityAsked]);

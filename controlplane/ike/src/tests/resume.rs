@@ -81,7 +81,7 @@ fn a_resuming_client_that_asks_for_another_address_is_handed_on_with_its_wish() 
     let config = InitiatorConfig { arrange: wishes, ..resume_config(&pki, 11, SESSION_ID, TOKEN) };
     assert!(Client::new(config, 2).login(&mut gateway).contains(&Notable::Up));
     let [request] = gateway.address_requests.as_slice() else { panic!() };
-    assert_eq!(request.requested, Some("10.9.0.40".parse().unwrap()));
+    assert_eq!(request.ip4, Wish::This("10.9.0.40".parse().unwrap()));
     assert!(request.resume.is_some(), "so that the driver knows whose address it is");
 }
 

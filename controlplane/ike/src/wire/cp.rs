@@ -1,6 +1,6 @@
 //! The Configuration payload (RFC 7296 §3.15).
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use super::codec::Reader;
 use super::{CfgAttributeType, CfgType, WireError};
@@ -86,6 +86,38 @@ impl CfgAttribute {
         CfgAttribute { kind: CfgAttributeType::InternalIp4Subnet, value }
     }
 
+    /// INTERNAL_IP6_ADDRESS: the address and the length of its prefix.
+    pub fn ip6_address(address: Ipv6Addr, prefix_len: u8) -> CfgAttribute {
+        CfgAttribute { kind: CfgAttributeType::InternalIp6Address, value: with_length(address, prefix_len) }
+    }
+
+    /// INTERNAL_IP6_SUBNET.
+    pub fn ip6_subnet(address: Ipv6Addr, prefix_len: u8) -> CfgAttribute {
+        CfgAttribute { kind: CfgAttributeType::InternalIp6Subnet, value: with_length(address, prefix_len) }
+    }
+
+    /// INTERNAL_IP6_DNS.
+    pub fn ip6_dns(address: Ipv6Addr) -> CfgAttribute {
+        CfgAttribute { kind: CfgAttributeType::InternalIp6Dns, value: address.octets().to_vec() }
+    }
+
+    /// The value as an IPv6 address, with or without a prefix length: some clients ask for an address without one.
+    pub fn as_ipv6(&self) -> Option<Ipv6Addr> {
+        match self.value.as_slice() {
+            [octets @ .., _] if octets.len() == 16 => <[u8; 16]>::try_from(octets).ok().map(Ipv6Addr::from),
+            octets => <[u8; 16]>::try_from(octets).ok().map(Ipv6Addr::from),
+        }
+    }
+
+    /// The value as an IPv6 address and a prefix length: INTERNAL_IP6_ADDRESS, INTERNAL_IP6_SUBNET.
+    pub fn as_ipv6_prefix(&self) -> Option<(Ipv6Addr, u8)> {
+        let (address, length) = self.value.split_first_chunk::<16>()?;
+        match length {
+            [length @ 0..=128] => Some(((*address).into(), *length)),
+            _ => None,
+        }
+    }
+
     /// The value as one IPv4 address.
     pub fn as_ipv4(&self) -> Option<Ipv4Addr> {
         <[u8; 4]>::try_from(self.value.as_slice()).ok().map(Ipv4Addr::from)
@@ -96,4 +128,10 @@ impl CfgAttribute {
         let (address, netmask) = self.value.split_first_chunk::<4>()?;
         Some(((*address).into(), <[u8; 4]>::try_from(netmask).ok()?.into()))
     }
+}
+
+fn with_length(address: Ipv6Addr, prefix_len: u8) -> Vec<u8> {
+    let mut value = address.octets().to_vec();
+    value.push(prefix_len);
+    value
 }

@@ -49,12 +49,22 @@ pub enum AddressRange {
 impl TsRange {
     /// Any protocol and port between two IPv4 addresses.
     pub fn ipv4(first: Ipv4Addr, last: Ipv4Addr) -> TsRange {
-        TsRange {
-            protocol: 0,
-            first_port: 0,
-            last_port: u16::MAX,
-            addresses: AddressRange::Ipv4(first, last),
-        }
+        TsRange::of(AddressRange::Ipv4(first, last))
+    }
+
+    /// Any protocol and port between two IPv6 addresses.
+    pub fn ipv6(first: Ipv6Addr, last: Ipv6Addr) -> TsRange {
+        TsRange::of(AddressRange::Ipv6(first, last))
+    }
+
+    /// Any protocol and port of these addresses.
+    pub fn of(addresses: AddressRange) -> TsRange {
+        TsRange { protocol: 0, first_port: 0, last_port: u16::MAX, addresses }
+    }
+
+    /// Everything of IPv6.
+    pub fn any_ipv6() -> TsRange {
+        TsRange::ipv6(Ipv6Addr::UNSPECIFIED, Ipv6Addr::from_bits(u128::MAX))
     }
 
     /// Everything of IPv4.

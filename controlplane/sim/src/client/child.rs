@@ -8,9 +8,7 @@ use causeway_ike::crypto::{KePrivate, SharedSecret};
 use causeway_ike::suite::{
     ChildKe, EspPolicy, EspProposal, EspSuite, SelectError, accept_esp_answer, select_esp,
 };
-use causeway_ike::wire::{
-    ExchangeType, Ke, Message, Nonce, Notify, NotifyType, Payload, Sa, TrafficSelector, TsRange,
-};
+use causeway_ike::wire::{ExchangeType, Ke, Message, Nonce, Notify, NotifyType, Payload, Sa};
 
 use super::established::{Established, Pending, Task};
 use super::handshake::{new_nonce, new_private, public};
@@ -47,7 +45,7 @@ impl Established {
         let proposals = offer(config, true);
         let proposals =
             proposals.iter().zip(1..).map(|(esp, number)| esp.to_wire(number, new_inbound_spi)).collect();
-        let any = vec![TrafficSelector::Range(TsRange::any_ipv4())];
+        let any = config.families.everything();
         let mut payloads = vec![
             Payload::Notify(Notify::esp(NotifyType::RekeySa, old_inbound_spi)),
             Payload::Sa(Sa { proposals }),

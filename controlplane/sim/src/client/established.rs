@@ -4,8 +4,8 @@
 //! `rekey.rs` hold the exchanges; here is who gets which message.
 
 use std::collections::VecDeque;
-use std::net::Ipv4Addr;
 
+use causeway_ike::api::Inner;
 use causeway_ike::api::Secret;
 use causeway_ike::suite::accept_esp_answer;
 use causeway_ike::wire::{
@@ -34,7 +34,7 @@ pub(super) struct Established {
     pub(super) children: Vec<Child>,
     lingering: VecDeque<(u32, Secret)>,
     pub(super) tasks: VecDeque<Task>,
-    pub(super) inner_address: Option<Ipv4Addr>,
+    pub(super) inner: Inner,
 }
 
 /// An IKE SA and the meaning of its outstanding request.
@@ -77,7 +77,7 @@ impl Established {
         link: Link,
         (our_nonce, gateway_nonce): (Nonce, Nonce),
         child_spi: u32,
-        inner_address: Option<Ipv4Addr>,
+        inner: Inner,
         answer: &Message,
         config: &ClientConfig,
         shared: &mut Shared,
@@ -108,7 +108,7 @@ impl Established {
             children,
             lingering: VecDeque::new(),
             tasks: VecDeque::new(),
-            inner_address,
+            inner,
         };
         Box::new(up).go_on(now_ms, config, shared)
     }

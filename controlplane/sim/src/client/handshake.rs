@@ -3,10 +3,9 @@
 //!
 //! Enters: the gateway's answers. Leaves: requests, then an [`Established`] whose gateway has proven itself, or the end.
 
-use std::net::IpAddr;
-
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1, ECDSA_P256_SHA256_FIXED, UnparsedPublicKey};
 use causeway_eap::{EapPeer, PeerConfig, PeerStep};
+use causeway_ike::api::{Inner, Inner6};
 use causeway_ike::crypto::{
     ExchangeValues, IkeKeys, KePrivate, Role, nat_detection_hash, shared_key_auth, verify_shared_key_auth,
 };
@@ -14,7 +13,6 @@ use causeway_ike::suite::{EspProposal, Group, accept_ike_answer};
 use causeway_ike::wire::{
     Auth, AuthMethod, CfgAttribute, CfgAttributeType, CfgType, Configuration, ExchangeType, Header,
     Identification, IkeSpi, Incoming, Ke, Message, Nonce, Notify, NotifyType, Payload, Sa, SignatureHash,
-    TrafficSelector, TsRange,
 };
 
 use super::established::Established;
@@ -140,7 +138,7 @@ impl Init {
     ) -> Init {
         let group = private.group();
         let proposals = config.ike.iter().zip(1..).map(|(ike, number)| ike.to_wire(number, &[])).collect();
-        let hash = |address, port| nat_detection_hash(spi, IkeSpi::ZERO, IpAddr::V4(address), port);
+        let hash = |address, port| nat_detection_hash(spi, IkeSpi::ZERO, address, port);
         let source = hash(shared.address, shared.our_port);
         let destination = hash(shared.gateway, shared.gateway_port);
         let mut payloads: Vec<Payload> = cookie
@@ -259,7 +257,7 @@ impl Shared {
     /// Floats to port 4500 if either side is behind a NAT (RFC 7296 §2.23).
     fn detect_nat(&mut self, answer: &Message) {
         let (initiator, responder) = (answer.header.initiator_spi, answer.header.responder_spi);
-        let hash = |address, port| nat_detection_hash(initiator, responder, IpAddr::V4(address), port);
+        let hash = |address, port| nat_detection_hash(initiator, responder, address, port);
         let says = |kind, hash: Vec<u8>| {
             answer.notify(kind).is_some() && answer.notifies().any(|n| n.kind == kind && n.data == hash)
         };
@@ -311,14 +309,11 @@ impl Authentication {
                 EspProposal { groups: vec![], ..esp.clone() }.to_wire(number, self.child_spi)
             })
             .collect();
-        let wanted = [
-            CfgAttributeType::InternalIp4Address,
-            CfgAttributeType::InternalIp4Dns,
-            CfgAttributeType::InternalIp4Subnet,
-        ];
+        let addresses = config.families.addresses().iter().copied();
+        let wanted = addresses.chain([CfgAttributeType::InternalIp4Dns, CfgAttributeType::InternalIp4Subnet]);
         let more = config.attributes.iter().copied().map(CfgAttributeType::from_number);
-        let attributes = wanted.into_iter().chain(more).map(CfgAttribute::empty).collect();
-        let any = vec![TrafficSelector::Range(TsRange::any_ipv4())];
+        let attributes = wanted.chain(more).map(CfgAttribute::empty).collect();
+        let any = config.families.everything();
         payloads.extend([
             Payload::Cp(Configuration { kind: CfgType::Request, attributes }),
             Payload::Sa(Sa { proposals }),
@@ -415,13 +410,15 @@ impl Authentication {
     }
 
     fn establish(self, now_ms: u64, answer: &Message, config: &ClientConfig, shared: &mut Shared) -> State {
-        let address = answer
-            .cp()
-            .and_then(|cp| cp.all(CfgAttributeType::InternalIp4Address).next())
-            .and_then(CfgAttribute::as_ipv4);
+        let told = |kind| answer.cp().and_then(|cp| cp.all(kind).next());
+        let v6 = told(CfgAttributeType::InternalIp6Address).and_then(CfgAttribute::as_ipv6_prefix);
+        let inner = Inner {
+            v4: told(CfgAttributeType::InternalIp4Address).and_then(CfgAttribute::as_ipv4),
+            v6: v6.map(|(address, prefix_len)| Inner6 { address, prefix_len }),
+        };
         shared.granted = answer.cp().map(|cp| cp.attributes.clone()).unwrap_or_default();
         let nonces = (self.our_nonce, self.gateway_nonce);
-        Established::begin(now_ms, self.link, nonces, self.child_spi, address, answer, config, shared)
+        Established::begin(now_ms, self.link, nonces, self.child_spi, inner, answer, config, shared)
     }
 
     /// The AUTH payload of a shared key: pre-shared, or EAP's.

@@ -11,15 +11,18 @@ mod link;
 mod rekey;
 mod rogue;
 
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 
 use causeway_eap::NtHash;
+use causeway_ike::api::Inner;
 use causeway_ike::api::Secret;
 use causeway_ike::cert::Credential;
 use causeway_ike::ident::Identity;
 use causeway_ike::suite::{EspProposal, Group, IkeProposal};
-use causeway_ike::wire::{CfgAttribute, Header, Incoming, NotifyType};
+use causeway_ike::wire::{
+    CfgAttribute, CfgAttributeType, Header, Incoming, NotifyType, TrafficSelector, TsRange,
+};
 
 use crate::net::{Esp, Load, Packet};
 use crate::rng::Rng;
@@ -32,13 +35,45 @@ const IKE_PORT: u16 = 500;
 /// Port of IKE with NAT traversal (RFC 7296 §2.23).
 const NAT_T_PORT: u16 = 4500;
 
+/// Families of addresses.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Families {
+    /// IPv4 alone.
+    V4,
+    /// IPv6 alone.
+    V6,
+    /// Both, by one Child SA.
+    Both,
+}
+
+impl Families {
+    /// The attributes that ask for addresses.
+    pub(crate) fn addresses(self) -> &'static [CfgAttributeType] {
+        match self {
+            Families::V4 => &[CfgAttributeType::InternalIp4Address],
+            Families::V6 => &[CfgAttributeType::InternalIp6Address],
+            Families::Both => &[CfgAttributeType::InternalIp4Address, CfgAttributeType::InternalIp6Address],
+        }
+    }
+
+    /// TSi or TSr: everything.
+    pub(crate) fn everything(self) -> Vec<TrafficSelector> {
+        let ranges: &[TsRange] = match self {
+            Families::V4 => &[TsRange::any_ipv4()],
+            Families::V6 => &[TsRange::any_ipv6()],
+            Families::Both => &[TsRange::any_ipv4(), TsRange::any_ipv6()],
+        };
+        ranges.iter().copied().map(TrafficSelector::Range).collect()
+    }
+}
+
 /// Who a client is and how it behaves.
 #[derive(Clone)]
 pub struct ClientConfig {
     /// Its own address, perhaps behind a NAT.
-    pub address: Ipv4Addr,
+    pub address: IpAddr,
     /// The gateway's address.
-    pub gateway: Ipv4Addr,
+    pub gateway: IpAddr,
     /// The gateway's identity.
     pub gateway_identity: Identity,
     /// The gateway's public key (P-256, uncompressed point), with which it must have signed.
@@ -57,6 +92,8 @@ pub struct ClientConfig {
     pub port_4500_at_once: bool,
     /// Whether it says INITIAL_CONTACT.
     pub initial_contact: bool,
+    /// The families of inner addresses that it asks for, and offers selectors of.
+    pub families: Families,
     /// Types of more attributes that it asks for.
     pub attributes: Vec<u16>,
 }
@@ -158,8 +195,8 @@ struct Shared {
     next_spi: u32,
     out: Vec<Packet>,
     faults: Vec<String>,
-    address: Ipv4Addr,
-    gateway: Ipv4Addr,
+    address: IpAddr,
+    gateway: IpAddr,
     /// Of the last CFG_REPLY.
     granted: Vec<CfgAttribute>,
     retransmissions: u64,
@@ -220,8 +257,8 @@ impl Client {
     }
 
     /// Takes an IKE datagram.
-    pub fn receive(&mut self, now_ms: u64, from: SocketAddrV4, datagram: &[u8]) {
-        if *from.ip() != self.config.gateway {
+    pub fn receive(&mut self, now_ms: u64, from: SocketAddr, datagram: &[u8]) {
+        if from.ip() != self.config.gateway {
             return;
         }
         match std::mem::replace(&mut self.state, State::Idle) {
@@ -297,11 +334,11 @@ impl Client {
         }
     }
 
-    /// Its inner address.
-    pub fn inner_address(&self) -> Option<Ipv4Addr> {
+    /// Its inner addresses; none unless it is up.
+    pub fn inner(&self) -> Inner {
         match &self.state {
-            State::Up(up) => up.inner_address,
-            _ => None,
+            State::Up(up) => up.inner,
+            _ => Inner { v4: None, v6: None },
         }
     }
 
@@ -321,7 +358,7 @@ impl Client {
     }
 
     /// Its own address.
-    pub fn address(&self) -> Ipv4Addr {
+    pub fn address(&self) -> IpAddr {
         self.config.address
     }
 
@@ -333,8 +370,8 @@ impl Client {
 
 impl Shared {
     fn send(&mut self, load: Load) {
-        let from = SocketAddrV4::new(self.address, self.our_port);
-        let to = SocketAddrV4::new(self.gateway, self.gateway_port);
+        let from = SocketAddr::new(self.address, self.our_port);
+        let to = SocketAddr::new(self.gateway, self.gateway_port);
         self.out.push(Packet { from, to, load });
     }
 

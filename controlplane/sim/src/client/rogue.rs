@@ -5,7 +5,7 @@
 
 use causeway_ike::wire::{
     CfgAttribute, CfgAttributeType, CfgType, Configuration, Delete, ExchangeType, Ke, Notify, NotifyType,
-    Payload, Sa, TrafficSelector, TsRange, emit_payloads,
+    Payload, Sa, emit_payloads,
 };
 
 use super::{ClientConfig, Shared};
@@ -50,7 +50,7 @@ pub(super) fn mischief(config: &ClientConfig, shared: &mut Shared) -> (ExchangeT
 
 fn every_payload(config: &ClientConfig, shared: &mut Shared) -> Vec<Payload> {
     let spi = shared.rng.bits() as u32;
-    let any = vec![TrafficSelector::Range(TsRange::any_ipv4())];
+    let any = config.families.everything();
     let proposals = match shared.rng.chance(500) {
         true => {
             config.ike.iter().zip(1..).map(|(ike, n)| ike.to_wire(n, &shared.rng.octets::<8>())).collect()

@@ -19,7 +19,7 @@ impl Storm {
             let fail = |what: &str| Err(format!("client {index}: {what}"));
             let client = &returner.client;
             let Some(spis) = client.ike_spis() else { return fail("is not up") };
-            if client.inner_address() != Some(returner.inner) || !addresses.insert(returner.inner) {
+            if client.inner().v4 != Some(returner.inner) || !addresses.insert(returner.inner) {
                 return fail("has not its own address");
             }
             let Some(session) = gateway.sessions.get(&spis) else {
@@ -41,7 +41,7 @@ impl Storm {
             }
             let [child] = client.children() else { return fail("has not one Child SA") };
             let same = gateway.children.get(&child.outbound_spi).is_some_and(|sa| {
-                (sa.session, sa.peer_inner) == (*session, returner.inner)
+                (sa.session, sa.peer_inner.v4) == (*session, Some(returner.inner))
                     && sa.outbound_spi == child.inbound_spi
                     && sa.inbound_keymat == child.outbound_key
                     && sa.outbound_keymat == child.inbound_key

@@ -5,7 +5,7 @@
 //! each other as they can before the real store.
 
 use std::collections::{HashMap, HashSet, VecDeque};
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use causeway_controlplane::pool::AddressPools;
@@ -27,6 +27,7 @@ use causeway_ike::job::{Keyring, PublicKeyJob};
 use causeway_ike::policy::EndpointConfig;
 use causeway_ike::time::Instant;
 
+use crate::plane::addresses;
 use crate::rng::Rng;
 
 /// The wall clock at the restart; certificates and sessions are held against it.
@@ -109,7 +110,7 @@ pub struct Gateway {
     /// Child SAs installed, by inbound SPI.
     pub children: HashMap<u32, Box<ChildInstall>>,
     /// Where the datagram that is being handled came from.
-    source: Ipv4Addr,
+    source: IpAddr,
     /// Changes of the store that came too late to matter.
     pub overtaken: u64,
     /// Sessions resumed, as events tell it.
@@ -135,7 +136,7 @@ impl Gateway {
             sessions: HashMap::new(),
             spis: HashMap::new(),
             children: HashMap::new(),
-            source: Ipv4Addr::UNSPECIFIED,
+            source: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
             overtaken: 0,
             resumed: 0,
             taken_over: 0,
@@ -248,8 +249,8 @@ impl Gateway {
             Output::Job(job) => self.begin(now_ms, job, effects)?,
             Output::ReleaseAddress { session, lease } => {
                 if !self.table.lease_returned(session.0, wall(now_ms)) {
-                    let released = self.pools.release(session.0, lease.address);
-                    released.map_err(|error| format!("{session:?} released: {error}"))?;
+                    let released = self.pools.release(session.0);
+                    released.then_some(()).ok_or(format!("{session:?} released {lease:?} twice"))?;
                 }
             }
             Output::EapAbandoned { session } => return Err(format!("{session:?} spoke EAP")),
@@ -350,6 +351,7 @@ impl Gateway {
         Ok(Lease {
             address: grant.address,
             netmask: Some(grant.netmask),
+            address6: grant.address6,
             dns: grant.dns,
             subnets: vec![],
             selectors: SelectorPolicy::Subnets,
@@ -362,8 +364,9 @@ impl Gateway {
     fn settle(&mut self, effect: reconnect::Effect, effects: &mut Vec<Effect>) -> Result<(), String> {
         match effect {
             reconnect::Effect::Write(write) => effects.push(Effect::Later(Work::Write(write))),
-            reconnect::Effect::ReleaseLease { owner, address } => {
-                self.pools.release(owner, address).map_err(|error| error.to_string())?;
+            reconnect::Effect::ReleaseLease { owner } => {
+                let released = self.pools.release(owner);
+                released.then_some(()).ok_or(format!("{owner} holds no lease"))?;
             }
             reconnect::Effect::Event(reconnect::Event::Resumed { taken_over, .. }) => {
                 self.resumed += 1;
@@ -397,12 +400,12 @@ impl Gateway {
         let (spi, session) = (install.inbound_spi, install.session);
         // Whoever was overtaken meanwhile may still come here, with the session's own address and no other.
         if let Some((record, _)) = self.table.of_session(session.0)
-            && record.inner_v4 != Some(install.peer_inner)
+            && record.inner_v4 != install.peer_inner.v4
         {
-            return Err(format!("{session:?} installs {}", install.peer_inner));
+            return Err(format!("{session:?} installs {:?}", install.peer_inner));
         }
-        if self.pools.owner(install.peer_inner).is_none() {
-            return Err(format!("{} is installed but nobody's", install.peer_inner));
+        if addresses(install.peer_inner).any(|inner| self.pools.owner(inner).is_none()) {
+            return Err(format!("{:?} is installed but nobody's", install.peer_inner));
         }
         if self.children.insert(spi, install).is_some() {
             return Err(format!("SPI {spi:08x} was installed twice"));

@@ -12,7 +12,7 @@ mod report;
 mod restart;
 
 use std::collections::HashMap;
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use causeway_controlplane::store::DurableId;
 use causeway_ike::api::{Datagram, Input};
@@ -20,7 +20,7 @@ use causeway_ike::ident::Identity;
 use causeway_ike::wire::CfgAttributeType;
 use causeway_shared::config::ReconnectAttributes;
 
-use crate::client::{Client, ClientConfig, Login, Phase, Wish};
+use crate::client::{Client, ClientConfig, Families, Login, Phase, Wish};
 use crate::net::{Load, Network, Packet, Weather};
 use crate::queue::Queue;
 use crate::rng::Rng;
@@ -103,7 +103,7 @@ struct Storm {
     gateway: Gateway,
     gateway_tick_at_ms: Option<u64>,
     returners: Vec<Returner>,
-    by_address: HashMap<Ipv4Addr, usize>,
+    by_address: HashMap<IpAddr, usize>,
     cores: Cores,
     rng: Rng,
     up: usize,
@@ -129,7 +129,7 @@ impl Storm {
         for (index, (address, waiting)) in (OUTSIDE + 1..).map(Ipv4Addr::from).zip(returning).enumerate() {
             let token = waiting.token.as_bytes().to_vec();
             let config = ClientConfig {
-                address,
+                address: address.into(),
                 gateway: setup::GATEWAY,
                 gateway_identity: gateway_identity.clone(),
                 gateway_key: gateway_key.clone(),
@@ -140,10 +140,11 @@ impl Storm {
                 esp: esp.clone(),
                 port_4500_at_once: false,
                 initial_contact: false,
+                families: Families::V4,
                 attributes: vec![numbers.session_id, numbers.token, numbers.cleanup_interval],
             };
             let client = Client::new(config, Rng::stream(seed, &format!("client{index}")));
-            by_address.insert(address, index);
+            by_address.insert(address.into(), index);
             let (id, inner) = (waiting.id, waiting.inner);
             returners.push(Returner {
                 client,
@@ -262,9 +263,9 @@ impl Storm {
                 let Load::Ike(bytes) = packet.load else { return Ok(()) };
                 let (to, from) = (packet.to, packet.from);
                 let datagram = Datagram {
-                    local: *to.ip(),
+                    local: to.ip(),
                     local_port: to.port(),
-                    peer: *from.ip(),
+                    peer: from.ip(),
                     peer_port: from.port(),
                     bytes,
                 };
@@ -340,8 +341,8 @@ impl Storm {
             (Phase::Up, None) => {
                 let numbers = ReconnectAttributes::LAB;
                 let told = |number| told(&returner.client, number);
-                if returner.client.inner_address() != Some(returner.inner) {
-                    let got = returner.client.inner_address();
+                if returner.client.inner().v4 != Some(returner.inner) {
+                    let got = returner.client.inner().v4;
                     return Err(format!("client {index} had {} and was given {got:?}", returner.inner));
                 }
                 if told(numbers.session_id) != Some(returner.id.as_bytes()) {
@@ -387,11 +388,11 @@ impl Storm {
         for effect in effects {
             match effect {
                 Effect::Transmit(datagram) => {
-                    let from = SocketAddrV4::new(datagram.local, datagram.local_port);
-                    let to = SocketAddrV4::new(datagram.peer, datagram.peer_port);
+                    let from = SocketAddr::new(datagram.local, datagram.local_port);
+                    let to = SocketAddr::new(datagram.peer, datagram.peer_port);
                     let packet = Packet { from, to, load: Load::Ike(datagram.bytes) };
                     for (delay, packet) in self.network.to_client(packet) {
-                        if let Some(index) = self.by_address.get(packet.to.ip()) {
+                        if let Some(index) = self.by_address.get(&packet.to.ip()) {
                             self.queue.after(delay, What::ToClient(*index, packet));
                         }
                     }

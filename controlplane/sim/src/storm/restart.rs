@@ -6,7 +6,7 @@
 
 use std::net::Ipv4Addr;
 
-use causeway_controlplane::pool::{AddressPools, Wish};
+use causeway_controlplane::pool::{AddressPools, FamilyWish, Wish};
 use causeway_controlplane::reconnect::{Login, Settings, Table};
 use causeway_controlplane::slots::Slots;
 use causeway_controlplane::store::memory::MemoryStore;
@@ -75,8 +75,9 @@ fn before(count: u32, store: &mut MemoryStore, rng: &mut Rng) -> Result<Vec<Wait
     let mut waiting = vec![];
     for session in 1..=u64::from(count) {
         let user = format!("user{session}");
-        let wish = Wish { requested: None, fixed: None, pool: None };
+        let wish = Wish { v4: FamilyWish::any(None), ..Wish::default() };
         let grant = pools.lease_for(session, &user, wish).map_err(|_| StoreError::Closed)?;
+        let inner = grant.address.ok_or(StoreError::Closed)?;
         let record = SessionRecord {
             // Set by the table.
             id: DurableId::random(|buffer| rng.draw(buffer)),
@@ -87,7 +88,7 @@ fn before(count: u32, store: &mut MemoryStore, rng: &mut Rng) -> Result<Vec<Wait
             group: String::new(),
             profile: "default".to_owned(),
             pool: grant.pool,
-            inner_v4: Some(grant.address),
+            inner_v4: Some(inner),
             inner_v6: None,
             attributes: b"{}".to_vec(),
             client: vec![],
@@ -102,7 +103,7 @@ fn before(count: u32, store: &mut MemoryStore, rng: &mut Rng) -> Result<Vec<Wait
         store.begin()?;
         store.put_new(&record, Some(&tokens))?;
         store.commit(START)?;
-        waiting.push(Waiting { id: record.id, token: tokens.current, inner: grant.address });
+        waiting.push(Waiting { id: record.id, token: tokens.current, inner });
     }
     Ok(waiting)
 }
@@ -118,9 +119,9 @@ fn after(store: &mut MemoryStore, pools: &mut AddressPools) -> Result<Table, Sto
         let page = store.page(after, PAGE)?;
         cursor = page.next;
         for record in page.records {
-            let (id, address) = (record.id, record.inner_v4);
+            let (id, v4, v6) = (record.id, record.inner_v4, record.inner_v6);
             let Some(owner) = table.restore(record) else { continue };
-            if !address.is_some_and(|address| pools.reserve(owner, address)) {
+            if !pools.reserve(owner, v4, v6) {
                 table.address_is_gone(owner, &id);
             }
         }
@@ -148,7 +149,8 @@ fn settings() -> Settings {
 fn pools() -> Result<AddressPools, String> {
     let pool = config::Pool {
         name: "clients".into(),
-        range: parse(POOL)?,
+        range: Some(parse(POOL)?),
+        range6: None,
         first: None,
         last: None,
         dns: vec![],

@@ -2,11 +2,11 @@
 //!
 //! Enters: a [`Grant`]. Leaves: a [`RemotePolicy`], to be merged with those of user and group.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use causeway_radius::grant::Grant;
 use causeway_shared::config::{GroupAttribute, Policy};
-use causeway_shared::sa::Ipv4Prefix;
+use causeway_shared::sa::IpPrefix;
 
 /// What a RADIUS server allows a user.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -40,14 +40,15 @@ impl RemotePolicy {
             GroupAttribute::FilterId => groups.extend(grant.filter_ids.iter().cloned()),
             GroupAttribute::Class => groups.extend(grant.class.iter().filter_map(|class| group_of(class))),
         }
-        let routes = grant.routes.into_iter().map(|(address, length)| Ipv4Prefix { address, length });
+        let routes =
+            grant.routes.into_iter().filter_map(|(address, length)| IpPrefix::new(address.into(), length));
         let routes: Vec<_> = routes.collect();
         // 0 asks for no limit of its own.
         let secs = |secs: Option<u32>| secs.filter(|secs| *secs > 0).map(u64::from);
         RemotePolicy {
             policy: Policy {
                 pool: grant.pool,
-                dns: (!grant.dns.is_empty()).then_some(grant.dns),
+                dns: (!grant.dns.is_empty()).then(|| grant.dns.into_iter().map(IpAddr::V4).collect()),
                 domain: grant.domain,
                 subnets: (!routes.is_empty()).then_some(routes),
                 traffic_selectors: None,

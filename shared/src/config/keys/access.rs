@@ -1,7 +1,7 @@
 //! The keys of remote access: how AnyConnect clients log in and come back, what Cisco's protocol extensions look like, groups
 //! and users and what they may do, and where sessions are stored. Part of the declarations in `keys.rs`.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 
 use super::{MAX_DNS, MAX_USERS};
@@ -11,7 +11,7 @@ use crate::config::model::{
 };
 use crate::config::schema::section;
 use crate::config::value::Paragraph;
-use crate::sa::{Ipv4Prefix, MAX_SELECTORS};
+use crate::sa::{IpPrefix, MAX_SELECTORS};
 
 /// Most groups.
 pub const MAX_GROUPS: usize = 1024;
@@ -112,11 +112,11 @@ section! {
         /// Pool of their addresses, by name.
         pool: Option<String> = optional("any pool").sketch(r#""clients""#);
         /// DNS servers that they are told.
-        dns: Option<Vec<Ipv4Addr>> = optional("those of the pool").most(MAX_DNS).sketch(r#"["10.0.0.53"]"#);
+        dns: Option<Vec<IpAddr>> = optional("those of the pool").most(MAX_DNS).sketch(r#"["10.0.0.53"]"#);
         /// Domain for names without one.
         domain: Option<String> = optional("none").sketch(r#""example.com""#);
         /// Networks that they reach through the tunnel (split tunnel). Empty: everything.
-        subnets: Option<Vec<Ipv4Prefix>> = optional("those of the pool")
+        subnets: Option<Vec<IpPrefix>> = optional("those of the pool")
             .most(MAX_SELECTORS)
             .sketch(r#"["10.0.0.0/8"]"#);
         /// Whether their tunnels are for these `subnets` only or for `any` network; see [[pool]].
@@ -150,14 +150,16 @@ section! {
         group: Option<String> = optional("`aaa.authorize_group`").sketch(r#""staff""#);
         /// This user's inner address, of a pool; nobody else gets it.
         address: Option<Ipv4Addr> = optional("one of the pool").sketch(r#""10.99.1.1""#);
+        /// This user's inner IPv6 address, the first of its `client_prefix6` of a pool; nobody else gets it.
+        address6: Option<Ipv6Addr> = optional("one of the pool").sketch(r#""2001:db8:99::1:1""#);
         /// Pool, by name.
         pool: Option<String> = optional("that of the group");
         /// DNS servers.
-        dns: Option<Vec<Ipv4Addr>> = optional("those of the group").most(MAX_DNS);
+        dns: Option<Vec<IpAddr>> = optional("those of the group").most(MAX_DNS);
         /// Domain for names without one.
         domain: Option<String> = optional("that of the group");
         /// Networks that the user reaches through the tunnel. Empty: everything.
-        subnets: Option<Vec<Ipv4Prefix>> = optional("those of the group").most(MAX_SELECTORS);
+        subnets: Option<Vec<IpPrefix>> = optional("those of the group").most(MAX_SELECTORS);
         /// Whether the tunnel is for these `subnets` only or for `any` network; see [[pool]].
         traffic_selectors: Option<TrafficSelectors> = optional("that of the group");
         /// Text that the client shows once it is connected.

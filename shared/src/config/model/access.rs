@@ -2,13 +2,13 @@
 //! session store.
 
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use super::{NtHash, OnSessionLimit, Secret};
-use crate::sa::Ipv4Prefix;
+use crate::sa::IpPrefix;
 
 /// How AnyConnect clients log in.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -163,11 +163,11 @@ pub struct Policy {
     /// Name of a [`super::Pool`].
     pub pool: Option<String>,
     /// INTERNAL_IP4_DNS.
-    pub dns: Option<Vec<Ipv4Addr>>,
+    pub dns: Option<Vec<IpAddr>>,
     /// Default domain.
     pub domain: Option<String>,
     /// Split tunnel; empty: everything.
-    pub subnets: Option<Vec<Ipv4Prefix>>,
+    pub subnets: Option<Vec<IpPrefix>>,
     /// What the Child SA's selectors of our side are narrowed to.
     pub traffic_selectors: Option<TrafficSelectors>,
     /// Text for the connected client; may have several lines.
@@ -212,6 +212,8 @@ pub struct User {
     pub group: Option<String>,
     /// Fixed inner address, inside a pool.
     pub address: Option<Ipv4Addr>,
+    /// The user's own inner IPv6 address.
+    pub address6: Option<Ipv6Addr>,
     /// What this user gets.
     pub policy: Policy,
 }

@@ -3,7 +3,9 @@
 
 use std::path::Path;
 
-use super::super::keys::{RawAaa, RawAnyconnect, RawCisco, RawGroup, RawReconnect, RawStore, RawUser};
+use super::super::keys::{
+    RawAaa, RawAnyconnect, RawCisco, RawGroup, RawPool, RawReconnect, RawStore, RawUser,
+};
 use super::super::mistake::{Notes, Place};
 use super::super::model::{
     Aaa, Anyconnect, AttributeProfile, AuthMethod, Cisco, Group, Policy, Reconnect, ReconnectAttributes,
@@ -12,9 +14,10 @@ use super::super::model::{
 use super::super::reader::Document;
 use super::super::schema::At;
 use super::super::suggest::nearest;
-use super::network::{check_dns, gives_out};
+use super::network::{check_dns, gives_out, present};
+use super::network6::gives_out6;
 use super::{no_duplicates, unique};
-use crate::sa::Ipv4Prefix;
+use crate::sa::IpPrefix;
 
 /// Shortest life of a session, seconds (what IOS-XE takes as session lifetime).
 const MIN_SESSION_SECS: u64 = 120;
@@ -135,13 +138,28 @@ fn check_group(group: &RawGroup, document: &Document, notes: &mut Notes<'_>) {
 fn check_user(user: &RawUser, document: &Document, notes: &mut Notes<'_>) {
     check_policy(&user.pool, &user.dns, &user.domain, &user.subnets, document, notes);
     group_exists(&user.group, &document.groups, notes);
-    let Some(At { value: Some(address), place }) = &user.address else { return };
+    if let Some(At { value: Some(address), place }) = &user.address {
+        check_own_address(user, *address, |pool| gives_out(pool, *address), place, document, notes);
+    }
+    if let Some(At { value: Some(address), place }) = &user.address6 {
+        check_own_address(user, *address, |pool| gives_out6(pool, *address), place, document, notes);
+    }
+}
+
+fn check_own_address(
+    user: &RawUser,
+    address: impl std::fmt::Display,
+    given_out: impl Fn(&RawPool) -> bool,
+    place: &Place,
+    document: &Document,
+    notes: &mut Notes<'_>,
+) {
     let own_pool = user.pool.as_ref().and_then(|pool| pool.value.as_deref());
     let mut pools = document
         .pools
         .iter()
         .filter(|pool| own_pool.is_none_or(|own| pool.name.as_ref().is_none_or(|name| name.value == own)));
-    if !document.pools.is_empty() && !pools.any(|pool| gives_out(pool, *address)) {
+    if !document.pools.is_empty() && !pools.any(given_out) {
         let whose =
             own_pool.map_or("no pool gives out".to_owned(), |own| format!("pool `{own}` does not give out"));
         notes.mistake(
@@ -156,9 +174,9 @@ type Optional<T> = Option<At<Option<T>>>;
 
 fn check_policy(
     pool: &Optional<String>,
-    dns: &Optional<Vec<std::net::Ipv4Addr>>,
+    dns: &Optional<Vec<std::net::IpAddr>>,
     domain: &Optional<String>,
-    subnets: &Optional<Vec<Ipv4Prefix>>,
+    subnets: &Optional<Vec<IpPrefix>>,
     document: &Document,
     notes: &mut Notes<'_>,
 ) {
@@ -204,17 +222,24 @@ fn known(section: &str, name: &str, names: Vec<&str>, place: &Place, notes: &mut
 }
 
 fn unique_addresses(users: &[RawUser], notes: &mut Notes<'_>) {
+    unique_among(users.iter().filter_map(|user| present(&user.address)), notes);
+    unique_among(users.iter().filter_map(|user| present(&user.address6)), notes);
+}
+
+fn unique_among<'d, T: Eq + std::hash::Hash + std::fmt::Display>(
+    addresses: impl Iterator<Item = (T, &'d Place)>,
+    notes: &mut Notes<'_>,
+) {
     let mut seen = std::collections::HashMap::new();
-    for at in users.iter().filter_map(|user| user.address.as_ref()) {
-        let Some(address) = at.value else { continue };
+    for (address, place) in addresses {
         if let Some(first) = seen.get(&address) {
             notes.mistake(
-                &at.place,
+                place,
                 format!("{address} is already taken by {first}"),
                 "give each user an address of its own",
             );
         } else {
-            seen.insert(address, at.place.key.as_str());
+            seen.insert(address, place.key.as_str());
         }
     }
 }
@@ -311,6 +336,7 @@ pub(super) fn user(raw: RawUser) -> Option<User> {
         password: raw.password_clear?.value,
         group: raw.group?.value,
         address: raw.address?.value,
+        address6: raw.address6?.value,
         policy: Policy {
             pool: raw.pool?.value,
             dns: raw.dns?.value,

@@ -1,6 +1,7 @@
-//! Ports, routes and pools: that addresses, subnets, next hops and pools do not contradict each other.
+//! Ports, routes and pools: that addresses, subnets, next hops and pools do not contradict each other. IPv6's own rules are in
+//! `network6.rs`.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use super::super::keys::{RawPool, RawPort, RawRoute};
 use super::super::mistake::{Notes, Place};
@@ -8,8 +9,9 @@ use super::super::model::{Pool, PortRole, Route};
 use super::super::reader::Document;
 use super::super::schema::At;
 use super::super::value::InterfaceAddress;
+use super::network6::{self, subnet6, usable6};
 use super::{no_duplicates, unique};
-use crate::sa::Ipv4Prefix;
+use crate::sa::{IpPrefix, Ipv4Prefix};
 
 /// Longest prefix of a pool: it keeps two addresses to give out.
 const MAX_POOL_LENGTH: u8 = 30;
@@ -21,6 +23,7 @@ pub(super) fn check(document: &Document, notes: &mut Notes<'_>) {
     check_ports(ports, notes);
     check_routes(routes, ports, pools, notes);
     check_pools(pools, ports, notes);
+    network6::check(document, notes);
     if let Some(fragment) = &document.ike.fragment_size {
         let outside = ports.iter().filter(|p| p.role.as_ref().is_some_and(|r| r.value == PortRole::Outside));
         if let Some(mtu) = outside.filter_map(|p| p.mtu.as_ref()).find(|mtu| mtu.value < fragment.value) {
@@ -43,6 +46,7 @@ pub(super) fn pool(raw: RawPool) -> Option<Pool> {
         range: raw.range?.value,
         first: raw.first?.value,
         last: raw.last?.value,
+        range6: network6::range6(raw.range6?.value, raw.client_prefix6?.value),
         dns: raw.dns?.value,
         subnets: raw.subnets?.value,
         traffic_selectors: raw.traffic_selectors?.value,
@@ -119,18 +123,27 @@ fn check_port_address(at: &At<InterfaceAddress>, notes: &mut Notes<'_>) {
 fn check_routes(routes: &[RawRoute], ports: &[RawPort], pools: &[RawPool], notes: &mut Notes<'_>) {
     unique(routes.iter().filter_map(|r| r.destination.as_ref()), |d| format!("destination {d}"), notes);
     // With a port whose address could not be read, no statement about next hops is safe.
-    let addresses: Option<Vec<_>> = ports.iter().map(|p| p.address.as_ref()).collect();
+    let addresses: Option<Vec<_>> = ports.iter().map(links_of).collect();
+    let addresses: Option<Vec<_>> = addresses.map(|all| all.into_iter().flatten().collect());
     for route in routes {
         if let (Some(via), Some(addresses)) = (&route.via, &addresses) {
             check_next_hop(via, addresses, notes);
         }
         let Some(destination) = &route.destination else { continue };
-        for pool in pools.iter().filter_map(|p| p.range.as_ref()) {
-            if pool.value.length <= destination.value.length && pool.value.contains(destination.value.address)
-            {
+        if let Some(via) =
+            route.via.as_ref().filter(|via| via.value.is_ipv4() != destination.value.address().is_ipv4())
+        {
+            notes.mistake(
+                &via.place,
+                format!("{} cannot be the next hop of {}", via.value, destination.value),
+                "use a router's address of the same family",
+            );
+        }
+        for (pool, place) in pools.iter().flat_map(ranges_of) {
+            if pool.length() <= destination.value.length() && pool.contains(destination.value.address()) {
                 notes.mistake(
                     &destination.place,
-                    format!("{} lies in {} = {}", destination.value, pool.place.key, pool.value),
+                    format!("{} lies in {} = {pool}", destination.value, place.key),
                     "remove the route; addresses of a pool belong to clients",
                 );
             }
@@ -138,19 +151,39 @@ fn check_routes(routes: &[RawRoute], ports: &[RawPort], pools: &[RawPool], notes
     }
 }
 
-fn check_next_hop(via: &At<Ipv4Addr>, addresses: &[&At<InterfaceAddress>], notes: &mut Notes<'_>) {
-    let on = addresses.iter().find(|a| subnet(&a.value).is_some_and(|s| s.contains(via.value)));
+/// Both prefixes of a pool, as far as there are any.
+fn ranges_of(pool: &RawPool) -> impl Iterator<Item = (IpPrefix, &Place)> {
+    let v4 = present(&pool.range).map(|(range, place)| (IpPrefix::V4(range), place));
+    let v6 = present(&pool.range6).map(|(range, place)| (IpPrefix::V6(range), place));
+    v4.into_iter().chain(v6)
+}
+
+/// Our addresses on a port, each with its link's prefix; `None` where one could not be read.
+fn links_of(port: &RawPort) -> Option<Vec<(IpAddr, IpPrefix)>> {
+    let v4 = port.address.as_ref()?.value;
+    let v6 = port.address6.as_ref()?.value;
+    let v4 = subnet(&v4).map(|prefix| (v4.address.into(), prefix.into()));
+    let v6 = v6.and_then(|v6| subnet6(&v6).map(|prefix| (v6.address.into(), prefix.into())));
+    Some(v4.into_iter().chain(v6).collect())
+}
+
+/// The value of an optional key, if it is there and could be read.
+pub(super) fn present<T: Copy>(at: &Option<At<Option<T>>>) -> Option<(T, &Place)> {
+    at.as_ref().and_then(|at| at.value.map(|value| (value, &at.place)))
+}
+
+fn check_next_hop(via: &At<IpAddr>, links: &[(IpAddr, IpPrefix)], notes: &mut Notes<'_>) {
+    let on = links.iter().find(|(_, link)| link.contains(via.value));
     match on {
         None => {
-            let subnets: Vec<String> =
-                addresses.iter().filter_map(|a| subnet(&a.value)).map(|s| s.to_string()).collect();
+            let subnets: Vec<String> = links.iter().map(|(_, link)| link.to_string()).collect();
             notes.mistake(
                 &via.place,
                 format!("next hop {} is in no port's subnet", via.value),
                 format!("use a router in one of: {}", subnets.join(", ")),
             );
         }
-        Some(port) if port.value.address == via.value => {
+        Some((ours, _)) if *ours == via.value => {
             notes.mistake(
                 &via.place,
                 format!("next hop {} is our own address", via.value),
@@ -178,45 +211,32 @@ fn check_pools(pools: &[RawPool], ports: &[RawPort], notes: &mut Notes<'_>) {
         if let Some(subnets) = &pool.subnets {
             no_duplicates(&subnets.value, &subnets.place, |subnet| subnet.to_string(), notes);
         }
-        let Some(range) = &pool.range else { continue };
-        check_bounds(pool, range.value, notes);
-        if !(MIN_POOL_LENGTH..=MAX_POOL_LENGTH).contains(&range.value.length) {
+        let Some((range, place)) = present(&pool.range) else { continue };
+        check_bounds(pool, range, notes);
+        if !(MIN_POOL_LENGTH..=MAX_POOL_LENGTH).contains(&range.length) {
             notes.mistake(
-                &range.place,
-                format!(
-                    "{} is too {}",
-                    range.value,
-                    if range.value.length > MAX_POOL_LENGTH { "small" } else { "large" }
-                ),
+                place,
+                format!("{range} is too {}", if range.length > MAX_POOL_LENGTH { "small" } else { "large" }),
                 format!("use a prefix length from {MIN_POOL_LENGTH} to {MAX_POOL_LENGTH}"),
             );
         }
-        if !usable(range.value.address) {
-            notes.mistake(
-                &range.place,
-                format!("{} holds no unicast addresses", range.value),
-                "use a private range",
-            );
+        if !usable(range.address) {
+            notes.mistake(place, format!("{range} holds no unicast addresses"), "use a private range");
         }
-        for other in pools.iter().take(i).filter_map(|p| p.range.as_ref()) {
-            if overlap(Some(other.value), Some(range.value)) {
+        for (other, its_place) in pools.iter().take(i).filter_map(|p| present(&p.range)) {
+            if overlap(Some(other), Some(range)) {
                 notes.mistake(
-                    &range.place,
-                    format!("{} overlaps {} = {}", range.value, other.place.key, other.value),
+                    place,
+                    format!("{range} overlaps {} = {other}", its_place.key),
                     "an address may belong to one pool only",
                 );
             }
         }
         for port in ports.iter().filter_map(|p| p.address.as_ref()) {
-            if overlap(subnet(&port.value), Some(range.value)) {
+            if overlap(subnet(&port.value), Some(range)) {
                 notes.mistake(
-                    &range.place,
-                    format!(
-                        "{} overlaps the subnet of {}, {}",
-                        range.value,
-                        port.place.key,
-                        show(&port.value)
-                    ),
+                    place,
+                    format!("{range} overlaps the subnet of {}, {}", port.place.key, show(&port.value)),
                     "use a range of its own; hosts on the port's subnet would look for clients by ARP",
                 );
             }
@@ -244,10 +264,17 @@ fn check_bounds(pool: &RawPool, range: Ipv4Prefix, notes: &mut Notes<'_>) {
 }
 
 /// Each DNS server once, and each a host.
-pub(super) fn check_dns(servers: &[Ipv4Addr], place: &Place, notes: &mut Notes<'_>) {
+pub(super) fn check_dns(servers: &[IpAddr], place: &Place, notes: &mut Notes<'_>) {
     no_duplicates(servers, place, |server| server.to_string(), notes);
-    for server in servers.iter().filter(|server| !usable(**server)) {
+    for server in servers.iter().filter(|server| !a_host(**server)) {
         notes.mistake(place, format!("{server} cannot be a DNS server"), "use a unicast address");
+    }
+}
+
+fn a_host(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(address) => usable(address),
+        IpAddr::V6(address) => usable6(address),
     }
 }
 
@@ -255,6 +282,7 @@ pub(super) fn check_dns(servers: &[Ipv4Addr], place: &Place, notes: &mut Notes<'
 pub(super) fn gives_out(pool: &RawPool, address: Ipv4Addr) -> bool {
     let bound = |at: &Option<At<Option<Ipv4Addr>>>| at.as_ref().and_then(|at| at.value);
     let Some(range) = pool.range.as_ref().map(|range| range.value) else { return true };
+    let Some(range) = range else { return false };
     range.contains(address)
         && bound(&pool.first).map_or(address > range.address, |first| address >= first)
         && bound(&pool.last).map_or(address < range.last(), |last| address <= last)

@@ -1,6 +1,6 @@
 //! A bounded writer and a bounded reader over a slot's octets. Neither can panic; the reader names the field it misses.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::wire::SlotError;
 
@@ -48,6 +48,18 @@ impl<'a> Writer<'a> {
     }
 
     pub(super) fn address(&mut self, value: Ipv4Addr) -> Result<(), SlotError> {
+        self.octets(&value.octets())
+    }
+
+    /// The family, 4 or 6, and the octets that it has.
+    pub(super) fn ip(&mut self, value: IpAddr) -> Result<(), SlotError> {
+        match value {
+            IpAddr::V4(address) => self.u8(4).and_then(|()| self.octets(&address.octets())),
+            IpAddr::V6(address) => self.u8(6).and_then(|()| self.octets(&address.octets())),
+        }
+    }
+
+    pub(super) fn address6(&mut self, value: Ipv6Addr) -> Result<(), SlotError> {
         self.octets(&value.octets())
     }
 
@@ -102,6 +114,18 @@ impl<'a> Reader<'a> {
 
     pub(super) fn address(&mut self, field: &'static str) -> Result<Ipv4Addr, SlotError> {
         Ok(Ipv4Addr::from(self.array::<4>(field)?))
+    }
+
+    pub(super) fn address6(&mut self, field: &'static str) -> Result<Ipv6Addr, SlotError> {
+        Ok(Ipv6Addr::from(self.array::<16>(field)?))
+    }
+
+    pub(super) fn ip(&mut self, field: &'static str) -> Result<IpAddr, SlotError> {
+        match self.u8(field)? {
+            4 => Ok(IpAddr::from(self.array::<4>(field)?)),
+            6 => Ok(IpAddr::from(self.array::<16>(field)?)),
+            _ => Err(SlotError::Invalid(field)),
+        }
     }
 
     pub(super) fn bool(&mut self, field: &'static str) -> Result<bool, SlotError> {

@@ -3,10 +3,10 @@
 //! An `InstallSa` carries keys: who decodes one wipes the octets it decoded from.
 
 use super::bytes::{Reader, Writer};
-use super::{check_encapsulation, check_spi, read_peer_location, write_peer_location};
+use super::{check_encapsulation, check_family, check_spi, read_peer_location, write_peer_location};
 use crate::sa::{
-    EspKeys, EspSuite, Ipv4Prefix, MAX_CIPHER_KEY, MAX_INTEGRITY_KEY, MAX_REPLAY_WINDOW, MAX_SELECTORS,
-    SALT_LEN, SaLimits, SaPair, Selector,
+    EspKeys, EspSuite, InnerAddresses, Ipv4Prefix, Ipv6Prefix, MAX_CIPHER_KEY, MAX_INTEGRITY_KEY,
+    MAX_REPLAY_WINDOW, MAX_SELECTORS, SALT_LEN, SaLimits, SaPair, Selector,
 };
 use crate::wire::{Action, COMMAND_SLOT_BYTES, Command, SlotError, SlotMessage};
 
@@ -17,10 +17,11 @@ const MOVE_PEER: u16 = 4;
 const ADD_POOL: u16 = 5;
 const REMOVE_ALL: u16 = 6;
 const BARRIER: u16 = 7;
+const ADD_POOL6: u16 = 8;
 
 impl SlotMessage for Command {
     const SLOT_BYTES: usize = COMMAND_SLOT_BYTES;
-    const LAYOUT: &'static str = "command-1";
+    const LAYOUT: &'static str = "command-2";
 
     fn encode(&self, slot: &mut [u8]) -> Result<usize, SlotError> {
         let mut out = Writer::new(slot);
@@ -41,6 +42,13 @@ impl SlotMessage for Command {
                 out.address(pool.address)?;
                 out.u8(pool.length)?;
                 out.zeros(3)?;
+            }
+            Action::AddPool6 { pool, client_length } => {
+                check_pool6(*pool, *client_length)?;
+                out.address6(pool.address)?;
+                out.u8(pool.length)?;
+                out.u8(*client_length)?;
+                out.zeros(2)?;
             }
             Action::RemoveAll | Action::Barrier => {}
         }
@@ -66,6 +74,13 @@ impl SlotMessage for Command {
                 input.zeros(3, "reserved")?;
                 Action::AddPool(check_prefix(pool)?)
             }
+            ADD_POOL6 => {
+                let pool = Ipv6Prefix { address: input.address6("pool")?, length: input.u8("pool_length")? };
+                let client_length = input.u8("client_length")?;
+                input.zeros(2, "reserved")?;
+                check_pool6(pool, client_length)?;
+                Action::AddPool6 { pool, client_length }
+            }
             REMOVE_ALL => Action::RemoveAll,
             BARRIER => Action::Barrier,
             other => return Err(SlotError::UnknownKind(u32::from(other))),
@@ -88,6 +103,7 @@ fn kind_of(action: &Action) -> u16 {
         Action::RemoveSa { .. } => REMOVE_SA,
         Action::MovePeer { .. } => MOVE_PEER,
         Action::AddPool(_) => ADD_POOL,
+        Action::AddPool6 { .. } => ADD_POOL6,
         Action::RemoveAll => REMOVE_ALL,
         Action::Barrier => BARRIER,
     }
@@ -103,6 +119,49 @@ fn check_prefix(pool: Ipv4Prefix) -> Result<Ipv4Prefix, SlotError> {
         Some(canonical) if canonical != pool => Err(SlotError::Invalid("pool")),
         Some(canonical) => Ok(canonical),
     }
+}
+
+fn check_pool6(pool: Ipv6Prefix, client_length: u8) -> Result<(), SlotError> {
+    check_prefix6(pool, "pool_length", "pool")?;
+    let fits = (pool.length..=128).contains(&client_length);
+    if fits { Ok(()) } else { Err(SlotError::Invalid("client_length")) }
+}
+
+fn check_prefix6(
+    prefix: Ipv6Prefix,
+    length: &'static str,
+    address: &'static str,
+) -> Result<Ipv6Prefix, SlotError> {
+    match Ipv6Prefix::new(prefix.address, prefix.length) {
+        None => Err(SlotError::Invalid(length)),
+        Some(canonical) if canonical != prefix => Err(SlotError::Invalid(address)),
+        Some(canonical) => Ok(canonical),
+    }
+}
+
+/// Which families there are (1: IPv4, 2: IPv6, 3: both), then their values.
+fn write_inner(out: &mut Writer<'_>, inner: InnerAddresses) -> Result<(), SlotError> {
+    out.u8(u8::from(inner.v4.is_some()) | u8::from(inner.v6.is_some()) << 1)?;
+    if let Some(address) = inner.v4 {
+        out.address(address)?;
+    }
+    if let Some(prefix) = inner.v6 {
+        out.address6(prefix.address)?;
+        out.u8(prefix.length)?;
+    }
+    Ok(())
+}
+
+fn read_inner(input: &mut Reader<'_>) -> Result<InnerAddresses, SlotError> {
+    let families = input.u8("peer_inner")?;
+    if !matches!(families, 1..=3) {
+        return Err(SlotError::Invalid("peer_inner"));
+    }
+    let v4 = (families & 1 != 0).then(|| input.address("peer_inner")).transpose()?;
+    let mut prefix =
+        || Ok(Ipv6Prefix { address: input.address6("peer_inner")?, length: input.u8("peer_inner_length")? });
+    let v6 = (families & 2 != 0).then(&mut prefix).transpose()?;
+    Ok(InnerAddresses { v4, v6 })
 }
 
 fn write_pair(out: &mut Writer<'_>, pair: &SaPair) -> Result<(), SlotError> {
@@ -122,9 +181,9 @@ fn write_pair(out: &mut Writer<'_>, pair: &SaPair) -> Result<(), SlotError> {
     {
         out.u64(limit)?;
     }
-    out.address(pair.local_outer)?;
+    out.ip(pair.local_outer)?;
     write_peer_location(out, pair.peer_outer, pair.encapsulation)?;
-    out.address(pair.peer_inner)?;
+    write_inner(out, pair.peer_inner)?;
     for keys in [&pair.inbound_keys, &pair.outbound_keys] {
         out.octets(&keys.cipher)?;
         out.octets(&keys.salt)?;
@@ -151,9 +210,9 @@ fn read_pair(input: &mut Reader<'_>) -> Result<Box<SaPair>, SlotError> {
         soft_packets: input.u64("soft_packets")?,
         hard_packets: input.u64("hard_packets")?,
     };
-    let local_outer = input.address("local_outer")?;
+    let local_outer = input.ip("local_outer")?;
     let (peer_outer, encapsulation) = read_peer_location(input)?;
-    let peer_inner = input.address("peer_inner")?;
+    let peer_inner = read_inner(input)?;
     // The keys are read straight into the box, so that no other copy of them is left behind.
     let mut pair = Box::new(SaPair {
         inbound_spi,
@@ -188,11 +247,16 @@ fn check_pair(pair: &SaPair) -> Result<(), SlotError> {
     check_spi("inbound_spi", pair.inbound_spi)?;
     check_spi("outbound_spi", pair.outbound_spi)?;
     check_encapsulation(pair.encapsulation)?;
+    check_family(pair.local_outer, pair.peer_outer)?;
+    if let Some(prefix) = pair.peer_inner.v6 {
+        check_prefix6(prefix, "peer_inner_length", "peer_inner")?;
+    }
     check_keys(pair.suite, &pair.inbound_keys, "inbound_keys")?;
     check_keys(pair.suite, &pair.outbound_keys, "outbound_keys")?;
     check_selectors(&pair.peer_selectors, "peer_selectors")?;
     check_selectors(&pair.local_selectors, "local_selectors")?;
     let rules = [
+        (!pair.peer_inner.is_empty(), "peer_inner"),
         (pair.replay_window <= MAX_REPLAY_WINDOW, "replay_window"),
         (pair.first_outbound_sequence >= 1, "first_outbound_sequence"),
     ];
@@ -225,7 +289,9 @@ fn check_keys(suite: EspSuite, keys: &EspKeys, field: &'static str) -> Result<()
 }
 
 fn check_selectors(selectors: &[Selector], field: &'static str) -> Result<(), SlotError> {
-    let ordered = |s: &Selector| s.first <= s.last && s.first_port <= s.last_port;
+    let ordered = |s: &Selector| {
+        s.first.is_ipv4() == s.last.is_ipv4() && s.first <= s.last && s.first_port <= s.last_port
+    };
     let fits = selectors.len() <= MAX_SELECTORS && selectors.iter().all(ordered);
     if fits { Ok(()) } else { Err(SlotError::Invalid(field)) }
 }
@@ -234,8 +300,8 @@ fn write_selectors(out: &mut Writer<'_>, selectors: &[Selector]) -> Result<(), S
     out.u8(u8::try_from(selectors.len()).map_err(|_| SlotError::Invalid("selectors"))?)?;
     for selector in selectors {
         out.u8(selector.protocol)?;
-        out.address(selector.first)?;
-        out.address(selector.last)?;
+        out.ip(selector.first)?;
+        out.ip(selector.last)?;
         out.u16(selector.first_port)?;
         out.u16(selector.last_port)?;
     }
@@ -250,8 +316,8 @@ fn read_selectors(input: &mut Reader<'_>, field: &'static str) -> Result<Vec<Sel
     let mut read_one = || -> Result<Selector, SlotError> {
         Ok(Selector {
             protocol: input.u8(field)?,
-            first: input.address(field)?,
-            last: input.address(field)?,
+            first: input.ip(field)?,
+            last: input.ip(field)?,
             first_port: input.u16(field)?,
             last_port: input.u16(field)?,
         })

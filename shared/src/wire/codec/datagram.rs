@@ -1,21 +1,22 @@
-//! Datagrams in slots: addresses (4 + 4), ports (2 + 2), payload length (4), payload.
+//! Datagrams in slots: addresses (a family and its octets, twice), ports (2 + 2), payload length (4), payload.
 //!
 //! [`DatagramRef`] is the same message without an allocation, for the workers.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use super::bytes::{Reader, Writer};
+use super::check_family;
 use crate::wire::{DATAGRAM_SLOT_BYTES, Datagram, MAX_DATAGRAM, SlotError, SlotMessage};
 
 /// A [`Datagram`] whose payload lies elsewhere: in a packet buffer, or in a ring's private copy of a slot.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct DatagramRef<'a> {
     /// Our address.
-    pub local: Ipv4Addr,
+    pub local: IpAddr,
     /// Our port: 500 or 4500.
     pub local_port: u16,
     /// The peer's address.
-    pub peer: Ipv4Addr,
+    pub peer: IpAddr,
     /// The peer's port.
     pub peer_port: u16,
     /// The IKE message. At most [`MAX_DATAGRAM`] octets.
@@ -31,8 +32,8 @@ impl<'a> DatagramRef<'a> {
         self.check()?;
         let length = u32::try_from(self.payload.len()).map_err(|_| SlotError::Invalid("payload"))?;
         let mut out = Writer::new(slot);
-        out.address(self.local)?;
-        out.address(self.peer)?;
+        out.ip(self.local)?;
+        out.ip(self.peer)?;
         out.u16(self.local_port)?;
         out.u16(self.peer_port)?;
         out.u32(length)?;
@@ -46,8 +47,8 @@ impl<'a> DatagramRef<'a> {
     /// When the lengths disagree, or a port is not one that IKE uses.
     pub fn decode(slot: &'a [u8]) -> Result<Self, SlotError> {
         let mut input = Reader::new(slot);
-        let local = input.address("local")?;
-        let peer = input.address("peer")?;
+        let local = input.ip("local")?;
+        let peer = input.ip("peer")?;
         let local_port = input.u16("local_port")?;
         let peer_port = input.u16("peer_port")?;
         let length = usize::try_from(input.u32("payload_length")?)
@@ -69,6 +70,7 @@ impl<'a> DatagramRef<'a> {
         if self.payload.len() > MAX_DATAGRAM {
             return Err(SlotError::TooLong { needed: self.payload.len(), available: MAX_DATAGRAM });
         }
+        check_family(self.local, self.peer)?;
         // RFC 7296 §2: we speak from port 500 or 4500 only, whatever the other process asks for.
         if !matches!(self.local_port, 500 | 4500) {
             return Err(SlotError::Invalid("local_port"));
@@ -93,7 +95,7 @@ impl Datagram {
 
 impl SlotMessage for Datagram {
     const SLOT_BYTES: usize = DATAGRAM_SLOT_BYTES;
-    const LAYOUT: &'static str = "datagram-1";
+    const LAYOUT: &'static str = "datagram-2";
 
     fn encode(&self, slot: &mut [u8]) -> Result<usize, SlotError> {
         self.as_ref().encode(slot)

@@ -13,7 +13,7 @@ const FIRST_INBOUND: u16 = 6;
 
 impl SlotMessage for Event {
     const SLOT_BYTES: usize = EVENT_SLOT_BYTES;
-    const LAYOUT: &'static str = "event-2";
+    const LAYOUT: &'static str = "event-3";
 
     fn encode(&self, slot: &mut [u8]) -> Result<usize, SlotError> {
         let (kind, status, spi) = match *self {
@@ -33,7 +33,7 @@ impl SlotMessage for Event {
             Event::PeerMoved { peer_outer, encapsulation, .. } => {
                 write_peer_location(&mut out, peer_outer, encapsulation)?;
             }
-            Event::InvalidSpi { source, .. } => out.address(source)?,
+            Event::InvalidSpi { source, .. } => out.ip(source)?,
             Event::SoftExpired { .. } | Event::HardExpired { .. } | Event::FirstInbound { .. } => {}
         }
         Ok(out.used())
@@ -60,7 +60,7 @@ impl SlotMessage for Event {
                 let (peer_outer, encapsulation) = read_peer_location(&mut input)?;
                 Event::PeerMoved { inbound_spi: ours(spi)?, peer_outer, encapsulation }
             }
-            INVALID_SPI => Event::InvalidSpi { spi, source: input.address("source")? },
+            INVALID_SPI => Event::InvalidSpi { spi, source: input.ip("source")? },
             FIRST_INBOUND => Event::FirstInbound { inbound_spi: ours(spi)? },
             other => return Err(SlotError::UnknownKind(u32::from(other))),
         };

@@ -1,12 +1,13 @@
 //! Round trips, tables of refusals, and arbitrary octets for all three messages.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use proptest::prelude::*;
 
 use super::*;
 use crate::sa::{
-    EspKeys, EspSuite, Ipv4Prefix, MAX_REPLAY_WINDOW, MAX_SELECTORS, SaLimits, SaPair, Selector, keymat_len,
+    EspKeys, EspSuite, InnerAddresses, Ipv4Prefix, Ipv6Prefix, MAX_REPLAY_WINDOW, MAX_SELECTORS, SaLimits,
+    SaPair, Selector, keymat_len,
 };
 use crate::wire::{
     AckStatus, Action, COMMAND_SLOT_BYTES, Command, DATAGRAM_SLOT_BYTES, Datagram, EVENT_SLOT_BYTES, Event,
@@ -42,7 +43,7 @@ fn the_largest_messages_fit_their_slots() {
 #[test]
 fn descriptions_that_no_honest_writer_makes_are_refused_by_the_writer() {
     type Spoil = fn(&mut SaPair);
-    let table: [(&str, Spoil); 13] = [
+    let table: [(&str, Spoil); 18] = [
         ("inbound_spi", |pair| pair.inbound_spi = MIN_SPI - 1),
         ("outbound_spi", |pair| pair.outbound_spi = 0),
         ("replay_window", |pair| pair.replay_window = MAX_REPLAY_WINDOW + 1),
@@ -54,7 +55,16 @@ fn descriptions_that_no_honest_writer_makes_are_refused_by_the_writer() {
         ("outbound_keys", |pair| pair.outbound_keys.integrity[63] = 1),
         ("peer_selectors", |pair| pair.peer_selectors.push(pair.peer_selectors[0])),
         ("local_selectors", |pair| pair.local_selectors.push(pair.local_selectors[0])),
-        ("peer_selectors", |pair| pair.peer_selectors[3].first = Ipv4Addr::BROADCAST),
+        ("peer_selectors", |pair| pair.peer_selectors[3].first = Ipv6Addr::from_bits(u128::MAX).into()),
+        ("peer_selectors", |pair| pair.peer_selectors[3].first = Ipv4Addr::UNSPECIFIED.into()),
+        ("family", |pair| pair.local_outer = Ipv4Addr::LOCALHOST.into()),
+        ("peer_inner", |pair| pair.peer_inner = InnerAddresses { v4: None, v6: None }),
+        ("peer_inner", |pair| {
+            pair.peer_inner.v6 = Some(Ipv6Prefix { address: Ipv6Addr::LOCALHOST, length: 64 })
+        }),
+        ("peer_inner_length", |pair| {
+            pair.peer_inner.v6 = Some(Ipv6Prefix { address: Ipv6Addr::LOCALHOST, length: 129 });
+        }),
         ("local_selectors", |pair| pair.local_selectors[15].first_port = 65535),
     ];
     for (field, spoil) in table {
@@ -72,9 +82,11 @@ fn changed_octets_are_refused_by_the_reader_with_the_fields_name() {
     let install = command(Action::InstallSa(Box::new(pair())));
     let select = command(Action::SelectOutbound { inbound_spi: 0x100 });
     let pool = command(Action::AddPool(Ipv4Prefix::new(Ipv4Addr::new(10, 0, 0, 0), 8).unwrap()));
-    let commands: [(&Command, usize, u8, SlotError); 19] = [
+    let pool6 = Ipv6Prefix::new("2001:db8::".parse().unwrap(), 32).unwrap();
+    let pool6 = command(Action::AddPool6 { pool: pool6, client_length: 64 });
+    let commands: [(&Command, usize, u8, SlotError); 26] = [
         (&install, 8, 0, UnknownKind(0)),
-        (&install, 8, 8, UnknownKind(8)),
+        (&install, 8, 9, UnknownKind(9)),
         (&install, 9, 1, UnknownKind(0x101)),
         (&install, 10, 1, Invalid("reserved")),
         (&install, 15, 1, Invalid("reserved")),
@@ -87,11 +99,18 @@ fn changed_octets_are_refused_by_the_reader_with_the_fields_name() {
         (&install, 34, 0xff, Invalid("outbound_selected")),
         (&install, 35, 1, Invalid("reserved")),
         (&install, 39, 1, Invalid("replay_window")),
-        (&install, 100, 2, Invalid("encapsulation")),
-        (&install, 308, 17, Invalid("peer_selectors")),
+        (&install, 88, 5, Invalid("local_outer")),
+        (&install, 105, 4, SlotError::Invalid("encapsulation")),
+        (&install, 126, 2, Invalid("encapsulation")),
+        (&install, 130, 0, Invalid("peer_inner")),
+        (&install, 130, 4, Invalid("peer_inner")),
+        (&install, 352, 17, Invalid("peer_selectors")),
         (&select, 17, 0, Invalid("inbound_spi")),
         (&pool, 20, 33, Invalid("pool_length")),
         (&pool, 20, 4, Invalid("pool")),
+        (&pool6, 32, 129, Invalid("pool_length")),
+        (&pool6, 32, 3, Invalid("pool")),
+        (&pool6, 33, 31, Invalid("client_length")),
     ];
     for (message, place, value, expected) in commands {
         assert_eq!(changed(message, place, value), Err(expected), "octet {place}");
@@ -100,27 +119,28 @@ fn changed_octets_are_refused_by_the_reader_with_the_fields_name() {
     let expired = Event::SoftExpired { inbound_spi: 0x100 };
     let moved = Event::PeerMoved {
         inbound_spi: 0x100,
-        peer_outer: Ipv4Addr::LOCALHOST,
+        peer_outer: Ipv4Addr::LOCALHOST.into(),
         encapsulation: Encapsulation::Esp,
     };
-    let events: [(&Event, usize, u8, SlotError); 8] = [
+    let events: [(&Event, usize, u8, SlotError); 9] = [
         (&ack, 0, 0, UnknownKind(0)),
         (&ack, 0, 7, UnknownKind(7)),
         (&ack, 2, 8, Invalid("status")),
         (&ack, 4, 1, Invalid("inbound_spi")),
         (&expired, 2, 1, Invalid("status")),
         (&expired, 5, 0, Invalid("inbound_spi")),
-        (&moved, 12, 1, Invalid("encapsulation")),
-        (&moved, 17, 1, Invalid("reserved")),
+        (&moved, 8, 0, Invalid("peer_outer")),
+        (&moved, 17, 2, Invalid("encapsulation")),
+        (&moved, 18, 1, Invalid("reserved")),
     ];
     for (message, place, value, expected) in events {
         assert_eq!(changed(message, place, value), Err(expected), "octet {place}");
     }
     let datagrams: [(usize, u8, SlotError); 4] = [
-        (8, 1, Invalid("local_port")),
-        (11, 0, Invalid("peer_port")),
-        (12, 4, SlotError::Truncated("payload")),
-        (12, 2, Invalid("length")),
+        (10, 1, Invalid("local_port")),
+        (13, 0, Invalid("peer_port")),
+        (14, 4, SlotError::Truncated("payload")),
+        (14, 2, Invalid("length")),
     ];
     for (place, value, expected) in datagrams {
         let mut message = datagram();
@@ -152,7 +172,7 @@ fn command(action: Action) -> Command {
 }
 
 fn datagram() -> Datagram {
-    let (local, peer) = (Ipv4Addr::new(192, 0, 2, 1), Ipv4Addr::new(198, 51, 100, 7));
+    let (local, peer) = (Ipv4Addr::new(192, 0, 2, 1).into(), Ipv4Addr::new(198, 51, 100, 7).into());
     Datagram { local, local_port: 4500, peer, peer_port: 1024, payload: vec![1, 2, 3] }
 }
 
@@ -160,8 +180,8 @@ fn datagram() -> Datagram {
 fn pair() -> SaPair {
     let selector = Selector {
         protocol: 17,
-        first: Ipv4Addr::new(10, 0, 0, 0),
-        last: Ipv4Addr::new(10, 0, 0, 255),
+        first: Ipv6Addr::LOCALHOST.into(),
+        last: Ipv6Addr::from_bits(0xff).into(),
         first_port: 0,
         last_port: 65534,
     };
@@ -174,10 +194,13 @@ fn pair() -> SaPair {
         esn: true,
         inbound_keys: keys(suite, 0x11),
         outbound_keys: keys(suite, 0x22),
-        local_outer: Ipv4Addr::new(192, 0, 2, 1),
-        peer_outer: Ipv4Addr::new(198, 51, 100, 7),
+        local_outer: "2001:db8::1".parse().unwrap(),
+        peer_outer: "2001:db8:7::1".parse().unwrap(),
         encapsulation: Encapsulation::Udp { local_port: 4500, peer_port: 1024 },
-        peer_inner: Ipv4Addr::new(10, 9, 0, 1),
+        peer_inner: InnerAddresses {
+            v4: Some(Ipv4Addr::new(10, 9, 0, 1)),
+            v6: Ipv6Prefix::new("fd00::".parse().unwrap(), 64),
+        },
         peer_selectors: vec![selector; MAX_SELECTORS],
         local_selectors: vec![selector; MAX_SELECTORS],
         replay_window: 64,
@@ -192,8 +215,29 @@ fn keys(suite: EspSuite, octet: u8) -> EspKeys {
     EspKeys::from_keymat(suite, &vec![octet; keymat_len(suite)]).unwrap()
 }
 
-fn any_address() -> impl Strategy<Value = Ipv4Addr> {
-    any::<u32>().prop_map(Ipv4Addr::from)
+fn any_address() -> impl Strategy<Value = IpAddr> {
+    any_ends().prop_map(|(address, _)| address)
+}
+
+/// Two addresses of one family, the lower one first.
+fn any_ends() -> impl Strategy<Value = (IpAddr, IpAddr)> {
+    prop_oneof![
+        any::<[u32; 2]>()
+            .prop_map(|[a, b]| (Ipv4Addr::from(a.min(b)).into(), Ipv4Addr::from(a.max(b)).into())),
+        any::<[u128; 2]>()
+            .prop_map(|[a, b]| (Ipv6Addr::from(a.min(b)).into(), Ipv6Addr::from(a.max(b)).into())),
+    ]
+}
+
+fn any_prefix6() -> impl Strategy<Value = Ipv6Prefix> {
+    (any::<u128>(), 0u8..=128).prop_map(|(address, length)| Ipv6Prefix::new(address.into(), length).unwrap())
+}
+
+fn any_inner() -> impl Strategy<Value = InnerAddresses> {
+    let v4 = any::<u32>().prop_map(Ipv4Addr::from);
+    (proptest::option::of(v4), proptest::option::of(any_prefix6()))
+        .prop_map(|(v4, v6)| InnerAddresses { v4, v6 })
+        .prop_filter("one at least", |inner| !inner.is_empty())
 }
 
 fn any_spi() -> impl Strategy<Value = u32> {
@@ -209,19 +253,11 @@ fn any_encapsulation() -> impl Strategy<Value = Encapsulation> {
 }
 
 fn any_selectors() -> impl Strategy<Value = Vec<Selector>> {
-    let selector = (any::<u8>(), any::<[u32; 2]>(), any::<[u16; 2]>()).prop_map(
-        |(protocol, mut addresses, mut ports)| {
-            addresses.sort_unstable();
+    let selector =
+        (any::<u8>(), any_ends(), any::<[u16; 2]>()).prop_map(|(protocol, (first, last), mut ports)| {
             ports.sort_unstable();
-            Selector {
-                protocol,
-                first: addresses[0].into(),
-                last: addresses[1].into(),
-                first_port: ports[0],
-                last_port: ports[1],
-            }
-        },
-    );
+            Selector { protocol, first, last, first_port: ports[0], last_port: ports[1] }
+        });
     proptest::collection::vec(selector, 0..=MAX_SELECTORS)
 }
 
@@ -230,7 +266,7 @@ prop_compose! {
         (inbound_spi, outbound_spi, session_id) in (any_spi(), any_spi(), any::<u64>()),
         suite in proptest::sample::select(EspSuite::ALL.to_vec()),
         (esn, outbound_selected) in any::<(bool, bool)>(),
-        (local_outer, peer_outer, peer_inner) in (any_address(), any_address(), any_address()),
+        ((local_outer, peer_outer), peer_inner) in (any_ends(), any_inner()),
         encapsulation in any_encapsulation(),
         (peer_selectors, local_selectors) in (any_selectors(), any_selectors()),
         replay_window in 0..=MAX_REPLAY_WINDOW,
@@ -263,8 +299,12 @@ fn any_action() -> impl Strategy<Value = Action> {
                 encapsulation
             }
         ),
-        (any_address(), 0u8..=32)
-            .prop_map(|(address, length)| Action::AddPool(Ipv4Prefix::new(address, length).unwrap())),
+        (any::<u32>(), 0u8..=32)
+            .prop_map(|(address, length)| Action::AddPool(Ipv4Prefix::new(address.into(), length).unwrap())),
+        (any_prefix6(), 0u8..=128).prop_map(|(pool, longer)| Action::AddPool6 {
+            pool,
+            client_length: pool.length.saturating_add(longer).min(128),
+        }),
         Just(Action::RemoveAll),
         Just(Action::Barrier),
     ]
@@ -300,7 +340,7 @@ fn any_event() -> impl Strategy<Value = Event> {
 
 prop_compose! {
     fn any_datagram()(
-        (local, peer) in (any_address(), any_address()),
+        (local, peer) in any_ends(),
         local_port in proptest::sample::select(vec![500u16, 4500]),
         peer_port in 1..=u16::MAX,
         payload in proptest::collection::vec(any::<u8>(), 0..2000),

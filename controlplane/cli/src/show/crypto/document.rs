@@ -136,6 +136,7 @@ fn logged_in() -> Session {
         auth_method: "anyconnect-eap".into(),
         state: SessionState::Active,
         inner_address: Some([192, 168, 20, 5].into()),
+        inner_prefix6: None,
         pool: Some("ACPOOL".into()),
         peer: "10.106.69.69:63516".into(),
         nat_detected: true,

@@ -1,7 +1,7 @@
 //! Traffic selectors in the two spellings of IOS: access-list lines in `show crypto session`, ranges in
 //! `show crypto ikev2 session`.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use causeway_shared::api::{EspDetails, SelectorRange};
 
@@ -33,10 +33,11 @@ fn protocol(number: u8) -> String {
 
 fn side(selector: &SelectorRange) -> String {
     let SelectorRange { first, last, first_port, last_port, .. } = *selector;
-    let mut text = match mask(first, last) {
-        Some(Ipv4Addr::BROADCAST) => format!("host {first}"),
-        Some(mask) => format!("{first}/{mask}"),
-        None => format!("{first}-{last}"),
+    let mut text = match (prefix_len(first, last), first) {
+        (Some(32), IpAddr::V4(_)) | (Some(128), IpAddr::V6(_)) => format!("host {first}"),
+        (Some(length), IpAddr::V4(_)) => format!("{first}/{}", mask(length)),
+        (Some(length), IpAddr::V6(_)) => format!("{first}/{length}"),
+        (None, _) => format!("{first}-{last}"),
     };
     match (first_port, last_port) {
         (0, u16::MAX) => {}
@@ -46,12 +47,20 @@ fn side(selector: &SelectorRange) -> String {
     text
 }
 
-/// The mask of a range that is a prefix.
-fn mask(first: Ipv4Addr, last: Ipv4Addr) -> Option<Ipv4Addr> {
-    let (first, last) = (u32::from(first), u32::from(last));
-    let wild = first ^ last;
+/// Length of the prefix that a range is.
+fn prefix_len(first: IpAddr, last: IpAddr) -> Option<u32> {
+    let (bits, first, last) = match (first, last) {
+        (IpAddr::V4(first), IpAddr::V4(last)) => (32, first.to_bits().into(), last.to_bits().into()),
+        (IpAddr::V6(first), IpAddr::V6(last)) => (128, first.to_bits(), last.to_bits()),
+        _ => return None,
+    };
+    let wild: u128 = first ^ last;
     let contiguous = wild & wild.wrapping_add(1) == 0;
-    (contiguous && first & wild == 0 && first <= last).then(|| Ipv4Addr::from(!wild))
+    (contiguous && first & wild == 0).then(|| bits - wild.trailing_ones())
+}
+
+fn mask(length: u32) -> Ipv4Addr {
+    Ipv4Addr::from_bits(u32::MAX.checked_shl(32u32.saturating_sub(length)).unwrap_or(0))
 }
 
 #[cfg(test)]
@@ -69,10 +78,18 @@ mod tests {
         };
         let everything = any([0; 4], [255; 4]);
         let host = any([10, 1, 1, 1], [10, 1, 1, 1]);
+        let any6 = |first: &str, last: &str| SelectorRange {
+            first: first.parse().unwrap(),
+            last: last.parse().unwrap(),
+            ..everything
+        };
+        let host6 = any6("fd00:99::1", "fd00:99::1");
         for (local, remote, text) in [
             (everything, host, "permit ip 0.0.0.0/0.0.0.0 host 10.1.1.1"),
             (any([10, 0, 0, 0], [10, 255, 255, 255]), host, "permit ip 10.0.0.0/255.0.0.0 host 10.1.1.1"),
             (any([10, 0, 0, 1], [10, 0, 0, 4]), host, "permit ip 10.0.0.1-10.0.0.4 host 10.1.1.1"),
+            (any6("fd00:1::", "fd00:1::ffff:ffff:ffff:ffff"), host6, "permit ip fd00:1::/64 host fd00:99::1"),
+            (any6("::", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"), host6, "permit ip ::/0 host fd00:99::1"),
             (any([10, 0, 0, 1], [10, 0, 0, 2]), host, "permit ip 10.0.0.1-10.0.0.2 host 10.1.1.1"),
             (
                 SelectorRange { protocol: 6, first_port: 80, last_port: 80, ..everything },

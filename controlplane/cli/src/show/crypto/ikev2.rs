@@ -118,6 +118,8 @@ pub(super) fn sa_detailed(session: &Session) -> Vec<String> {
     });
     lines.push("  Cisco Trust Security SGT is disabled".to_owned());
     lines.extend(session.inner_address.map(|address| format!("  Assigned host addr: {address}")));
+    let prefix6 = session.inner_prefix6.as_deref().map(printable);
+    lines.extend(prefix6.map(|prefix| format!("  Assigned IPv6 prefix: {prefix}")));
     lines.push(format!("  Initiator of SA : {}", if ike.initiator { "Yes" } else { "No" }));
     lines.extend(ike.peer_type.as_ref().map(|kind| format!("  PEER TYPE: {}", printable(kind))));
     lines
