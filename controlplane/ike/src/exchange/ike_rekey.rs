@@ -15,11 +15,12 @@ use crate::established::{
     Established, Flow, JOB_DEADLINE_MS, MAX_OLD_SAS, NextSa, OLD_SA_LINGER_MS, OldSa, Ours, PeerRequest,
     REKEY_RETRY_MS, SETTLE_MS, Task, Working,
 };
-use crate::exchange::follow_up::{Secrets, link_notify, link_of};
+use crate::exchange::agreed::{Agreed, Half, read_answer, read_follow_up};
+use crate::exchange::follow_up::{Secrets, link_notify};
 use crate::exchange::ike_sa_init::NONCE_LEN;
 use crate::job::{PublicKeyJob, PublicKeyResult};
 use crate::sa::{IkeSa, IkeSaParameters};
-use crate::suite::{IkeChoice, IkeProposal, IkeStage, Kem, SelectError, accept_ike_answer, select_ike};
+use crate::suite::{IkeChoice, IkeProposal, IkeStage, SelectError, select_ike};
 use crate::time::Instant;
 use crate::wire::{Delete, ExchangeType, IkeSpi, Ke, Message, Nonce, Payload, PayloadType, Sa, WireError};
 use crate::world::Cx;
@@ -80,17 +81,6 @@ enum Step {
     },
 }
 
-/// What CREATE_CHILD_SA led to.
-struct Agreed {
-    choice: IkeChoice,
-    peer_spi: IkeSpi,
-    nr: Nonce,
-    /// `None` until the first secret is there.
-    secrets: Option<Secrets>,
-    /// What the next additional key exchange must say.
-    link: Vec<u8>,
-}
-
 /// The second half of a key exchange. After the last one the peer has the new IKE SA, and we are about to.
 struct Deriving {
     half: Half,
@@ -99,33 +89,6 @@ struct Deriving {
     deadline: Instant,
     tries: u32,
     agreed: Agreed,
-}
-
-/// What the second half needs.
-enum Half {
-    Group { private: Arc<KePrivate>, peer_public: Vec<u8> },
-    Kem { private: Arc<KemPrivate>, ciphertext: Vec<u8> },
-}
-
-impl Half {
-    fn work(&self) -> PublicKeyJob {
-        match self {
-            Half::Group { private, peer_public } => {
-                PublicKeyJob::Derive { private: Arc::clone(private), peer_public: peer_public.clone() }
-            }
-            Half::Kem { private, ciphertext } => {
-                PublicKeyJob::Decapsulate { private: Arc::clone(private), ciphertext: ciphertext.clone() }
-            }
-        }
-    }
-}
-
-impl Agreed {
-    /// The mechanism that comes after the secret that is being made.
-    fn kem_after_this(&self) -> Option<Kem> {
-        let done = self.secrets.as_ref().map_or(0, |secrets| secrets.parts().1.len() + 1);
-        self.choice.suite.kems.get(done)
-    }
 }
 
 /// How often the second half of our key exchange is asked for: without it the session is lost.
@@ -588,29 +551,5 @@ impl Established {
         cx.release_ike_spi(self.id, rekey.local_spi);
         let retry = cx.now.plus_millis(REKEY_RETRY_MS);
         self.sa_rekey_at = self.sa_rekey_at.map(|_| retry);
-    }
-}
-
-/// Reads the answer to our CREATE_CHILD_SA request: what was agreed on, and the peer's KE data.
-fn read_answer(offer: &[IkeProposal], message: &Message) -> Option<(Agreed, Vec<u8>)> {
-    let choice = accept_ike_answer(offer, message.sa()?, true)?;
-    let ke = message.ke().filter(|ke| ke.group == choice.suite.group.number())?;
-    let link = match link_of(message) {
-        Some(link) => link.to_vec(),
-        None if choice.suite.kems.is_empty() => Vec::new(),
-        None => return None,
-    };
-    let (peer_spi, nr) = (choice.peer_spi?, message.nonce()?.clone());
-    Some((Agreed { choice, peer_spi, nr, secrets: None, link }, ke.data.clone()))
-}
-
-/// Reads the answer to an additional key exchange: the next link, which the last answer has not, and the peer's KE data.
-fn read_follow_up(agreed: &Agreed, message: &Message) -> Option<(Vec<u8>, Vec<u8>)> {
-    let kem = agreed.secrets.as_ref()?.next_kem(&agreed.choice)?;
-    let ke = message.ke().filter(|ke| ke.group == kem.number())?;
-    match link_of(message) {
-        Some(link) => Some((link.to_vec(), ke.data.clone())),
-        None if agreed.kem_after_this().is_none() => Some((Vec::new(), ke.data.clone())),
-        None => None,
     }
 }

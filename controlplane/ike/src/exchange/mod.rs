@@ -1,6 +1,7 @@
 //! The exchanges of RFC 7296 and its extensions, one file each.
 
 pub(crate) mod admission;
+pub(crate) mod agreed;
 pub(crate) mod authenticated;
 pub(crate) mod child_rekey;
 pub(crate) mod closing;
