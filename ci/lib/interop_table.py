@@ -25,7 +25,7 @@ tunnel may be dropped as forged, replayed or foreign.
 
 `pass`, `fail` and `no` (not possible), with the number of the reason or remark below the table. A ping that a busy machine lost
 is sent again, once, and the cell says so. `./ci/interop --quick` runs a subset in
-which every pair of values is seen, except authentication with suite (they share no code); `./ci/test` runs that one.
+which every pair of values is seen, except authentication with suite (they share no code).
 
 | authentication | |
 |---|---|

@@ -28,8 +28,6 @@ ip link set vec0 up
 ip addr add "$ip" dev vec0
 [ -n "${via:-}" ] && ip route add default via "$via"
 sysctl -qw net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.default.rp_filter=0
-mkfifo /run/never
-exec 9<> /run/never
 echo up > "$dir/ready"
 number=0
 while :; do
@@ -39,6 +37,6 @@ while :; do
     mv "$dir/status.tmp" "$dir/status.$number"
     number=$((number + 1))
   else
-    read -r -t 0.02 -u 9 # a sleep without a process, which costs a guest much
+    sleep 0.02 # a process: `read -t` in its place made the guest lose packets that it had been sent
   fi
 done
