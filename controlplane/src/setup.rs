@@ -188,6 +188,7 @@ pub fn services(config: &Config, keys: &Keys) -> Result<Services, SetupError> {
     let directory = Directory::new(&config.auth, &config.users, &config.groups)?;
     let directory = Arc::new(directory.with_certificates(certificates));
     let allows = |method| config.auth.methods.contains(&method);
+    let users = if config.aaa.user_attributes_cached { &config.users[..] } else { &[] };
     let radius = &config.radius;
     let radius_eap = match allows(AuthMethod::EapRadius) {
         true => {
@@ -208,7 +209,8 @@ pub fn services(config: &Config, keys: &Keys) -> Result<Services, SetupError> {
         anyconnect: AnyConnectConversations::new(anyconnect(config, keys)),
         aaa: config.aaa.clone(),
         lockout: config.lockout,
-        pools: AddressPools::new(&config.pools, &own)?,
+        // Without their own attributes users have no addresses of their own.
+        pools: AddressPools::new(&config.pools, &own)?.kept_for(users),
         esp: config.esp.clone(),
         profile: config.gateway.profile.clone(),
         liveness: Liveness::OnDemand {

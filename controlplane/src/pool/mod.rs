@@ -2,7 +2,8 @@
 //!
 //! Enters: the `[[pool]]` sections, requests in the name of a session and a user, ends of sessions. Leaves: addresses of one family or
 //! both that nobody else holds, with what the client is told beside them (RFC 7296 §3.15). A user gets the addresses of the last time
-//! while nobody else has taken them. Every lease has one owner, is of one pool, and ends as a whole.
+//! while nobody else has taken them; an address that the configuration gives to a user is kept for that user. Every lease has one
+//! owner, is of one pool, and ends as a whole.
 
 mod bitmap;
 mod range4;
@@ -88,7 +89,7 @@ pub enum LeaseError {
     /// Every address of every pool is taken.
     #[error("no pool has a free address")]
     Exhausted,
-    /// The user's own address is another session's, or in no pool.
+    /// The user's own address is another session's or another user's, or in no pool.
     #[error("the user's address is not free")]
     FixedTaken,
 }
@@ -131,6 +132,8 @@ pub struct AddressPools {
     /// By session: the place of the pool, and what is held of it.
     leases: HashMap<u64, (usize, Held)>,
     owners: HashMap<IpAddr, u64>,
+    /// Whose own an address is; of IPv6 the first of the prefix.
+    own: HashMap<IpAddr, String>,
     remembered: Remembered,
 }
 
@@ -149,8 +152,27 @@ impl AddressPools {
             }
         }
         let pools = pools.iter().map(|pool| Pool::new(pool, gateway_addresses)).collect::<Result<_, _>>()?;
-        let (leases, owners) = (HashMap::new(), HashMap::new());
-        Ok(AddressPools { pools, leases, owners, remembered: Remembered::default() })
+        let (leases, owners, own) = (HashMap::new(), HashMap::new(), HashMap::new());
+        Ok(AddressPools { pools, leases, owners, own, remembered: Remembered::default() })
+    }
+
+    /// Keeps the addresses that these users have of their own: nobody else is given them.
+    #[must_use]
+    pub fn kept_for(mut self, users: &[config::User]) -> AddressPools {
+        for user in users {
+            for pool in &mut self.pools {
+                if let (Some(address), Some(range)) = (user.address, &mut pool.v4) {
+                    range.set_aside(address);
+                }
+                if let (Some(address), Some(range)) = (user.address6, &mut pool.v6) {
+                    range.set_aside(address);
+                    let first = range.first_of(address);
+                    self.own.extend(first.map(|first| (first.into(), user.name.clone())));
+                }
+            }
+            self.own.extend(user.address.map(|address| (address.into(), user.name.clone())));
+        }
+        self
     }
 
     /// Leases an IPv4 address to a session: the one it holds already, else the user's last, else the one asked for, else the
@@ -179,6 +201,9 @@ impl AddressPools {
         let last = self.remembered.of(user);
         let fixed = wish.v4.wanted && wish.v4.fixed.is_some() || wish.v6.wanted && wish.v6.fixed.is_some();
         let refusal = if fixed { LeaseError::FixedTaken } else { LeaseError::Exhausted };
+        if self.is_anothers(user, &wish) {
+            return Err(LeaseError::FixedTaken);
+        }
         let offers = self.pools.iter().enumerate().filter_map(|(place, pool)| {
             let allowed = wish.pool.is_none_or(|name| name == pool.config.name);
             let offer = allowed.then(|| pool.offer(&wish, last))?;
@@ -241,6 +266,14 @@ impl AddressPools {
         self.pools.iter().map(Pool::usage).collect()
     }
 
+    /// Whether an address that somebody is to have without choice is another user's own.
+    fn is_anothers(&self, user: &str, wish: &Wish<'_>) -> bool {
+        let first = |address| self.pools.iter().find_map(|pool| pool.v6.as_ref()?.first_of(address));
+        let v4 = wish.v4.fixed.filter(|_| wish.v4.wanted).map(IpAddr::V4);
+        let v6 = wish.v6.fixed.filter(|_| wish.v6.wanted).and_then(first).map(IpAddr::V6);
+        [v4, v6].into_iter().flatten().any(|own| self.own.get(&own).is_some_and(|owner| owner != user))
+    }
+
     fn hold(&mut self, session: u64, pool: usize, held: Held) {
         self.leases.insert(session, (pool, held));
         self.owners.extend(held.addresses().map(|address| (address, session)));
@@ -283,9 +316,9 @@ impl Pool {
         if wish.v4.wanted {
             let has = |address| self.v4.as_ref().is_some_and(|range| range.has(address));
             let free = match wish.v4.fixed {
-                Some(own) if !has(own) => return none,
+                Some(own) if !self.v4.as_ref().is_some_and(|range| range.has_own(own)) => return none,
                 Some(_) => true,
-                None => self.v4.as_ref().is_some_and(|range| range.leased() < range.capacity()),
+                None => self.v4.as_ref().is_some_and(Range4::has_room),
             };
             families += usize::from(free);
             preferred += rank(last.v4.is_some_and(has), wish.v4.requested.is_some_and(has));
@@ -293,9 +326,9 @@ impl Pool {
         if wish.v6.wanted {
             let has = |address| self.v6.as_ref().is_some_and(|range| range.has(address).is_some());
             let free = match wish.v6.fixed {
-                Some(own) if !has(own) => return none,
+                Some(own) if self.v6.as_ref().and_then(|range| range.has_own(own)).is_none() => return none,
                 Some(_) => true,
-                None => self.v6.as_ref().is_some_and(|range| range.leased() < range.capacity()),
+                None => self.v6.as_ref().is_some_and(Range6::has_room),
             };
             families += usize::from(free);
             preferred += rank(last.v6.is_some_and(has), wish.v6.requested.is_some_and(has));
@@ -306,7 +339,7 @@ impl Pool {
     /// What was offered.
     fn take(&mut self, wish: &Wish<'_>, last: Held) -> Option<Held> {
         let v4 = self.v4.as_mut().filter(|_| wish.v4.wanted).and_then(|range| match wish.v4.fixed {
-            Some(own) => range.take(own).then_some(own),
+            Some(own) => range.take_own(own).then_some(own),
             None => [last.v4, wish.v4.requested]
                 .into_iter()
                 .flatten()
@@ -314,7 +347,7 @@ impl Pool {
                 .or_else(|| range.take_next()),
         });
         let v6 = self.v6.as_mut().filter(|_| wish.v6.wanted).and_then(|range| match wish.v6.fixed {
-            Some(own) => range.take(own),
+            Some(own) => range.take_own(own),
             None => [last.v6, wish.v6.requested]
                 .into_iter()
                 .flatten()
@@ -327,13 +360,13 @@ impl Pool {
 
     fn reserve(&mut self, v4: Option<Ipv4Addr>, v6: Option<Ipv6Addr>) -> Option<Held> {
         let (range4, range6) = (self.v4.as_ref(), self.v6.as_ref());
-        let free4 = v4.is_none_or(|address| range4.is_some_and(|range| range.has(address)));
-        let free6 = v6.is_none_or(|address| range6.is_some_and(|range| range.has(address).is_some()));
+        let free4 = v4.is_none_or(|address| range4.is_some_and(|range| range.has_own(address)));
+        let free6 = v6.is_none_or(|address| range6.is_some_and(|range| range.has_own(address).is_some()));
         if !free4 || !free6 || v4.is_none() && v6.is_none() {
             return None;
         }
-        let v4 = v4.filter(|address| self.v4.as_mut().is_some_and(|range| range.take(*address)));
-        let v6 = v6.and_then(|address| self.v6.as_mut()?.take(address));
+        let v4 = v4.filter(|address| self.v4.as_mut().is_some_and(|range| range.take_own(*address)));
+        let v6 = v6.and_then(|address| self.v6.as_mut()?.take_own(address));
         Some(Held { v4, v6 })
     }
 

@@ -1,7 +1,9 @@
 //! The IPv4 side of a pool: a bit for each address of its range.
 //!
-//! Enters: the range, its bounds, our own addresses. Leaves: addresses that are free; network, broadcast and our own never are.
+//! Enters: the range, its bounds, our own addresses, those of one user each. Leaves: addresses that are free; network, broadcast and our
+//! own never are, a user's own is for nobody else.
 
+use std::collections::HashMap;
 use std::net::Ipv4Addr;
 
 use causeway_shared::sa::Ipv4Prefix;
@@ -14,9 +16,11 @@ pub const MAX_POOL_ADDRESSES: usize = 1 << 24;
 /// Which of a range's addresses are free.
 pub(super) struct Range4 {
     range: Ipv4Prefix,
-    /// Of the whole range; excluded addresses are taken for good.
+    /// Of the whole range; excluded addresses and those of one user are taken for good.
     taken: Bitmap,
     excluded: usize,
+    /// The addresses of one user each, and whether they are leased.
+    own: HashMap<Ipv4Addr, bool>,
 }
 
 impl Range4 {
@@ -28,7 +32,7 @@ impl Range4 {
     ) -> Option<Range4> {
         let addresses = u64::from(u32::from(range.last()) - u32::from(range.address)) + 1;
         let addresses = usize::try_from(addresses).ok().filter(|&count| count <= MAX_POOL_ADDRESSES)?;
-        let mut pool = Range4 { range, taken: Bitmap::new(addresses), excluded: 0 };
+        let mut pool = Range4 { range, taken: Bitmap::new(addresses), excluded: 0, own: HashMap::new() };
         // A /31 or /32 has neither network nor broadcast address (RFC 3021), and bounds that are told are meant.
         let inset = u32::from(range.length <= 30);
         let bound = |bound: Option<Ipv4Addr>, otherwise: u32| bound.map_or(otherwise, u32::from);
@@ -47,7 +51,33 @@ impl Range4 {
     }
 
     pub(super) fn leased(&self) -> usize {
-        self.taken.taken() - self.excluded
+        let idle = self.own.values().filter(|leased| !**leased).count();
+        self.taken.taken() - self.excluded - idle
+    }
+
+    /// Whether there is an address for anybody.
+    pub(super) fn has_room(&self) -> bool {
+        self.taken.taken() < self.taken.len()
+    }
+
+    /// Keeps an address for one user.
+    pub(super) fn set_aside(&mut self, address: Ipv4Addr) {
+        if self.take(address) {
+            self.own.insert(address, false);
+        }
+    }
+
+    /// Whether a user's own address, or any other, is free for who may have it.
+    pub(super) fn has_own(&self, address: Ipv4Addr) -> bool {
+        self.own.get(&address).map_or_else(|| self.has(address), |leased| !leased)
+    }
+
+    /// Takes what [`Range4::has_own`] has.
+    pub(super) fn take_own(&mut self, address: Ipv4Addr) -> bool {
+        match self.own.get_mut(&address) {
+            Some(leased) => !std::mem::replace(leased, true),
+            None => self.take(address),
+        }
     }
 
     pub(super) fn has(&self, address: Ipv4Addr) -> bool {
@@ -64,7 +94,9 @@ impl Range4 {
     }
 
     pub(super) fn free(&mut self, address: Ipv4Addr) {
-        if let Some(index) = self.index(address) {
+        if let Some(leased) = self.own.get_mut(&address) {
+            *leased = false;
+        } else if let Some(index) = self.index(address) {
             self.taken.free(index);
         }
     }

@@ -1,10 +1,11 @@
 //! The IPv6 side of a pool: prefixes of one length, one for each client, taken in turn.
 //!
-//! Enters: the range and the clients' length. Leaves: prefixes that nobody else holds, named by their first address. The range may
+//! Enters: the range and the clients' length, prefixes of one user each. Leaves: prefixes that nobody else holds and that are nobody
+//! else's, named by their first address. The range may
 //! be too large for a bit each, so the taken ones are in a set; the first prefix is nobody's, because its first address is that of
 //! every router (RFC 4291 §2.6.1).
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::net::Ipv6Addr;
 
 use causeway_ike::api::Inner6;
@@ -17,14 +18,17 @@ pub const MAX_POOL_PREFIXES: usize = 1 << 24;
 /// Which of a range's prefixes are taken.
 pub(super) struct Range6 {
     range: config::Range6,
+    /// Prefixes of one user each are taken for good.
     taken: HashSet<Ipv6Addr>,
+    /// The prefixes of one user each, and whether they are leased.
+    own: HashMap<Ipv6Addr, bool>,
     /// The number of the prefix that was taken last in turn: the one longest free comes late.
     cursor: u128,
 }
 
 impl Range6 {
     pub(super) fn new(range: config::Range6) -> Range6 {
-        Range6 { range, taken: HashSet::new(), cursor: 0 }
+        Range6 { range, taken: HashSet::new(), own: HashMap::new(), cursor: 0 }
     }
 
     /// Prefixes that can be leased at once.
@@ -33,15 +37,44 @@ impl Range6 {
     }
 
     pub(super) fn leased(&self) -> usize {
-        self.taken.len()
+        self.taken.len() - self.own.values().filter(|leased| !**leased).count()
+    }
+
+    /// Whether there is a prefix for anybody.
+    pub(super) fn has_room(&self) -> bool {
+        self.taken.len() < self.capacity()
+    }
+
+    /// Keeps the prefix that holds this address for one user.
+    pub(super) fn set_aside(&mut self, address: Ipv6Addr) {
+        if let Some(first) = self.take(address) {
+            self.own.insert(first, false);
+        }
+    }
+
+    /// The prefix that holds this address, a user's own or any other, if it is free for who may have it.
+    pub(super) fn has_own(&self, address: Ipv6Addr) -> Option<Ipv6Addr> {
+        let first = self.first_of(address)?;
+        match self.own.get(&first) {
+            Some(leased) => (!leased).then_some(first),
+            None => self.has(address),
+        }
+    }
+
+    /// Takes what [`Range6::has_own`] has.
+    pub(super) fn take_own(&mut self, address: Ipv6Addr) -> Option<Ipv6Addr> {
+        let first = self.has_own(address)?;
+        match self.own.get_mut(&first) {
+            Some(leased) => *leased = true,
+            None => return self.take(address),
+        }
+        Some(first)
     }
 
     /// The prefix that holds this address, by its first address, if it is free.
     pub(super) fn has(&self, address: Ipv6Addr) -> Option<Ipv6Addr> {
         let first = self.first_of(address)?;
-        let free = first != self.range.prefix.address
-            && !self.taken.contains(&first)
-            && self.taken.len() < self.capacity();
+        let free = first != self.range.prefix.address && !self.taken.contains(&first) && self.has_room();
         free.then_some(first)
     }
 
@@ -54,7 +87,7 @@ impl Range6 {
 
     /// Takes the next one in turn.
     pub(super) fn take_next(&mut self) -> Option<Ipv6Addr> {
-        if self.taken.len() >= self.capacity() {
+        if !self.has_room() {
             return None;
         }
         // One of the next so many is free: no more than that are taken.
@@ -69,7 +102,12 @@ impl Range6 {
     }
 
     pub(super) fn free(&mut self, first: Ipv6Addr) {
-        self.taken.remove(&first);
+        match self.own.get_mut(&first) {
+            Some(leased) => *leased = false,
+            None => {
+                self.taken.remove(&first);
+            }
+        }
     }
 
     /// What the client is told of a prefix: the address itself, or of a longer one the first that a host may have.
@@ -78,7 +116,8 @@ impl Range6 {
         Inner6 { address: Ipv6Addr::from_bits(first.to_bits() | host), prefix_len: self.range.client_length }
     }
 
-    fn first_of(&self, address: Ipv6Addr) -> Option<Ipv6Addr> {
+    /// The first address of the prefix that holds this one.
+    pub(super) fn first_of(&self, address: Ipv6Addr) -> Option<Ipv6Addr> {
         let prefix = Ipv6Prefix::new(address, self.range.client_length)?;
         self.range.prefix.contains(address).then_some(prefix.address)
     }

@@ -232,6 +232,50 @@ fn an_address_of_the_users_own_is_had_or_nothing_is() {
     assert_eq!(pools.lease_for(3, "ann", of_two_pools), Err(LeaseError::FixedTaken));
 }
 
+fn owner(name: &str, v4: &str, v6: &str) -> config::User {
+    config::User {
+        name: name.into(),
+        address: v4.parse().ok(),
+        address6: v6.parse().ok(),
+        ..config::User::default()
+    }
+}
+
+#[test]
+fn an_address_of_one_user_is_nobody_elses_even_while_it_is_free() {
+    let ann = owner("ann", "10.1.0.2", "fd00:1:0:1::1");
+    for asked in [None, Some(())] {
+        let mut pools = dual(&[("10.1.0.0/29", "fd00:1::/62", 64)]).kept_for(std::slice::from_ref(&ann));
+        let own = (ann.address, ann.address6);
+        let wish = Wish {
+            v4: FamilyWish::any(asked.and(ann.address)),
+            v6: FamilyWish::any(asked.and(ann.address6)),
+            pool: None,
+        };
+        let others: Vec<_> =
+            (0..9).map_while(|n| pools.lease_for(n, &format!("user{n}"), wish).ok()).collect();
+        assert_eq!(others.iter().filter(|grant| grant.address.is_some()).count(), 5);
+        assert_eq!(others.iter().filter(|grant| grant.address6.is_some()).count(), 2);
+        let given = |grant: &Grant| (grant.address, grant.address6.map(|inner| inner.address));
+        for grant in others.iter().map(given) {
+            assert!(grant.0 != own.0 && grant.1 != own.1, "{grant:?}");
+        }
+        let fixed = Wish {
+            v4: FamilyWish { fixed: own.0, ..wish.v4 },
+            v6: FamilyWish { fixed: own.1, ..wish.v6 },
+            pool: None,
+        };
+        assert_eq!(pools.lease_for(99, "bob", fixed), Err(LeaseError::FixedTaken), "a server may say so");
+        let before = pools.usage()[0].leased;
+        assert_eq!(pools.lease_for(100, "ann", fixed).as_ref().map(given), Ok(own));
+        assert_eq!(pools.lease_for(101, "ann", fixed), Err(LeaseError::FixedTaken));
+        assert_eq!(pools.usage()[0].leased, before + 1);
+        assert!(pools.release(100) && pools.usage()[0].leased == before);
+        assert_eq!(pools.lease_for(102, "eve", wish), Err(LeaseError::Exhausted), "it is kept again");
+        assert!(pools.reserve(103, own.0, own.1) && !pools.reserve(104, own.0, own.1), "after a restart");
+    }
+}
+
 #[test]
 fn addresses_of_both_families_are_reserved_together() {
     let mut pools = dual(&[("10.1.0.0/24", "fd00:1::/48", 64), ("10.2.0.0/24", "", 0)]);
@@ -264,9 +308,9 @@ proptest! {
     fn behaves_like_a_map_of_owners(
         steps in proptest::collection::vec((any::<bool>(), 0u64..24, 0u8..6, proptest::option::of(0u8..40)), 0..300),
     ) {
-        let mut pools = pools(&["10.0.0.0/28", "10.0.0.32/30"]);
+        let mut pools = pools(&["10.0.0.0/28", "10.0.0.32/30"]).kept_for(&[owner("nobody here", "10.0.0.9", "")]);
         let allowed: Vec<Ipv4Addr> =
-            (2..15).chain(33..35).map(|last| Ipv4Addr::new(10, 0, 0, last)).collect();
+            (2..9).chain(10..15).chain(33..35).map(|last| Ipv4Addr::new(10, 0, 0, last)).collect();
         let mut model: BTreeMap<Ipv4Addr, u64> = BTreeMap::new();
         for (lease, session, user, wish) in steps {
             let held = model.iter().find(|(_, owner)| **owner == session).map(|(address, _)| *address);
