@@ -402,6 +402,7 @@ fn config(sas: u32) -> PathConfig {
         mac: OUR_MAC[index],
         address: OURS[index],
         prefix_len: 24,
+        address6: None,
         mtu: 1500,
         role,
     };
@@ -409,6 +410,7 @@ fn config(sas: u32) -> PathConfig {
     PathConfig {
         ports: vec![port(0, PortRole::Outside), port(1, PortRole::Inside)],
         routes: HOPS.map(all).to_vec(),
+        routes6: Vec::new(),
         sa_capacity: sas.next_power_of_two().max(256),
         worker: 0,
         workers: 1,

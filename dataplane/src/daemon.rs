@@ -26,7 +26,7 @@ use crate::eal_args::{EalArguments, EalArgumentsError, Machine, eal_arguments};
 use crate::handoff::Mailbox;
 use crate::manager::{Ended, Manager};
 use crate::manager_commands::Executor;
-use crate::path::{Path, PathConfig, PathError, PortConfig, RouteConfig};
+use crate::path::{Path, PathConfig, PathError, PortConfig, RouteConfig, RouteConfig6};
 use crate::ports::{PortError, WorkerPorts, start_ports};
 use crate::ports_watch::PortWatch;
 use crate::worker::Worker;
@@ -260,6 +260,14 @@ fn path_config(config: &Config, ports: &[PortConfig], worker: u16, workers: u16)
             .iter()
             .filter_map(|route| match (route.destination, route.via) {
                 (IpPrefix::V4(destination), IpAddr::V4(via)) => Some(RouteConfig { destination, via }),
+                _ => None,
+            })
+            .collect(),
+        routes6: config
+            .routes
+            .iter()
+            .filter_map(|route| match (route.destination, route.via) {
+                (IpPrefix::V6(destination), IpAddr::V6(via)) => Some(RouteConfig6 { destination, via }),
                 _ => None,
             })
             .collect(),

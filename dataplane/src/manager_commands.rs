@@ -8,7 +8,7 @@
 //! changes nothing.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::Ipv4Addr;
 
 use causeway_shared::sa::{Ipv4Prefix, SaPair, slot_of_spi};
 use causeway_shared::wire::{AckStatus, Action, Command};
@@ -124,16 +124,12 @@ impl Executor {
             Action::InstallSa(pair) => self.install(id, touches, &pair, todo),
             Action::SelectOutbound { inbound_spi } => self.select_outbound(id, touches, inbound_spi, todo),
             Action::RemoveSa { inbound_spi } => self.remove(id, touches, inbound_spi, todo),
-            Action::MovePeer { inbound_spi, peer_outer: IpAddr::V4(peer_outer), encapsulation } => {
-                self.find(inbound_spi).map(|_| {
-                    let operation = Operation::MovePeer { inbound_spi, peer_outer, encapsulation };
-                    let ticket = self.begin(id, touches, Step::Move);
-                    self.instruct_owner(ticket, inbound_spi, operation, None, todo);
-                })
-            }
-            Action::MovePeer { peer_outer: IpAddr::V6(_), .. } | Action::AddPool6 { .. } => {
-                Err(AckStatus::OutOfRange)
-            }
+            Action::MovePeer { inbound_spi, peer_outer, encapsulation } => self.find(inbound_spi).map(|_| {
+                let operation = Operation::MovePeer { inbound_spi, peer_outer, encapsulation };
+                let ticket = self.begin(id, touches, Step::Move);
+                self.instruct_owner(ticket, inbound_spi, operation, None, todo);
+            }),
+            Action::AddPool6 { .. } => Err(AckStatus::OutOfRange),
             Action::AddPool(range) => self.add_pool(id, touches, range, todo),
             Action::RemoveAll => {
                 let ticket = self.begin(id, touches, Step::RemoveAll);

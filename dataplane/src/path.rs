@@ -4,14 +4,14 @@
 //! A [`Path`] belongs to one worker thread and is never shared. After [`Path::new`] it allocates nothing, takes no
 //! lock and makes no system call; what it gives away leaves through [`Sink`].
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use causeway_dpdk::prefetch;
 use causeway_shared::counters::{Drop, Flow};
-use causeway_shared::sa::{Encapsulation, Ipv4Prefix, slot_of_spi};
+use causeway_shared::sa::{Encapsulation, IpPrefix, Ipv4Prefix, Ipv6Prefix, slot_of_spi};
 use causeway_shared::wire::{AckStatus, Datagram};
 
-pub use causeway_shared::config::PortRole;
+pub use causeway_shared::config::{Interface6, PortRole};
 
 pub use crate::counters::Counters;
 pub use crate::sa::{PoolMap, Tables, WorkerSa};
@@ -49,7 +49,9 @@ pub struct PortConfig {
     pub address: Ipv4Addr,
     /// Its subnet's prefix length.
     pub prefix_len: u8,
-    /// Largest IPv4 packet, octets.
+    /// Our IPv6 address and its link's prefix length; `None` where the port speaks IPv4 only.
+    pub address6: Option<Interface6>,
+    /// Largest IP packet, octets; at least 1280 with an IPv6 address (RFC 8200 §5).
     pub mtu: u16,
     /// Which side it faces.
     pub role: PortRole,
@@ -64,6 +66,15 @@ pub struct RouteConfig {
     pub via: Ipv4Addr,
 }
 
+/// A static IPv6 route.
+#[derive(Clone, Copy, Debug)]
+pub struct RouteConfig6 {
+    /// Destination.
+    pub destination: Ipv6Prefix,
+    /// Next hop, on a port's link.
+    pub via: Ipv6Addr,
+}
+
 /// Everything a path is made from. The same on every worker but for `worker`.
 #[derive(Clone, Debug)]
 pub struct PathConfig {
@@ -71,6 +82,8 @@ pub struct PathConfig {
     pub ports: Vec<PortConfig>,
     /// Static routes; connected ones follow from the ports.
     pub routes: Vec<RouteConfig>,
+    /// The same of IPv6.
+    pub routes6: Vec<RouteConfig6>,
     /// Slots of the SA table, a power of two.
     pub sa_capacity: u32,
     /// This worker, from 0.
@@ -100,15 +113,15 @@ pub enum PathError {
     #[error("{0} routes, connected ones included, are more than 256")]
     Routes(usize),
     /// A port's prefix or MTU.
-    #[error("port {0}: prefix length must be 1 to 32 and MTU 576 to 9216")]
+    #[error("port {0}: prefix length must be 1 to 32 (IPv6: 1 to 128) and MTU 576 (IPv6: 1280) to 9216")]
     Port(u16),
     /// A route leads nowhere.
     #[error("route to {destination} via {via}: the next hop is in no port's subnet")]
     Route {
         /// Destination.
-        destination: Ipv4Prefix,
+        destination: IpPrefix,
         /// Next hop.
-        via: Ipv4Addr,
+        via: IpAddr,
     },
 }
 
@@ -128,17 +141,26 @@ pub enum Operation {
         /// The SA.
         inbound_spi: Option<u32>,
     },
+    /// To every worker: as `SetOutbound`, for all addresses of a client's IPv6 prefix (/128: one address).
+    SetOutbound6 {
+        /// Client's inner prefix.
+        inner: Ipv6Prefix,
+        /// The SA.
+        inbound_spi: Option<u32>,
+    },
     /// To the SA's owner: the peer's outer address changed.
     MovePeer {
         /// The SA.
         inbound_spi: u32,
         /// New outer address.
-        peer_outer: Ipv4Addr,
+        peer_outer: IpAddr,
         /// New encapsulation.
         encapsulation: Encapsulation,
     },
     /// To every worker: a pool. `PoolMap::new(prefix)` is made by the manager, one per worker.
     AddPool(Box<PoolMap>),
+    /// To every worker: a prefix whose addresses belong to clients.
+    AddPool6(Ipv6Prefix),
     /// To every worker: forgets every SA and pool by exchanging the tables for empty ones (`Tables::new`).
     RemoveAll(Box<Tables>),
 }
@@ -287,6 +309,8 @@ stages! {
     follow route(Leaving) "next hop, port MTU, Ethernet header, tx";
 }
 
+/// What every link of IPv6 must carry, octets (RFC 8200 §5).
+const MIN_MTU6: u16 = 1280;
 /// Frames fetched ahead of the one that is looked at.
 const AHEAD: usize = 8;
 /// SAs whose figures are published after each burst. Each costs up to three lines of memory that no cache holds; with 100,000
@@ -327,7 +351,10 @@ impl<A: Allocator, P: Probe> Path<A, P> {
             return Err(PathError::Worker { worker: config.worker, workers: config.workers });
         }
         for (index, port) in config.ports.iter().enumerate() {
-            if !(1..=32).contains(&port.prefix_len) || !(576..=9216).contains(&port.mtu) {
+            let v4 = (1..=32).contains(&port.prefix_len) && (576..=9216).contains(&port.mtu);
+            let v6 =
+                port.address6.is_none_or(|v6| (1..=128).contains(&v6.prefix_len) && port.mtu >= MIN_MTU6);
+            if !v4 || !v6 {
                 return Err(PathError::Port(index as u16));
             }
         }
@@ -521,13 +548,18 @@ impl<A: Allocator, P: Probe> Path<A, P> {
                 Ok(()) => done(Retired::Nothing),
                 Err(status) => refused(status),
             },
-            Operation::MovePeer { inbound_spi, peer_outer, encapsulation } => match sas.lookup(inbound_spi) {
-                Some(place) => {
-                    sas.move_peer(place, peer_outer, encapsulation);
-                    done(Retired::Nothing)
+            Operation::SetOutbound6 { .. }
+            | Operation::AddPool6(_)
+            | Operation::MovePeer { peer_outer: IpAddr::V6(_), .. } => refused(AckStatus::OutOfRange),
+            Operation::MovePeer { inbound_spi, peer_outer: IpAddr::V4(peer_outer), encapsulation } => {
+                match sas.lookup(inbound_spi) {
+                    Some(place) => {
+                        sas.move_peer(place, peer_outer, encapsulation);
+                        done(Retired::Nothing)
+                    }
+                    None => refused(AckStatus::NoSuchSa),
                 }
-                None => refused(AckStatus::NoSuchSa),
-            },
+            }
             Operation::AddPool(pool) => match outbound.add_pool(pool) {
                 Ok(None) => done(Retired::Nothing),
                 Ok(Some(pool)) => done(Retired::Pool(pool)),

@@ -97,6 +97,7 @@ impl Ports {
             mac,
             address: port.address,
             prefix_len: port.prefix_len,
+            address6: port.address6,
             mtu: port.mtu,
             role: port.role,
         });

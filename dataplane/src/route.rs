@@ -73,7 +73,7 @@ impl RouteTable {
         for route in &config.routes {
             let through = routes.iter().take(connected).find(|port| port.prefix.contains(route.via));
             let through = through
-                .ok_or(PathError::Route { destination: route.destination, via: route.via })
+                .ok_or(PathError::Route { destination: route.destination.into(), via: route.via.into() })
                 .map(|port| (port.role, port.port))?;
             let (role, port) = through;
             routes.push(Route { prefix: route.destination, role, port, via: Some(route.via) });
@@ -125,6 +125,7 @@ mod tests {
             mac: [2, 0, 0, 0, 0, 1],
             address: address.into(),
             prefix_len: 24,
+            address6: None,
             mtu: 1500,
             role,
         };
@@ -139,6 +140,7 @@ mod tests {
                 route("10.0.0.0/8", [10, 0, 0, 2]),
                 route("10.7.0.0/16", [10, 0, 0, 3]),
             ],
+            routes6: Vec::new(),
             sa_capacity: 256,
             worker: 0,
             workers: 1,

@@ -64,6 +64,7 @@ impl World {
             mac,
             address: address_of(role),
             prefix_len: 24,
+            address6: None,
             mtu: MTU,
             role,
         });
@@ -71,6 +72,7 @@ impl World {
         PathConfig {
             ports: ports.collect(),
             routes: vec![RouteConfig { destination: everywhere, via: ROUTER }],
+            routes6: Vec::new(),
             sa_capacity: self.sas.next_power_of_two().max(MIN_CAPACITY),
             worker: 0,
             workers: 1,

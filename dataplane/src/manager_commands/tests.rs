@@ -1,5 +1,7 @@
 //! The executor against workers that answer by a rule: order of steps, refusals, roll-back, overlap.
 
+use std::net::IpAddr;
+
 use causeway_shared::sa::{
     Encapsulation, EspKeys, EspSuite, MAX_CIPHER_KEY, MAX_INTEGRITY_KEY, SALT_LEN, SaLimits, Selector,
 };
@@ -104,6 +106,9 @@ fn describe(operation: &Operation) -> String {
         Operation::SetOutbound { inner, inbound_spi: Some(spi) } => format!("point {inner} at {spi:x}"),
         Operation::SetOutbound { inner, inbound_spi: None } => format!("clear {inner}"),
         Operation::MovePeer { inbound_spi, .. } => format!("move {inbound_spi:x}"),
+        Operation::SetOutbound6 { inner, inbound_spi: Some(spi) } => format!("point {inner} at {spi:x}"),
+        Operation::SetOutbound6 { inner, inbound_spi: None } => format!("clear {inner}"),
+        Operation::AddPool6(range) => format!("pool {range}"),
         Operation::AddPool(pool) => format!("pool {}", pool.range()),
         Operation::RemoveAll(_) => "remove all".into(),
     }

@@ -109,6 +109,7 @@ pub fn config() -> PathConfig {
         mac: OUR_MAC[index],
         address,
         prefix_len: 24,
+        address6: None,
         mtu: 1500,
         role,
     };
@@ -119,6 +120,7 @@ pub fn config() -> PathConfig {
             route("0.0.0.0/0", Ipv4Addr::new(192, 0, 2, 254)),
             route("10.77.0.0/16", Ipv4Addr::new(10, 0, 0, 254)),
         ],
+        routes6: Vec::new(),
         sa_capacity: 1024,
         worker: 0,
         workers: 1,
