@@ -10,7 +10,8 @@ import uuid
 from pki import GATEWAY_NAME, USER
 from shell import Failure, end, expect_equal, read, run, tail, wait_until
 from swan import PASSWORD, PSK
-from world import GATEWAY_INSIDE, GATEWAY_OUTSIDE, LAN_NET, POOL_NET
+from world import (GATEWAY6_INSIDE, GATEWAY6_OUTSIDE, GATEWAY_INSIDE, GATEWAY_OUTSIDE, LAN6_NET, LAN_NET, POOL6_NET,
+                   POOL_NET)
 
 IKE = ["aes256gcm16-prfsha384-ecp384", "aes256-sha256-ecp256", "aes256gcm16-prfsha256-x25519",
        "aes128-sha256-modp2048", "aes256-sha512-ecp521"]
@@ -60,16 +61,23 @@ class Appliance:
         }
         for section, keys in (extra or {}).items():
             sections[section] = {**sections.get(section, {}), **keys}
+        pool = {"name": "staff", "range": POOL_NET, "dns": ["10.99.10.53"], "subnets": [LAN_NET, POOL_NET]}
+        outside6, inside6 = {}, {}
+        if world.ipv6:
+            outside6, inside6 = {"address6": f"{GATEWAY6_OUTSIDE}/64"}, {"address6": f"{GATEWAY6_INSIDE}/64"}
+            pool = {**pool, "range6": POOL6_NET, "subnets": [LAN_NET, POOL_NET, LAN6_NET, POOL6_NET]}
         lists = {
-            **(lists or {}),
-            "port": [{"name": "wan", "device": "net_af_packet0,iface=wan0", "role": "outside", "address": f"{GATEWAY_OUTSIDE}/24"},
-                     {"name": "lan", "device": "net_af_packet1,iface=lan0", "role": "inside", "address": f"{GATEWAY_INSIDE}/24"}],
-            "pool": [{"name": "staff", "range": POOL_NET, "dns": ["10.99.10.53"], "subnets": [LAN_NET, POOL_NET]}],
+            "port": [{"name": "wan", "device": "net_af_packet0,iface=wan0", "role": "outside", "address": f"{GATEWAY_OUTSIDE}/24",
+                      **outside6},
+                     {"name": "lan", "device": "net_af_packet1,iface=lan0", "role": "inside", "address": f"{GATEWAY_INSIDE}/24",
+                      **inside6}],
+            "pool": [pool],
             "user": [password if isinstance(password, dict) else {"name": name, "password_nt_hash": nt_hash(password)}
                      for name, password in (users or {USER: PASSWORD}).items()],
             "group": groups,
             "aaa.radius.server": radius_servers,
             "auth.psk": [{"identity": "*", "secret": PSK}] if psks is None else psks,
+            **(lists or {}),
         }
         with open(self.config_path, "w", encoding="utf-8") as file:
             os.chmod(self.config_path, 0o600)

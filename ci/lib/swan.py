@@ -19,12 +19,12 @@ PLUGINS = ("random nonce drbg openssl md4 des aes sha1 sha2 md5 mgf1 hmac kdf gc
 
 class Client:
     """One charon. `auth` is an EAP method, `eap` for any of them, `cert` or `psk`; `aaa_id` names the server of EAP methods that
-    use TLS; `plugins` and `options` are more of strongswan.conf."""
+    use TLS; `plugins` and `options` are more of strongswan.conf; `families` are those of which it asks for an inner address."""
 
     def __init__(self, world, namespace, pki, auth="eap-mschapv2", user=USER, password=PASSWORD, psk=PSK,
                  certificate="client", ike=DEFAULT_IKE, esp="aes256gcm16", remote_ts=LAN_NET, dpd="30s",
                  connection="", child="", signature_authentication=True, rsa_pss=False, fragment_size=1280,
-                 gateway_auth=None, aaa_id=None, ppk=None, plugins="", options=""):
+                 gateway_auth=None, aaa_id=None, ppk=None, plugins="", options="", gateway=GATEWAY_OUTSIDE, families=(4,)):
         self.world, self.namespace = world, namespace
         self.run_directory = os.path.join(world.directory, f"swan-{namespace}")
         self.log_path = os.path.join(self.run_directory, "charon.log")
@@ -59,9 +59,9 @@ class Client:
         self._write("swanctl/swanctl.conf", f"""connections {{
   home {{
     version = 2
-    remote_addrs = {GATEWAY_OUTSIDE}
+    remote_addrs = {gateway}
     proposals = {ike}
-    vips = 0.0.0.0
+    vips = {", ".join({4: "0.0.0.0", 6: "::"}[family] for family in families)}
     dpd_delay = {dpd}
     rekey_time = 4h
     keyingtries = 1
@@ -195,11 +195,12 @@ swanctl {{
         done = self.control("--initiate", "--child", "net", "--timeout", str(seconds), check=False, timeout=seconds + 20)
         return done.returncode == 0, read(self.log_path)
 
-    def inner_address(self):
-        """The address we were given."""
-        found = re.findall(r"installing new virtual IP (\S+)", read(self.log_path))
+    def inner_address(self, family=4):
+        """The address of this family that we were given."""
+        found = [address for address in re.findall(r"installing new virtual IP (\S+)", read(self.log_path))
+                 if (":" in address) == (family == 6)]
         if not found:
-            raise Failure(f"charon of {self.namespace} got no virtual IP; see {self.log_path}")
+            raise Failure(f"charon of {self.namespace} got no virtual IP of IPv{family}; see {self.log_path}")
         return found[-1]
 
     def sas(self):

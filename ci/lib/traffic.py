@@ -70,11 +70,11 @@ class Iperf:
         log = os.path.join(self.world.directory, "iperf3-server.log")
         wait_until("iperf3 listens on the LAN host", 10, lambda: read(log).count("Server listening") > self.runs)
 
-    def run(self, namespace, seconds=4, down=False):
+    def run(self, namespace, seconds=4, down=False, target=LAN_HOST):
         """Megabits per second that arrived."""
         self._wait_for_server()
         self.runs += 1
-        done = self.world.exec(namespace, "iperf3", "-J", "-c", LAN_HOST, "-t", str(seconds), "--connect-timeout", "5000",
+        done = self.world.exec(namespace, "iperf3", "-J", "-c", target, "-t", str(seconds), "--connect-timeout", "5000",
                                *(["-R"] if down else []), check=False, timeout=seconds + 40)
         try:
             result = json.loads(done.stdout)

@@ -4,6 +4,9 @@
     d1, d2 … 10.99.1.101…  ───────────────────────────────────┤ wan (bridge) ── gw 10.99.1.1 │ 10.99.10.1 ── lan 10.99.10.2
     uml guests 10.99.1.30… ────────────────────────────────────┘
 
+With `ipv6` every link has both families, with the same last number: 2001:db8:77::/64 behind the NAT (which translates IPv6 too),
+2001:db8:1::/64 outside, 2001:db8:10::/64 inside.
+
 The gateway's two links have no kernel address: their DPDK ports own them. Checksum and segmentation offloads are off
 everywhere, because a packet socket would see unfinished checksums and packets larger than the MTU.
 """
@@ -19,6 +22,13 @@ GATEWAY_INSIDE = "10.99.10.1"
 LAN_HOST = "10.99.10.2"
 LAN_NET = "10.99.10.0/24"
 POOL_NET = "10.99.20.0/24"
+GATEWAY6_OUTSIDE = "2001:db8:1::1"
+GATEWAY6_INSIDE = "2001:db8:10::1"
+LAN6_HOST = "2001:db8:10::2"
+LAN6_NET = "2001:db8:10::/64"
+POOL6_NET = "2001:db8:20::/64"
+NAT6_INSIDE = "2001:db8:77::1"
+NAT6_OUTSIDE = "2001:db8:1::3"
 NAT_OUTSIDE = "10.99.1.3"
 NAT_OUTSIDE_MOVED = "10.99.1.4"
 
@@ -28,8 +38,8 @@ _serial = itertools.count()
 class World:
     """One set of namespaces and the processes in them. `close()` removes both."""
 
-    def __init__(self, directory, nat_clients=1, direct_clients=0):
-        self.directory = directory
+    def __init__(self, directory, nat_clients=1, direct_clients=0, ipv6=False):
+        self.directory, self.ipv6 = directory, ipv6
         os.makedirs(directory, exist_ok=True)
         self.prefix = f"cw{os.getpid()}-{next(_serial)}"
         self.namespaces = []
@@ -84,7 +94,12 @@ class World:
         run(["ip", "netns", "add", self.ns(name)])
         self.namespaces.append(self.ns(name))
         self.exec(name, "ip", "link", "set", "lo", "up")
-        self.exec(name, "sysctl", "-qw", "net.ipv6.conf.all.disable_ipv6=1", "net.ipv6.conf.default.disable_ipv6=1",
+        # The gateway's links are its data plane's alone.
+        off = 0 if self.ipv6 and name not in ("gw", "wan") else 1
+        # Without duplicate address detection an address can be used at once, and without router solicitations the links are quiet.
+        self.exec(name, "sysctl", "-qw", f"net.ipv6.conf.all.disable_ipv6={off}", f"net.ipv6.conf.default.disable_ipv6={off}",
+                  "net.ipv6.conf.all.accept_dad=0", "net.ipv6.conf.default.accept_dad=0",
+                  "net.ipv6.conf.default.router_solicitations=0", "net.ipv6.conf.default.accept_ra=0",
                   "net.ipv4.conf.all.rp_filter=0", "net.ipv4.conf.default.rp_filter=0")
 
     def link(self, left, left_interface, right, right_interface):
@@ -96,6 +111,13 @@ class World:
                       "gro", "off", check=False)
             self.exec(name, "ip", "link", "set", interface, "up")
 
+    def add_address6(self, name, address, interface, via=None):
+        """An IPv6 address of a /64, and the way to everywhere else."""
+        if self.ipv6:
+            self.exec(name, "ip", "addr", "add", f"{address}/64", "dev", interface, "nodad")
+            if via:
+                self.exec(name, "ip", "-6", "route", "add", "default", "via", via)
+
     def add_nat_client(self, number):
         """A client namespace behind the NAT box."""
         name = f"c{number}"
@@ -104,6 +126,7 @@ class World:
         self.exec("nat", "ip", "link", "set", f"p-{name}", "master", "in0")
         self.exec(name, "ip", "addr", "add", f"192.168.77.{10 + number}/24", "dev", "eth0")
         self.exec(name, "ip", "route", "add", "default", "via", "192.168.77.1")
+        self.add_address6(name, f"2001:db8:77::{10 + number}", "eth0", NAT6_INSIDE)
         return name
 
     def add_direct_client(self, number):
@@ -113,6 +136,7 @@ class World:
         self.link(name, "eth0", "wan", f"p-{name}")
         self.exec("wan", "ip", "link", "set", f"p-{name}", "master", "br0")
         self.exec(name, "ip", "addr", "add", f"10.99.1.{100 + number}/24", "dev", "eth0")
+        self.add_address6(name, f"2001:db8:1::{100 + number}", "eth0")
         return name
 
     def rebind_nat(self):
@@ -132,6 +156,7 @@ class World:
         self.link("gw", "lan0", "lan", "eth0")
         self.exec("lan", "ip", "addr", "add", f"{LAN_HOST}/24", "dev", "eth0")
         self.exec("lan", "ip", "route", "add", "default", "via", GATEWAY_INSIDE)
+        self.add_address6("lan", LAN6_HOST, "eth0", GATEWAY6_INSIDE)
         if nat_clients:
             self.add_namespace("nat")
             self.link("nat", "wan0", "wan", "p-nat")
@@ -141,13 +166,18 @@ class World:
             self.exec("nat", "ip", "addr", "add", "192.168.77.1/24", "dev", "in0")
             self.exec("nat", "ip", "link", "set", "in0", "up")
             self.exec("nat", "sysctl", "-qw", "net.ipv4.ip_forward=1")
-            self.exec("nat", "nft", "-f", "-", stdin="""table ip nat {
-  chain post {
+            self.add_address6("nat", NAT6_OUTSIDE, "wan0")
+            self.add_address6("nat", NAT6_INSIDE, "in0")
+            for family in ("ip", "ip6") if self.ipv6 else ("ip",):
+                self.exec("nat", "nft", "-f", "-", stdin=f"""table {family} nat {{
+  chain post {{
     type nat hook postrouting priority 100;
     oifname "wan0" masquerade random
-  }
-}
+  }}
+}}
 """)
+            if self.ipv6:
+                self.exec("nat", "sysctl", "-qw", "net.ipv6.conf.all.forwarding=1")
         for number in range(1, nat_clients + 1):
             self.add_nat_client(number)
         for number in range(1, direct_clients + 1):

@@ -231,7 +231,7 @@ pub fn accounts(config: &Config) -> Result<Option<Accounts>, SetupError> {
         return Ok(None);
     }
     let bookkeeper = radius.accounting.as_ref().map(|accounting| Bookkeeper::start(radius, accounting));
-    let accountant = Accountant::new(radius.accounting.clone());
+    let accountant = Accountant::new(radius.accounting.clone()).with_pools(&config.pools);
     Ok(Some(Accounts::new(accountant, bookkeeper.transpose()?)))
 }
 

@@ -4,16 +4,17 @@
 //! to drop when there are too many. An interim record is worth less than a start, and both less than a stop.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::attribute::{
     ACCT_AUTHENTIC, ACCT_DELAY_TIME, ACCT_INPUT_GIGAWORDS, ACCT_INPUT_OCTETS, ACCT_INPUT_PACKETS,
     ACCT_OUTPUT_GIGAWORDS, ACCT_OUTPUT_OCTETS, ACCT_OUTPUT_PACKETS, ACCT_SESSION_ID, ACCT_SESSION_TIME,
     ACCT_STATUS_TYPE, ACCT_TERMINATE_CAUSE, Attribute, Authentic, CALLED_STATION_ID, CALLING_STATION_ID,
-    CISCO, CISCO_AVPAIR, CLASS, EVENT_TIMESTAMP, FRAMED_IP_ADDRESS, NAS_IDENTIFIER, NAS_IP_ADDRESS, NAS_PORT,
-    NAS_PORT_TYPE, PORT_VIRTUAL, SERVICE_FRAMED, SERVICE_TYPE, StatusType, TUNNEL_CLIENT_ENDPOINT,
-    TerminateCause, USER_NAME,
+    CISCO, CISCO_AVPAIR, CLASS, EVENT_TIMESTAMP, FRAMED_IP_ADDRESS, FRAMED_IPV6_ADDRESS, FRAMED_IPV6_PREFIX,
+    NAS_IDENTIFIER, NAS_IP_ADDRESS, NAS_IPV6_ADDRESS, NAS_PORT, NAS_PORT_TYPE, PORT_VIRTUAL, SERVICE_FRAMED,
+    SERVICE_TYPE, StatusType, TUNNEL_CLIENT_ENDPOINT, TerminateCause, USER_NAME,
 };
+use crate::ipv6::{self, MAX_PREFIX_LENGTH};
 use crate::packet::{AttributeList, TooLong};
 
 /// Who the gateway is, for the server.
@@ -21,8 +22,8 @@ use crate::packet::{AttributeList, TooLong};
 pub struct Nas {
     /// NAS-Identifier.
     pub identifier: String,
-    /// NAS-IP-Address.
-    pub address: Option<Ipv4Addr>,
+    /// NAS-IP-Address or NAS-IPv6-Address.
+    pub address: Option<IpAddr>,
 }
 
 /// A session, as requests of both kinds name it.
@@ -35,11 +36,13 @@ pub struct Subject {
     /// NAS-Port: the gateway's number of the session.
     pub port: u32,
     /// Where the client is: Calling-Station-Id and Tunnel-Client-Endpoint.
-    pub client: Option<Ipv4Addr>,
+    pub client: Option<IpAddr>,
     /// Where it came to: Called-Station-Id.
-    pub gateway: Option<Ipv4Addr>,
+    pub gateway: Option<IpAddr>,
     /// Framed-IP-Address.
     pub address: Option<Ipv4Addr>,
+    /// Framed-IPv6-Address, and the length of the prefix that the client has around it: Framed-IPv6-Prefix.
+    pub address6: Option<(Ipv6Addr, u8)>,
     /// Class of the Access-Accept, as it came.
     pub class: Vec<Vec<u8>>,
 }
@@ -84,8 +87,10 @@ impl Nas {
     /// # Errors
     /// When the packet is full.
     pub fn push(&self, list: &mut AttributeList) -> Result<(), TooLong> {
-        if let Some(address) = self.address {
-            list.push_address(NAS_IP_ADDRESS, address)?;
+        match self.address {
+            Some(IpAddr::V4(address)) => list.push_address(NAS_IP_ADDRESS, address)?,
+            Some(IpAddr::V6(address)) => list.push(NAS_IPV6_ADDRESS, &address.octets())?,
+            None => {}
         }
         list.push_text(NAS_IDENTIFIER, &self.identifier)
     }
@@ -111,6 +116,13 @@ impl Subject {
         }
         if let Some(address) = self.address {
             list.push_address(FRAMED_IP_ADDRESS, address)?;
+        }
+        if let Some((address, length)) = self.address6 {
+            list.push(FRAMED_IPV6_ADDRESS, &address.octets())?;
+            // Of one address there is no more to say (RFC 6911 §2.1).
+            if length < MAX_PREFIX_LENGTH {
+                list.push(FRAMED_IPV6_PREFIX, &ipv6::write((address, length)))?;
+            }
         }
         self.class.iter().try_for_each(|class| list.push(CLASS, class))
     }
@@ -286,9 +298,10 @@ mod tests {
                 user: "ann".into(),
                 session_id: "0011aabb".into(),
                 port: 7,
-                client: Some([192, 0, 2, 1].into()),
-                gateway: Some([192, 0, 2, 2].into()),
+                client: Some(IpAddr::from([192, 0, 2, 1])),
+                gateway: Some(IpAddr::from([192, 0, 2, 2])),
                 address: Some([10, 0, 0, 9].into()),
+                address6: None,
                 class: vec![b"one".to_vec(), vec![0xFF; 253]],
             },
             authentic: Authentic::Radius,
@@ -323,11 +336,29 @@ mod tests {
             (StatusType::InterimUpdate, true, false),
             (StatusType::Stop, true, true),
         ] {
-            let nas = Nas { identifier: "gw".into(), address: Some([192, 0, 2, 2].into()) };
+            let nas = Nas { identifier: "gw".into(), address: Some(IpAddr::from([192, 0, 2, 2])) };
             let list = record(status).attributes(&nas).unwrap();
             assert_eq!(list.attributes().number(ACCT_SESSION_TIME).is_some(), usage);
             assert_eq!(list.attributes().number(ACCT_TERMINATE_CAUSE).is_some(), cause);
             assert_eq!(list.attributes().text(NAS_IDENTIFIER), Some("gw"));
+        }
+    }
+
+    #[test]
+    fn ipv6_is_told_by_address_and_prefix() {
+        let at = |text: &str| text.parse::<Ipv6Addr>().unwrap();
+        let inner = at("2001:db8:9:5::1");
+        for (length, prefix) in [(128, None), (64, Some(&b"\0\x40\x20\x01\x0d\xb8\0\x09\0\x05"[..]))] {
+            let mut record = record(StatusType::Start);
+            record.subject.address6 = Some((inner, length));
+            record.subject.client = Some(at("2001:db8::7").into());
+            let nas = Nas { identifier: "gw".into(), address: Some(at("2001:db8::1").into()) };
+            let list = record.attributes(&nas).unwrap();
+            assert_eq!(list.attributes().address6(FRAMED_IPV6_ADDRESS), Some(inner));
+            assert_eq!(list.attributes().first(FRAMED_IPV6_PREFIX), prefix);
+            assert_eq!(list.attributes().text(CALLING_STATION_ID), Some("2001:db8::7"));
+            assert_eq!(list.attributes().address6(NAS_IPV6_ADDRESS), Some(at("2001:db8::1")));
+            assert!(list.attributes().first(NAS_IP_ADDRESS).is_none());
         }
     }
 

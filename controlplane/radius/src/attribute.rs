@@ -93,8 +93,26 @@ attributes! {
     NAS_PORT_ID = 87;
     /// RFC 2869 §5.18.
     FRAMED_POOL = 88;
+    /// RFC 3162 §2.1.
+    NAS_IPV6_ADDRESS = 95;
+    /// RFC 3162 §2.3.
+    FRAMED_IPV6_PREFIX = 97;
+    /// RFC 3162 §2.5.
+    FRAMED_IPV6_ROUTE = 99;
+    /// RFC 3162 §2.6.
+    FRAMED_IPV6_POOL = 100;
     /// RFC 5176 §3.5.
     ERROR_CAUSE = 101;
+    /// RFC 4818 §3.
+    DELEGATED_IPV6_PREFIX = 123;
+    /// RFC 6911 §3.1.
+    FRAMED_IPV6_ADDRESS = 168;
+    /// RFC 6911 §3.2.
+    DNS_SERVER_IPV6_ADDRESS = 169;
+    /// RFC 6911 §3.3.
+    ROUTE_IPV6_INFORMATION = 170;
+    /// RFC 6911 §3.5.
+    STATEFUL_IPV6_ADDRESS_POOL = 172;
 }
 
 /// SMI number of Cisco.

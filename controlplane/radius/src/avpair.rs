@@ -3,7 +3,9 @@
 //! Enters: the text of a pair, `protocol:attribute=value`; `*` in place of `=` says that it may be ignored. Leaves: a
 //! typed [`AvPair`], or why it is none.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
+
+use crate::ipv6::{MAX_PREFIX_LENGTH, network};
 
 /// A pair that changes what a session may have.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -11,7 +13,7 @@ pub enum AvPair {
     /// `ipsec:addr-pool`: pool, by name.
     Pool(String),
     /// `ipsec:dns-servers`.
-    Dns(Vec<Ipv4Addr>),
+    Dns(Vec<IpAddr>),
     /// `ipsec:default-domain`.
     Domain(String),
     /// `ipsec:split-dns`: domains that are looked up through the tunnel.
@@ -19,7 +21,7 @@ pub enum AvPair {
     /// `ipsec:banner`.
     Banner(String),
     /// `ipsec:route-set=prefix A/L` or `prefix A MASK`: a network behind the tunnel.
-    Route(Ipv4Addr, u8),
+    Route(IpAddr, u8),
     /// `ipsec:session-lifetime`, seconds.
     SessionLifetime(u32),
     /// `ipsec:idle-time`, seconds.
@@ -80,9 +82,14 @@ pub fn parse(pair: &str) -> Result<AvPair, Unused> {
     pair.ok_or(Unused::Value)
 }
 
-/// `A/L`, `A MASK`, or `A` alone for one host; host bits are cut off.
-pub(crate) fn prefix(text: &str) -> Option<(Ipv4Addr, u8)> {
+/// `A/L`, `A MASK`, or `A` alone for one host; of IPv6 `A/L` or `A`. Host bits are cut off.
+pub(crate) fn prefix(text: &str) -> Option<(IpAddr, u8)> {
     let text = text.trim();
+    if text.contains(':') {
+        let (address, length) = text.split_once('/').unwrap_or((text, "128"));
+        let length = length.trim().parse().ok().filter(|length| *length <= MAX_PREFIX_LENGTH)?;
+        return Some((network(address.trim().parse().ok()?, length).into(), length));
+    }
     let (address, length) = match text.split_once(['/', ' ']) {
         None => (text, 32),
         Some((address, length)) => match length.trim() {
@@ -100,7 +107,7 @@ pub(crate) fn prefix(text: &str) -> Option<(Ipv4Addr, u8)> {
     };
     let address = u32::from(address.parse::<Ipv4Addr>().ok()?);
     let mask = u32::MAX.checked_shl(32u32.saturating_sub(u32::from(length))).unwrap_or(0);
-    Some(((address & mask).into(), length))
+    Some((Ipv4Addr::from(address & mask).into(), length))
 }
 
 #[cfg(test)]
@@ -111,19 +118,25 @@ mod tests {
 
     #[test]
     fn flexvpns_pairs_are_understood() {
-        let ten = Ipv4Addr::new(10, 1, 0, 0);
+        let ten = IpAddr::from([10, 1, 0, 0]);
         for (pair, expected) in [
             ("ipsec:addr-pool=staff", Ok(AvPair::Pool("staff".into()))),
             ("ipsec:addr-pool*staff", Ok(AvPair::Pool("staff".into()))),
             (
                 "ipsec:dns-servers=10.0.0.1 10.0.0.2",
-                Ok(AvPair::Dns(vec![[10, 0, 0, 1].into(), [10, 0, 0, 2].into()])),
+                Ok(AvPair::Dns(vec![IpAddr::from([10, 0, 0, 1]), IpAddr::from([10, 0, 0, 2])])),
             ),
+            ("ipsec:dns-servers=2001:db8::53", Ok(AvPair::Dns(vec!["2001:db8::53".parse().unwrap()]))),
             ("ipsec:default-domain=example.com", Ok(AvPair::Domain("example.com".into()))),
             ("ipsec:split-dns=a.test,b.test", Ok(AvPair::SplitDns(vec!["a.test".into(), "b.test".into()]))),
             ("ipsec:banner=Hello = you", Ok(AvPair::Banner("Hello = you".into()))),
             ("ipsec:route-set=prefix 10.1.0.0/16", Ok(AvPair::Route(ten, 16))),
             ("ipsec:route-set=prefix 10.1.2.3 255.255.0.0", Ok(AvPair::Route(ten, 16))),
+            (
+                "ipsec:route-set=prefix 2001:db8:1:2::9/48",
+                Ok(AvPair::Route("2001:db8:1::".parse().unwrap(), 48)),
+            ),
+            ("ipsec:route-set=prefix 2001:db8::/129", Err(Unused::Value)),
             ("ipsec:session-lifetime=3600", Ok(AvPair::SessionLifetime(3600))),
             ("IPSEC:group=staff", Ok(AvPair::Group("staff".into()))),
             ("ipsec:route-set=interface", Err(Unused::Value)),
@@ -138,8 +151,8 @@ mod tests {
         ] {
             assert_eq!(parse(pair), expected, "{pair}");
         }
-        assert_eq!(prefix("0.0.0.0/0"), Some((Ipv4Addr::UNSPECIFIED, 0)));
-        assert_eq!(prefix("10.1.2.3"), Some((Ipv4Addr::new(10, 1, 2, 3), 32)));
+        assert_eq!(prefix("0.0.0.0/0"), Some((IpAddr::from([0; 4]), 0)));
+        assert_eq!(prefix("10.1.2.3"), Some((IpAddr::from([10, 1, 2, 3]), 32)));
     }
 
     proptest! {

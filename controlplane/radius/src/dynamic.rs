@@ -5,17 +5,18 @@
 //! the first ([`Answers`], RFC 5080 §2.2.2).
 
 use std::collections::VecDeque;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 use crate::SharedSecret;
 use crate::attribute::{
     ACCT_INTERIM_INTERVAL, ACCT_SESSION_ID, CALLING_STATION_ID, CLASS, ERROR_CAUSE, EVENT_TIMESTAMP,
-    ErrorCause, FRAMED_IP_ADDRESS, IDLE_TIMEOUT, MESSAGE_AUTHENTICATOR, NAS_IDENTIFIER, NAS_IP_ADDRESS,
-    NAS_PORT, NAS_PORT_ID, NAS_PORT_TYPE, PROXY_STATE, REPLY_MESSAGE, SESSION_TIMEOUT, USER_NAME,
-    VENDOR_SPECIFIC,
+    ErrorCause, FRAMED_IP_ADDRESS, FRAMED_IPV6_ADDRESS, FRAMED_IPV6_PREFIX, IDLE_TIMEOUT,
+    MESSAGE_AUTHENTICATOR, NAS_IDENTIFIER, NAS_IP_ADDRESS, NAS_IPV6_ADDRESS, NAS_PORT, NAS_PORT_ID,
+    NAS_PORT_TYPE, PROXY_STATE, REPLY_MESSAGE, SESSION_TIMEOUT, USER_NAME, VENDOR_SPECIFIC,
 };
 use crate::authenticator::{MacVerdict, assemble, is_sealed, judge_mac, seal};
+use crate::ipv6;
 use crate::packet::{AttributeList, Attributes, Code, Packet, ParseError};
 
 /// How long an answer is kept for repetitions of its request.
@@ -89,6 +90,10 @@ pub struct Selector {
     pub user: Option<String>,
     /// Framed-IP-Address.
     pub address: Option<Ipv4Addr>,
+    /// Framed-IPv6-Address: one of the client's.
+    pub address6: Option<Ipv6Addr>,
+    /// Framed-IPv6-Prefix: the client's whole prefix.
+    pub prefix6: Option<(Ipv6Addr, u8)>,
     /// Calling-Station-Id: the client's outer address.
     pub client: Option<String>,
     /// NAS-Port.
@@ -103,6 +108,7 @@ pub struct Request {
     kind: Kind,
     selector: Selector,
     nas_address: Option<Ipv4Addr>,
+    nas_address6: Option<Ipv6Addr>,
     nas_identifier: Option<String>,
     code: Code,
     identifier: u8,
@@ -163,11 +169,14 @@ pub fn verify(
             session_id: text(ACCT_SESSION_ID),
             user: text(USER_NAME),
             address: attributes.clone().address(FRAMED_IP_ADDRESS),
+            address6: attributes.clone().address6(FRAMED_IPV6_ADDRESS),
+            prefix6: attributes.clone().first(FRAMED_IPV6_PREFIX).and_then(ipv6::read),
             client: text(CALLING_STATION_ID),
             port: number(NAS_PORT),
             class: attributes.clone().each(CLASS).map(<[u8]>::to_vec).collect(),
         },
         nas_address: attributes.clone().address(NAS_IP_ADDRESS),
+        nas_address6: attributes.clone().address6(NAS_IPV6_ADDRESS),
         nas_identifier: text(NAS_IDENTIFIER),
         code: packet.code(),
         identifier: packet.identifier(),
@@ -183,10 +192,13 @@ fn fault(attributes: Attributes<'_>, is_coa: bool) -> Option<ErrorCause> {
         ACCT_SESSION_ID,
         USER_NAME,
         FRAMED_IP_ADDRESS,
+        FRAMED_IPV6_ADDRESS,
+        FRAMED_IPV6_PREFIX,
         CALLING_STATION_ID,
         NAS_PORT,
         CLASS,
         NAS_IP_ADDRESS,
+        NAS_IPV6_ADDRESS,
         NAS_IDENTIFIER,
         NAS_PORT_ID,
         NAS_PORT_TYPE,
@@ -200,6 +212,8 @@ fn fault(attributes: Attributes<'_>, is_coa: bool) -> Option<ErrorCause> {
     let mut to_change = false;
     for (kind, value) in attributes {
         let numeric = is_of(&[FRAMED_IP_ADDRESS, NAS_PORT, NAS_IP_ADDRESS, EVENT_TIMESTAMP], kind);
+        let wide = is_of(&[FRAMED_IPV6_ADDRESS, NAS_IPV6_ADDRESS], kind);
+        let no_prefix = kind == FRAMED_IPV6_PREFIX.0 && ipv6::read(value).is_none();
         let textual = is_of(&[ACCT_SESSION_ID, USER_NAME, CALLING_STATION_ID, NAS_IDENTIFIER], kind);
         if is_of(&changes, kind) && is_coa {
             to_change = true;
@@ -208,7 +222,11 @@ fn fault(attributes: Attributes<'_>, is_coa: bool) -> Option<ErrorCause> {
             }
         } else if !is_of(&names, kind) && (is_coa || kind != VENDOR_SPECIFIC.0) {
             return Some(ErrorCause::UnsupportedAttribute);
-        } else if (numeric && value.len() != 4) || (textual && std::str::from_utf8(value).is_err()) {
+        } else if (numeric && value.len() != 4)
+            || (wide && value.len() != 16)
+            || no_prefix
+            || (textual && std::str::from_utf8(value).is_err())
+        {
             return Some(ErrorCause::InvalidAttributeValue);
         }
     }
@@ -226,7 +244,8 @@ impl Request {
         nas_addresses: &[IpAddr],
         nas_identifier: &str,
     ) -> Result<(Kind, &Selector), ErrorCause> {
-        let address = self.nas_address.is_none_or(|address| nas_addresses.contains(&IpAddr::V4(address)));
+        let named = [self.nas_address.map(IpAddr::V4), self.nas_address6.map(IpAddr::V6)];
+        let address = named.into_iter().flatten().all(|address| nas_addresses.contains(&address));
         let identifier = self.nas_identifier.as_ref().is_none_or(|identifier| identifier == nas_identifier);
         if !address || !identifier {
             return Err(ErrorCause::NasIdentificationMismatch);
@@ -362,7 +381,7 @@ mod tests {
 
     #[test]
     fn what_is_wrong_with_a_genuine_request_is_said() {
-        let nas: [IpAddr; 1] = [Ipv4Addr::new(192, 0, 2, 1).into()];
+        let nas: [IpAddr; 2] = [IpAddr::from([192, 0, 2, 1]), IpAddr::from([9; 16])];
         let with = |code, pairs: &[(Attribute, &[u8])]| {
             let mut list = dated(NOW);
             pairs.iter().for_each(|(attribute, value)| list.push(*attribute, value).unwrap());
@@ -398,6 +417,23 @@ mod tests {
                 &[user, (NAS_IP_ADDRESS, &[192, 0, 2, 9])],
                 Err(ErrorCause::NasIdentificationMismatch),
             ),
+            (Code::DisconnectRequest, &[user, (NAS_IPV6_ADDRESS, &[9; 16])], Ok(Kind::Disconnect)),
+            (
+                Code::DisconnectRequest,
+                &[user, (NAS_IPV6_ADDRESS, &[8; 16])],
+                Err(ErrorCause::NasIdentificationMismatch),
+            ),
+            (
+                Code::DisconnectRequest,
+                &[(FRAMED_IPV6_ADDRESS, b"abc")],
+                Err(ErrorCause::InvalidAttributeValue),
+            ),
+            (
+                Code::DisconnectRequest,
+                &[(FRAMED_IPV6_PREFIX, b"\0\x40\x20")],
+                Err(ErrorCause::InvalidAttributeValue),
+            ),
+            (Code::DisconnectRequest, &[(FRAMED_IPV6_PREFIX, b"\0\x10\x20\x01")], Ok(Kind::Disconnect)),
             (
                 Code::DisconnectRequest,
                 &[user, (NAS_IDENTIFIER, b"other")],

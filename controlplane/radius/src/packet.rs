@@ -3,7 +3,7 @@
 //! Enters: a datagram, or attributes to send. Leaves: a [`Packet`] whose attributes all lie inside it, or octets. Nothing here
 //! says who made a packet; see `reply.rs` and `dynamic.rs`.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use crate::attribute::{Attribute, VENDOR_SPECIFIC};
 
@@ -180,6 +180,11 @@ impl<'a> Attributes<'a> {
     /// The first value of one type as an address.
     pub fn address(self, attribute: Attribute) -> Option<Ipv4Addr> {
         self.number(attribute).map(Ipv4Addr::from)
+    }
+
+    /// The first value of one type as an IPv6 address.
+    pub fn address6(self, attribute: Attribute) -> Option<Ipv6Addr> {
+        Some(Ipv6Addr::from(<[u8; 16]>::try_from(self.first(attribute)?).ok()?))
     }
 
     /// The first value of one type as text.

@@ -99,7 +99,7 @@ fn merge(
         group: group.map(|group| group.name.clone()),
         pool: first(order, |policy| policy.pool.clone()),
         address: remote.and_then(|remote| remote.address).or(user.and_then(|user| user.address)),
-        address6: user.and_then(|user| user.address6),
+        address6: remote.and_then(|remote| remote.address6).or(user.and_then(|user| user.address6)),
         dns: first(order, |policy| policy.dns.clone()),
         domain: first(order, |policy| policy.domain.clone()),
         split_dns: remote.map(|remote| remote.split_dns.clone()).unwrap_or_default(),

@@ -2,12 +2,10 @@
 //!
 //! Enters: the same events that the session databases see. Leaves: records. Nothing here waits for a server.
 
-use std::collections::HashMap;
-use std::net::{IpAddr, Ipv4Addr};
-
 use causeway_ike::api::{DownReason, SessionFacts, SessionId};
 use causeway_radius::accounting::{Record, Subject, Usage};
 use causeway_radius::attribute::{Authentic, StatusType, TerminateCause};
+use std::collections::HashMap;
 
 use super::core::Core;
 use crate::aaa::radius::{Accountant, Bookkeeper, BookkeeperStatus, Ends};
@@ -204,16 +202,8 @@ impl<L: Link> Core<L> {
     }
 
     fn ends(&mut self, session: SessionId) -> Ends {
-        let client = self.endpoint.peer_end(session).and_then(|(address, _)| ipv4(address));
-        Ends { client, gateway: self.endpoint.ike_facts(session).and_then(|facts| ipv4(facts.local)) }
-    }
-}
-
-/// Records and requests name IPv4 ends only (NAS-IP-Address, RFC 2865 §5.4); others stay unnamed.
-pub(super) fn ipv4(address: IpAddr) -> Option<Ipv4Addr> {
-    match address {
-        IpAddr::V4(address) => Some(address),
-        IpAddr::V6(_) => None,
+        let client = self.endpoint.peer_end(session).map(|(address, _)| address);
+        Ends { client, gateway: self.endpoint.ike_facts(session).map(|facts| facts.local) }
     }
 }
 

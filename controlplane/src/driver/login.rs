@@ -11,7 +11,6 @@ use causeway_ike::api::{
     AddressFailure, AddressRequest, ClientKind, EapOutcome, EapStep, JobId, JobResult, Lease, SessionId,
 };
 
-use super::accounting::ipv4;
 use super::certificate;
 use super::convert;
 use super::core::{Core, Services};
@@ -91,8 +90,8 @@ impl<L: Link> Core<L> {
         let identifier = random.identifier;
         let Some(radius) = &self.services.radius_eap else { return self.services.local_eap.open(random) };
         let local = self.services.local_eap_allowed.then(|| self.services.local_eap.open(random));
-        let client = self.endpoint.peer_end(session).and_then(|(address, _)| ipv4(address));
-        let gateway = self.endpoint.ike_facts(session).and_then(|facts| ipv4(facts.local));
+        let client = self.endpoint.peer_end(session).map(|(address, _)| address);
+        let gateway = self.endpoint.ike_facts(session).map(|facts| facts.local);
         let caller = Caller { session: session.0, accounting_id: new_accounting_id(), client, gateway };
         radius.open(caller, identifier, local)
     }

@@ -5,12 +5,13 @@
 //! before is in every record. Nothing here reads a clock or waits.
 
 use std::collections::{BTreeSet, HashMap};
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use causeway_radius::accounting::{Record, Subject, Usage};
 use causeway_radius::attribute::{Authentic, StatusType, TerminateCause};
 use causeway_radius::dynamic::Selector;
-use causeway_shared::config::{Accounting, OnSuspend};
+use causeway_radius::ipv6::{MAX_PREFIX_LENGTH, network};
+use causeway_shared::config::{Accounting, OnSuspend, Pool};
 
 use crate::aaa::Authorization;
 use crate::store::{SessionRecord, Totals, WallSecs};
@@ -22,6 +23,8 @@ pub const MAX_INTERIMS: usize = 256;
 pub struct Accountant {
     /// `None`: no records are made.
     policy: Option<Accounting>,
+    /// How much IPv6 a client has of a pool: its prefix's length.
+    prefix_lengths: HashMap<String, u8>,
     accounts: HashMap<String, Account>,
     by_session: HashMap<u64, String>,
     /// When interim records are due.
@@ -56,9 +59,9 @@ enum Place {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Ends {
     /// The client.
-    pub client: Option<Ipv4Addr>,
+    pub client: Option<IpAddr>,
     /// The gateway.
-    pub gateway: Option<Ipv4Addr>,
+    pub gateway: Option<IpAddr>,
 }
 
 /// A session that a server's request means.
@@ -73,7 +76,21 @@ pub struct Meant {
 impl Accountant {
     /// No sessions yet; without a policy no records.
     pub fn new(policy: Option<Accounting>) -> Accountant {
-        Accountant { policy, accounts: HashMap::new(), by_session: HashMap::new(), interims: BTreeSet::new() }
+        Accountant {
+            policy,
+            prefix_lengths: HashMap::new(),
+            accounts: HashMap::new(),
+            by_session: HashMap::new(),
+            interims: BTreeSet::new(),
+        }
+    }
+
+    /// As these pools give out IPv6.
+    #[must_use]
+    pub fn with_pools(mut self, pools: &[Pool]) -> Accountant {
+        let of_pool = |pool: &Pool| pool.range6.map(|range| (pool.name.clone(), range.client_length));
+        self.prefix_lengths = pools.iter().filter_map(of_pool).collect();
+        self
     }
 
     /// A user has logged in, or is there since an earlier run: the session that holds it, if it is up or about to be.
@@ -91,6 +108,7 @@ impl Accountant {
                 client: None,
                 gateway: None,
                 address: record.inner_v4,
+                address6: record.inner_v6.map(|address| (address, self.prefix_length(&record.pool))),
                 class: allowed.class,
             },
             authentic: if allowed.by_radius { Authentic::Radius } else { Authentic::Local },
@@ -211,6 +229,7 @@ impl Accountant {
     /// The stop of a session of an earlier run that nobody can go on with.
     pub fn lost(&self, record: &SessionRecord, now: WallSecs) -> Option<Record> {
         let mut alone = Accountant::new(self.policy.clone());
+        alone.prefix_lengths.clone_from(&self.prefix_lengths);
         alone.open(None, record);
         alone.close(&record.accounting_id, Totals::default(), TerminateCause::NasReboot, now)
     }
@@ -289,6 +308,11 @@ impl Accountant {
         self.wanted(account.record(StatusType::Stop, carried, now, None))
     }
 
+    /// One address, where the pool is gone that could say more.
+    fn prefix_length(&self, pool: &str) -> u8 {
+        self.prefix_lengths.get(pool).copied().unwrap_or(MAX_PREFIX_LENGTH)
+    }
+
     fn wanted(&self, record: Record) -> Option<Record> {
         self.policy.is_some().then_some(record)
     }
@@ -357,15 +381,27 @@ impl Account {
     }
 
     fn is_meant(&self, selector: &Selector) -> bool {
-        let Selector { session_id, user, address, client, port, class } = selector;
+        let Selector { session_id, user, address, address6, prefix6, client, port, class } = selector;
         let subject = &self.subject;
         session_id.as_ref().is_none_or(|id| *id == subject.session_id)
             && user.as_ref().is_none_or(|user| *user == subject.user)
             && address.is_none_or(|address| Some(address) == subject.address)
+            && address6.is_none_or(|address| subject.address6.is_some_and(|own| holds(own, address)))
+            && prefix6.is_none_or(|prefix| subject.address6.is_some_and(|own| is_prefix(own, prefix)))
             && client.as_ref().is_none_or(|client| subject.client.is_some_and(|at| at.to_string() == *client))
             && port.is_none_or(|port| port == subject.port && self.place.session().is_some())
             && class.iter().all(|class| subject.class.contains(class))
     }
+}
+
+/// Whether an address is of a client's prefix.
+fn holds((own, length): (Ipv6Addr, u8), address: Ipv6Addr) -> bool {
+    network(own, length) == network(address, length)
+}
+
+/// Whether a client's prefix is this one.
+fn is_prefix((own, length): (Ipv6Addr, u8), prefix: (Ipv6Addr, u8)) -> bool {
+    (network(own, length), length) == prefix
 }
 
 fn sum(one: Totals, other: Totals) -> Totals {
@@ -417,7 +453,8 @@ mod tests {
         Totals { in_packets: 1, in_bytes: octets, out_packets: 2, out_bytes: 2 * octets }
     }
 
-    const ENDS: Ends = Ends { client: Some(Ipv4Addr::new(192, 0, 2, 9)), gateway: None };
+    const ENDS: Ends =
+        Ends { client: Some(IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 9))), gateway: None };
 
     #[test]
     fn a_session_tells_start_interims_and_one_stop() {
@@ -521,5 +558,52 @@ mod tests {
         assert_eq!(meant(Selector { session_id: Some("b".into()), ..Selector::default() }), "b");
         assert_eq!(meant(Selector { client: Some("192.0.2.9".into()), ..Selector::default() }), "abc");
         assert_eq!(meant(Selector { address: Some([10, 0, 0, 8].into()), ..Selector::default() }), "");
+    }
+
+    #[test]
+    fn a_request_may_mean_ipv6_by_address_or_prefix() {
+        let at = |text: &str| text.parse::<Ipv6Addr>().unwrap();
+        let pool = |name: &str, client_length| Pool {
+            name: name.into(),
+            range: None,
+            range6: Some(causeway_shared::config::Range6 {
+                prefix: "2001:db8:9::/48".parse().unwrap(),
+                client_length,
+            }),
+            first: None,
+            last: None,
+            dns: vec![],
+            subnets: vec![],
+            traffic_selectors: Default::default(),
+        };
+        let mut all = Accountant::new(None).with_pools(&[pool("wide", 64), pool("one", 128)]);
+        for (session, id, pool, inner) in [
+            (1, "a", "wide", "2001:db8:9:5::1"),
+            (2, "b", "one", "2001:db8:9::7"),
+            (3, "c", "gone", "2001:db8::1"),
+        ] {
+            let own =
+                SessionRecord { pool: pool.into(), inner_v6: Some(at(inner)), ..record(id, "ann", &[]) };
+            all.open(Some(session), &own);
+            all.up(session, None, ENDS, WallSecs(1));
+        }
+        let meant = |selector: Selector| {
+            all.meant(&selector).into_iter().map(|meant| meant.accounting_id).collect::<String>()
+        };
+        let address = |text| Selector { address6: Some(at(text)), ..Selector::default() };
+        let prefix = |text, length| Selector { prefix6: Some((at(text), length)), ..Selector::default() };
+        for (selector, expected) in [
+            (address("2001:db8:9:5::1"), "a"),
+            (address("2001:db8:9:5:1:2:3:4"), "a"),
+            (address("2001:db8:9::7"), "b"),
+            (address("2001:db8:9::8"), ""),
+            (address("2001:db8::1"), "c"),
+            (prefix("2001:db8:9:5::", 64), "a"),
+            (prefix("2001:db8:9::", 64), ""),
+            (prefix("2001:db8:9::7", 128), "b"),
+            (Selector { address: Some([10, 0, 0, 8].into()), ..address("2001:db8::1") }, ""),
+        ] {
+            assert_eq!(meant(selector.clone()), expected, "{selector:?}");
+        }
     }
 }

@@ -4,7 +4,7 @@
 //! grants. The gateway asks for the identity itself; a user who is known here may be left to the local methods. Methods and
 //! Naks are the server's business.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use causeway_ike::api::Secret;
@@ -46,9 +46,9 @@ pub struct Caller {
     /// Acct-Session-Id that the session will have.
     pub accounting_id: String,
     /// Where the client is.
-    pub client: Option<Ipv4Addr>,
+    pub client: Option<IpAddr>,
     /// Where it came to.
-    pub gateway: Option<Ipv4Addr>,
+    pub gateway: Option<IpAddr>,
 }
 
 /// What a RADIUS server said of a user that it let in.
@@ -158,6 +158,7 @@ impl Relayed {
             client: self.caller.client,
             gateway: self.caller.gateway,
             address: None,
+            address6: None,
             class: Vec::new(),
         };
         subject.push(&mut attributes)?;

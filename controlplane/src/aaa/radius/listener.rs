@@ -88,7 +88,7 @@ impl Listener {
             let _in_runtime = runtime.enter();
             UdpSocket::from_std(socket).map_err(unusable)?
         };
-        let own = radius.nas_address.map(IpAddr::V4).into_iter().chain([dynamic.listen]);
+        let own = radius.nas_address.into_iter().chain([dynamic.listen]);
         let work = Work {
             socket,
             // Whichever port a server has: here it is who asks.

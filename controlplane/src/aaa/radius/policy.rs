@@ -2,7 +2,7 @@
 //!
 //! Enters: a [`Grant`]. Leaves: a [`RemotePolicy`], to be merged with those of user and group.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use causeway_radius::grant::Grant;
 use causeway_shared::config::{GroupAttribute, Policy};
@@ -17,6 +17,8 @@ pub struct RemotePolicy {
     pub groups: Vec<String>,
     /// The inner address.
     pub address: Option<Ipv4Addr>,
+    /// The inner IPv6 address.
+    pub address6: Option<Ipv6Addr>,
     /// Domains that are looked up through the tunnel.
     pub split_dns: Vec<String>,
     /// Seconds after which the session ends for good.
@@ -40,15 +42,14 @@ impl RemotePolicy {
             GroupAttribute::FilterId => groups.extend(grant.filter_ids.iter().cloned()),
             GroupAttribute::Class => groups.extend(grant.class.iter().filter_map(|class| group_of(class))),
         }
-        let routes =
-            grant.routes.into_iter().filter_map(|(address, length)| IpPrefix::new(address.into(), length));
+        let routes = grant.routes.into_iter().filter_map(|(address, length)| IpPrefix::new(address, length));
         let routes: Vec<_> = routes.collect();
         // 0 asks for no limit of its own.
         let secs = |secs: Option<u32>| secs.filter(|secs| *secs > 0).map(u64::from);
         RemotePolicy {
             policy: Policy {
                 pool: grant.pool,
-                dns: (!grant.dns.is_empty()).then(|| grant.dns.into_iter().map(IpAddr::V4).collect()),
+                dns: (!grant.dns.is_empty()).then_some(grant.dns),
                 domain: grant.domain,
                 subnets: (!routes.is_empty()).then_some(routes),
                 traffic_selectors: None,
@@ -56,6 +57,7 @@ impl RemotePolicy {
             },
             groups,
             address: grant.address,
+            address6: grant.address6,
             split_dns: grant.split_dns,
             session_lifetime_secs: secs(grant.session_timeout_secs),
             idle_secs: secs(grant.idle_timeout_secs),
@@ -103,7 +105,7 @@ mod tests {
             filter_ids: vec!["third".into()],
             session_timeout_secs: Some(0),
             idle_timeout_secs: Some(60),
-            routes: vec![(Ipv4Addr::new(10, 0, 0, 0), 8)],
+            routes: vec![(Ipv4Addr::new(10, 0, 0, 0).into(), 8)],
             ..Grant::default()
         };
         for (attribute, groups) in [

@@ -1,6 +1,6 @@
 //! The keys of RADIUS and of the rules against guessing. Part of the declarations in `keys.rs`.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use crate::config::model::{GroupAttribute, OnSuspend, Secret};
@@ -15,8 +15,8 @@ section! {
     RawRadius = "aaa.radius".table() {
         /// What the gateway calls itself (NAS-Identifier).
         nas_identifier: Option<String> = optional("`gateway.identity`").sketch(r#""vpn.example.com""#);
-        /// Address of the gateway, for the servers' lists of clients (NAS-IP-Address).
-        nas_address: Option<Ipv4Addr> = optional("it is not sent").sketch(r#""10.0.0.1""#);
+        /// Address of the gateway, for the servers' lists of clients (NAS-IP-Address or NAS-IPv6-Address).
+        nas_address: Option<IpAddr> = optional("it is not sent").sketch(r#""10.0.0.1""#);
         /// Wait for a server's answer before the request is sent again; doubled each time.
         timeout_ms: u64 = default("1000").unit("milliseconds").range(100, 30_000);
         /// Datagrams to one server, the first included, before the next server is asked.

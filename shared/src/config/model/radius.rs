@@ -1,6 +1,6 @@
 //! The validated configuration of RADIUS and of the rules against guessing.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use super::Secret;
@@ -12,8 +12,8 @@ pub struct Radius {
     pub servers: Vec<RadiusServer>,
     /// NAS-Identifier.
     pub nas_identifier: String,
-    /// NAS-IP-Address.
-    pub nas_address: Option<Ipv4Addr>,
+    /// NAS-IP-Address or NAS-IPv6-Address.
+    pub nas_address: Option<IpAddr>,
     /// Wait for the first answer, milliseconds.
     pub timeout_ms: u64,
     /// Datagrams to one server.
