@@ -13,17 +13,19 @@ use causeway_eap::{EapType, ServerConfig, ServerRandom};
 use causeway_ike::Endpoint;
 use causeway_ike::api::{
     AddressFailure, AddressRequest, ChildCommand, ChildInstall, Datagram, EapOutcome, EapStep, Event,
-    GatewayAuth, IkeSpis, Input, InstallFailure, Job, JobId, JobKind, JobResult, Lease, Output, Outputs,
-    PskAnswer, Secret, SelectorPolicy, SessionFacts, SessionId, WakeReason, Wish as Wanted,
+    GatewayAuth, IkeSpis, Inner6, Input, InstallFailure, Job, JobId, JobKind, JobResult, Lease, Output,
+    Outputs, PskAnswer, Secret, SelectorPolicy, SessionFacts, SessionId, WakeReason, Wish as Wanted,
 };
 use causeway_ike::env::Env;
 use causeway_ike::job::{Keyring, PublicKeyJob};
 use causeway_ike::policy::{EndpointConfig, Subnet};
 use causeway_ike::time::Instant;
+use causeway_shared::sa::Ipv6Prefix;
 
 use crate::plane::Plane;
 use crate::plane::addresses;
 use crate::rng::Rng;
+use crate::setup::{OWN, OWN6, OWNER};
 
 /// The wall clock that certificates are held against; all of a simulation happens within this second.
 const UNIX_SECS: u64 = 1_800_000_000;
@@ -102,6 +104,11 @@ pub struct Remains {
     pub jobs: usize,
 }
 
+/// Whether a client's prefix has the address that is its owner's alone.
+fn holds_own(inner: Inner6) -> bool {
+    Ipv6Prefix::new(inner.address, inner.prefix_len).is_some_and(|prefix| prefix.contains(OWN6))
+}
+
 impl Gateway {
     /// A gateway at time 0.
     pub fn new(parts: GatewayParts, rng: Rng) -> Gateway {
@@ -154,18 +161,25 @@ impl Gateway {
     /// Leases an address.
     pub fn run_address(&mut self, session: SessionId, request: &AddressRequest) -> JobResult {
         let grant = {
+            let own = self.directory.user(&request.user);
             let family4 = FamilyWish {
                 wanted: request.ip4 != Wanted::None,
                 requested: request.ip4.named(),
-                fixed: None,
+                fixed: own.and_then(|user| user.address),
             };
             let family6 = FamilyWish {
                 wanted: request.ip6 != Wanted::None,
                 requested: request.ip6.named(),
-                fixed: None,
+                fixed: own.and_then(|user| user.address6),
             };
             self.pools.lease_for(session.0, &request.user, Wish { v4: family4, v6: family6, pool: None })
         };
+        if let Ok(grant) = &grant
+            && (grant.address == Some(OWN) || grant.address6.is_some_and(holds_own))
+            && request.user != OWNER
+        {
+            self.faults.push(format!("{} has an address of {OWNER}: {grant:?}", request.user));
+        }
         JobResult::Address(match grant {
             Err(_) => Err(AddressFailure::Exhausted),
             Ok(grant) => Ok(Lease {

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use causeway_controlplane::slots::Slots;
 use causeway_ike::api::{ChildCommand, ChildInstall, DataPlaneEvent, EspPath, Inner};
+use causeway_shared::sa::IpPrefix;
 
 use crate::net::Esp;
 
@@ -92,12 +93,23 @@ impl Plane {
         if self.sas.values().any(|sa| sa.install.inbound_keymat == install.inbound_keymat) {
             self.fault(format!("SPI {spi:08x} has the key of another SA"));
         }
+        if let Some(both) = self.overlap(&install) {
+            self.fault(format!("{both} is another session's, too"));
+        }
         if install.outbound_selected {
             self.selected.extend(addresses(install.peer_inner).map(|inner| (inner, spi)));
         }
         self.installs += 1;
         let path = install.path;
         self.sas.insert(spi, Sa { install, path, last_inbound_ms: None });
+    }
+
+    /// What another session's SA has of the inner addresses of this one: as the data plane sees it, whatever the pools say.
+    fn overlap(&self, install: &ChildInstall) -> Option<IpPrefix> {
+        let others = self.sas.values().filter(|sa| sa.install.session != install.session);
+        let ours: Vec<IpPrefix> = prefixes(install.peer_inner).collect();
+        let mut theirs = others.flat_map(|sa| prefixes(sa.install.peer_inner));
+        theirs.find(|one| ours.iter().any(|other| one.overlaps(*other)))
     }
 
     /// Performs a command; a removed SA's SPI is given back.
@@ -184,9 +196,16 @@ pub fn addresses(inner: Inner) -> impl Iterator<Item = IpAddr> {
     v4.into_iter().chain(inner.v6.map(|inner| IpAddr::V6(inner.address)))
 }
 
+/// All that is the client's, of each family that there is.
+fn prefixes(inner: Inner) -> impl Iterator<Item = IpPrefix> {
+    let v4 = inner.v4.and_then(|address| IpPrefix::new(address.into(), 32));
+    let v6 = inner.v6.and_then(|inner| IpPrefix::new(inner.address.into(), inner.prefix_len));
+    v4.into_iter().chain(v6)
+}
+
 #[cfg(test)]
 mod tests {
-    use causeway_ike::api::{Secret, SessionId, UdpPorts};
+    use causeway_ike::api::{Inner6, Secret, SessionId, UdpPorts};
 
     use std::net::Ipv4Addr;
 
@@ -220,13 +239,25 @@ mod tests {
     fn every_broken_rule_is_noted() {
         let remove = |inbound_spi| ChildCommand::Remove { inbound_spi };
         type Act = fn(&mut Plane, u32);
-        let table: [(&str, Act); 6] = [
+        let table: [(&str, Act); 8] = [
             ("installed twice", |plane, spi| plane.install(install(spi, 9))),
             ("key of another SA", |plane, spi| plane.install(install(spi + 1, 1))),
             ("same key in both directions", |plane, spi| {
                 let same = Secret::new(vec![5; 36]);
                 let (inbound_keymat, outbound_keymat) = (same.clone(), same);
                 plane.install(ChildInstall { inbound_keymat, outbound_keymat, ..install(spi + 1, 9) });
+            }),
+            ("another session's, too", |plane, spi| {
+                plane.install(ChildInstall { session: SessionId(2), ..install(spi + 1, 9) });
+            }),
+            ("another session's, too", |plane, spi| {
+                let of = |address: &str, prefix_len| Inner {
+                    v4: None,
+                    v6: address.parse().ok().map(|address| Inner6 { address, prefix_len }),
+                };
+                plane.install(ChildInstall { peer_inner: of("fd00::7", 128), ..install(spi + 1, 9) });
+                let (session, peer_inner) = (SessionId(2), of("fd00::1", 64));
+                plane.install(ChildInstall { session, peer_inner, ..install(spi + 2, 19) });
             }),
             ("given back while installed", |plane, spi| plane.free(0, spi)),
             ("not in use", |plane, spi| plane.free(0, spi + 1)),

@@ -32,6 +32,12 @@ pub const GATEWAY6: IpAddr = IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0,
 /// Identity in the gateway's certificate.
 const GATEWAY_NAME: &str = "gw.example";
 const PSK: &[u8] = b"a pre-shared key of a simulated world";
+/// Who has addresses of its own.
+pub const OWNER: &str = "user0";
+/// Its addresses: the first that the pool would give to anybody.
+pub const OWN: Ipv4Addr = Ipv4Addr::new(10, 99, 0, 1);
+/// The same of IPv6.
+pub const OWN6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0x99, 0, 0, 0, 0, 0, 2);
 const PASSWORD: &str = "correct horse";
 
 const IKE_PROPOSALS: [&str; 4] = [
@@ -73,7 +79,7 @@ pub fn gateway(rng: &mut Rng, gentle: bool) -> Result<GatewayParts, String> {
             prefix: if !gentle && rng.chance(100) { "fd00:99::/126" } else { "fd00:99::/64" }
                 .parse()
                 .map_err(|error| format!("{error}"))?,
-            client_length: 128,
+            client_length: if rng.chance(300) { 127 } else { 128 },
         }),
         first: None,
         last: None,
@@ -96,6 +102,9 @@ pub fn gateway(rng: &mut Rng, gentle: bool) -> Result<GatewayParts, String> {
         .map(|n| config::User {
             name: format!("user{n}"),
             nt_hash: Some(hash.clone()),
+            // One has addresses of its own, which others must not have while it is away.
+            address: (n == 0).then_some(OWN),
+            address6: (n == 0).then_some(OWN6),
             ..config::User::default()
         })
         .collect();
@@ -132,7 +141,7 @@ pub fn gateway(rng: &mut Rng, gentle: bool) -> Result<GatewayParts, String> {
     Ok(GatewayParts {
         endpoint,
         directory: Directory::new(&auth, &users, &[]).map_err(|error| error.to_string())?,
-        pools: AddressPools::new(&[pool], &[]).map_err(|error| error.to_string())?,
+        pools: AddressPools::new(&[pool], &[]).map_err(|error| error.to_string())?.kept_for(&users),
         keyring: Keyring { credential: Some(credential), client_authorities: Some(authorities) },
     })
 }

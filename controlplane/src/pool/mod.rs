@@ -246,9 +246,9 @@ impl AddressPools {
         pool.map(|pool| pool.free(held)).is_some()
     }
 
-    /// Who holds an address; of IPv6 the first of a client's prefix.
+    /// Who holds an address; of IPv6 any of a client's prefix.
     pub fn owner(&self, address: IpAddr) -> Option<u64> {
-        self.owners.get(&address).copied()
+        self.owners.get(&self.first_of(address)).copied()
     }
 
     /// The IPv4 address that a session holds.
@@ -268,10 +268,18 @@ impl AddressPools {
 
     /// Whether an address that somebody is to have without choice is another user's own.
     fn is_anothers(&self, user: &str, wish: &Wish<'_>) -> bool {
-        let first = |address| self.pools.iter().find_map(|pool| pool.v6.as_ref()?.first_of(address));
         let v4 = wish.v4.fixed.filter(|_| wish.v4.wanted).map(IpAddr::V4);
-        let v6 = wish.v6.fixed.filter(|_| wish.v6.wanted).and_then(first).map(IpAddr::V6);
-        [v4, v6].into_iter().flatten().any(|own| self.own.get(&own).is_some_and(|owner| owner != user))
+        let v6 = wish.v6.fixed.filter(|_| wish.v6.wanted).map(IpAddr::V6);
+        let mut owners =
+            [v4, v6].into_iter().flatten().filter_map(|address| self.own.get(&self.first_of(address)));
+        owners.any(|owner| owner != user)
+    }
+
+    /// The first address of the IPv6 prefix of a pool that this one is in; others stay what they are.
+    fn first_of(&self, address: IpAddr) -> IpAddr {
+        let IpAddr::V6(six) = address else { return address };
+        let first = self.pools.iter().find_map(|pool| pool.v6.as_ref()?.first_of(six));
+        first.map_or(address, IpAddr::V6)
     }
 
     fn hold(&mut self, session: u64, pool: usize, held: Held) {
