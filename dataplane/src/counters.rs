@@ -21,6 +21,11 @@ impl Counters {
         self.add(reason.index(), 1);
     }
 
+    /// Counts packets that were dropped together.
+    pub fn drops(&mut self, reason: Drop, count: u64) {
+        self.add(reason.index(), count);
+    }
+
     /// Every word, in order.
     pub fn words(&self) -> &[u64; COUNTERS] {
         &self.words

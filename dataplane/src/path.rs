@@ -23,7 +23,7 @@ use crate::neighbour::{Due, Neighbours};
 use crate::probe::{NoProbe, Probe};
 use crate::sa::SaTable;
 use crate::stages::{
-    self, Clear, EspIn, EspOut, Facts, Frame, FromPeer, InSa, Leaving, Out, Queue, Refused, State, ToClient,
+    self, Clear, EspIn, EspOut, Facts, Fragmented, Frame, FromPeer, InSa, Leaving, Out, Queue, Refused, State, ToClient,
 };
 
 /// Packets a stage handles at once.
@@ -291,6 +291,7 @@ macro_rules! work {
 stages! {
     follow classify(Frame) "frames told apart: ARP, IKE, ESP, ICMP to us, clear";
     gather neighbour(Frame) "ARP answered and learnt from";
+    gather reassemble(Fragmented) "fragments of IKE and ESP to us put together";
     follow natt(FromPeer) "UDP 4500: keepalive, IKE behind the marker, ESP";
     gather punt(FromPeer) "IKE to the control plane";
     gather esp_in_lookup(FromPeer) "SPI to SA, or to the worker that owns it";
@@ -417,6 +418,7 @@ impl<A: Allocator, P: Probe> Path<A, P> {
                 Handoff::EspOut { buffer, ingress } => Facts::read(buffer.data()).and_then(|facts| {
                     stages::policy_out::send(Clear { buffer, ingress, facts }, state, &mut out)
                 }),
+                Handoff::Fragment { buffer } => out.reassemble(Fragmented { buffer }, state),
                 Handoff::Neighbour { port, address, mac } => {
                     stages::neighbour::told(port, address, mac, state, sink);
                     Ok(())
@@ -452,11 +454,12 @@ impl<A: Allocator, P: Probe> Path<A, P> {
         sent
     }
 
-    /// Timers: ARP retries and ageing, refused events. Call about every 100 ms.
+    /// Timers: ARP retries and ageing, fragments that came alone, refused events. Call about every 100 ms.
     pub fn tick(&mut self, now: Now, sink: &mut impl Sink<A::Buffer>) {
         self.state.now = now;
         self.state.events.retry(sink);
         self.state.publish(PUBLISH_IDLE, sink);
+        self.state.forget_late_fragments();
         // Taken out for the walk, so that what is due can use the rest of the state.
         let mut neighbours = std::mem::replace(&mut self.state.neighbours, Neighbours::placeholder());
         let mut given_up = 0;

@@ -86,6 +86,11 @@ pub enum Handoff<B> {
         /// Where it came in.
         ingress: Ingress,
     },
+    /// A fragment of a packet to us that the other worker puts together.
+    Fragment {
+        /// The fragment, from its IP header.
+        buffer: B,
+    },
     /// A neighbour that ARP taught this worker.
     Neighbour {
         /// The port it is on.
@@ -102,7 +107,9 @@ impl<B> Handoff<B> {
     #[inline]
     pub fn buffer(&self) -> Option<&B> {
         match self {
-            Handoff::EspIn { buffer, .. } | Handoff::EspOut { buffer, .. } => Some(buffer),
+            Handoff::EspIn { buffer, .. } | Handoff::EspOut { buffer, .. } | Handoff::Fragment { buffer } => {
+                Some(buffer)
+            }
             Handoff::Neighbour { .. } => None,
         }
     }

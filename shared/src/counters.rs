@@ -71,6 +71,10 @@ counters! {
         EspDummies = "esp_dummies", remedy "";
         /// Packets added by IPv4 fragmentation here: fragments sent less packets fragmented.
         FragmentsMade = "fragments_made", remedy "Lower the clients' MTU or clamp the TCP MSS if this is a large share of the traffic.";
+        /// Fragments to us taken to be put together: of IKE and ESP, from outside.
+        FragmentsTaken = "fragments_taken", remedy "A path to clients is narrower than they believe; reassembly is slow: let clients use IKE fragmentation (RFC 7383) and a smaller tunnel MTU.";
+        /// Packets to us put together from fragments.
+        Reassembled = "reassembled", remedy "";
         /// Packets from one client straight to another.
         Hairpinned = "hairpinned", remedy "";
         /// Ring slots from the control plane that did not decode.
@@ -89,8 +93,16 @@ counters! {
         NotOurMac = "not_our_mac", remedy "";
         /// IPv4 header with a wrong version, length or checksum.
         BadIpv4Header = "bad_ipv4_header", remedy "Look for a broken sender.";
-        /// IPv4 fragment where whole packets are needed.
-        Ipv4Fragment = "ipv4_fragment", remedy "Let the client use IKE fragmentation (RFC 7383) or lower the path MTU it assumes.";
+        /// IPv4 fragment where whole packets are needed: ICMP to us.
+        Ipv4Fragment = "ipv4_fragment", remedy "";
+        /// Fragment to us of an impossible length, beyond its packet's end or beyond the longest packet that is put together.
+        BadFragment = "bad_fragment", remedy "Look for a broken sender; somebody may be probing.";
+        /// Fragments to us that overlap, and the others of their packet (RFC 5722).
+        FragmentOverlap = "fragment_overlap", remedy "No honest sender makes such fragments: look where they come from.";
+        /// Fragments to us whose packet did not become whole in time.
+        FragmentTimeout = "fragment_timeout", remedy "Fragments are lost on the way, often to a firewall that drops all but the first: let clients use IKE fragmentation (RFC 7383) and a smaller tunnel MTU.";
+        /// Fragments to us whose place newer packets needed.
+        FragmentDisplaced = "fragment_displaced", remedy "More packets come in fragments than can wait: somebody floods, or the clients' tunnel MTU is too large for their path.";
         /// To our address, but nothing listens there.
         NotForUs = "not_for_us", remedy "";
         /// TTL ran out.

@@ -18,7 +18,13 @@ fn edit(mut frame: Vec<u8>, at: usize, value: u8) -> Vec<u8> {
 fn a_table_of_frames_and_the_reason_each_is_dropped_for() {
     let esp = to_us(SUITE, false, SPI_A).seal(1, &echo(CLIENT_A, HOST, 8), 4);
     let udp = |payload: &[u8], port| frame(OUTSIDE, &udp_packet((PEER, 500), (GATEWAY, port), payload, true));
-    let fragment = ip_with(PEER, GATEWAY, 17, &[0; 64], |header| header.more_fragments = true);
+    let fragment = |protocol, payload: &[u8], offset| {
+        let packet = ip_with(PEER, GATEWAY, protocol, payload, |header| {
+            header.more_fragments = true;
+            header.fragment_offset = offset;
+        });
+        frame(OUTSIDE, &packet)
+    };
     let spi = |spi: u32| [&spi.to_be_bytes()[..], &esp[4..]].concat();
     let table: Vec<(&str, PortId, Vec<u8>, Drop)> = vec![
         ("nothing", OUTSIDE, vec![], Drop::Truncated),
@@ -64,7 +70,12 @@ fn a_table_of_frames_and_the_reason_each_is_dropped_for() {
             frame(OUTSIDE, &echo(PEER, INSIDE_GATEWAY, 1)),
             Drop::PolicyDenied,
         ),
-        ("fragment to us", OUTSIDE, frame(OUTSIDE, &fragment), Drop::Ipv4Fragment),
+        ("fragment of ICMP to us", OUTSIDE, fragment(1, &[0; 64], 0), Drop::Ipv4Fragment),
+        ("fragment of DNS to us", OUTSIDE, fragment(17, &[0, 53, 0, 53, 0, 0, 0, 0], 0), Drop::NotForUs),
+        ("fragment of TCP to us", OUTSIDE, fragment(6, &[0; 64], 64), Drop::NotForUs),
+        ("fragment of nine octets", OUTSIDE, fragment(50, &[0; 9], 0), Drop::BadFragment),
+        ("fragment without ports", OUTSIDE, fragment(17, &[1, 244, 1], 0), Drop::BadFragment),
+        ("fragment far out", OUTSIDE, fragment(50, &[0; 64], 65_528), Drop::BadFragment),
         ("TCP to us", OUTSIDE, frame(OUTSIDE, &ip(PEER, GATEWAY, 6, &[0; 20])), Drop::NotForUs),
         ("DNS to us", OUTSIDE, udp(b"x", 53), Drop::NotForUs),
         (

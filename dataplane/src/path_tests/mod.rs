@@ -4,6 +4,7 @@ mod accounting;
 pub(crate) mod device;
 mod document;
 mod drops;
+mod fragments;
 mod inbound;
 mod kernel;
 mod lan;

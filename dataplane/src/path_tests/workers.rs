@@ -12,7 +12,7 @@ const SUITE: EspSuite = EspSuite::Aes128CbcSha512;
 const BOTH: [(u32, std::net::Ipv4Addr); 2] = [(SPI_A, CLIENT_A), (SPI_B, CLIENT_B)];
 
 /// Worker 1 owns A's SA (odd slot), worker 0 owns B's.
-fn pair_of_workers() -> [World; 2] {
+pub fn pair_of_workers() -> [World; 2] {
     let mut workers = [0, 1].map(|worker| World::silent(PathConfig { worker, workers: 2, ..config() }));
     for (spi, inner) in BOTH {
         let sa = SaPair {
@@ -39,7 +39,7 @@ fn pair_of_workers() -> [World; 2] {
 }
 
 /// Carries what each worker handed over to the other, until nothing is left.
-fn deliver(workers: &mut [World; 2]) {
+pub fn deliver(workers: &mut [World; 2]) {
     for _ in 0..4 {
         for from in 0..2 {
             let handed = std::mem::take(&mut workers[from].record.handoffs);

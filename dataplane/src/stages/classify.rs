@@ -7,7 +7,7 @@ use causeway_shared::config::PortRole;
 use causeway_shared::counters::Drop;
 use causeway_shared::net::{ethernet, ipv4, udp};
 
-use super::{Clear, Facts, Frame, FromPeer, Out, State, esp_in_lookup};
+use super::{Clear, Facts, Fragmented, Frame, FromPeer, Out, State, esp_in_lookup};
 use crate::buffer::{Allocator, Buffer};
 use crate::path::{Ingress, Outer, Sink};
 use crate::probe::Probe;
@@ -48,7 +48,8 @@ pub(crate) fn one<A: Allocator, S: Sink<A::Buffer>, P: Probe>(
                 return Err(Drop::PolicyDenied);
             }
             if packet.is_fragment() {
-                return Err(Drop::Ipv4Fragment);
+                let buffer = narrowed(buffer, ethernet::HEADER_LEN, usize::from(facts.len))?;
+                return out.reassemble(Fragmented { buffer }, state);
             }
             let Facts { source, destination, tos, .. } = facts;
             let (start, len) = (ethernet::HEADER_LEN + packet.header_len(), packet.payload().len());

@@ -25,6 +25,7 @@ pub(crate) mod pmtu;
 pub(crate) mod policy_in;
 pub(crate) mod policy_out;
 pub(crate) mod punt;
+pub(crate) mod reassemble;
 pub(crate) mod route;
 mod state;
 
@@ -54,6 +55,11 @@ pub(crate) struct Frame<B> {
 pub(crate) struct FromPeer<B> {
     pub buffer: B,
     pub outer: Outer,
+}
+
+/// A fragment of a packet to us from outside; the buffer starts at the IP header.
+pub(crate) struct Fragmented<B> {
+    pub buffer: B,
 }
 
 /// ESP for one of our SAs; the buffer starts at the ESP header.

@@ -11,7 +11,7 @@ use super::classify::PORT_NATT;
 use super::natt::NON_ESP_MARKER;
 use super::{FromPeer, Out, State};
 use crate::buffer::{Allocator, Buffer};
-use crate::path::{Punt, Sink};
+use crate::path::{Counters, Outer, Punt, Sink};
 use crate::probe::Probe;
 
 pub(crate) fn one<A: Allocator, S: Sink<A::Buffer>, P: Probe>(
@@ -19,14 +19,24 @@ pub(crate) fn one<A: Allocator, S: Sink<A::Buffer>, P: Probe>(
     state: &mut State<A>,
     out: &mut Out<'_, A::Buffer, S, P>,
 ) -> Result<(), Drop> {
-    out.sink.punt(read(&packet)?).map_err(|_| Drop::PuntFull)?;
-    state.counters.flow(Flow::PuntedIke, 1);
+    deliver(packet.buffer.data(), packet.outer, &mut state.counters, out.sink)
+}
+
+/// Gives the IKE message of the UDP datagram `octets` to the control plane.
+pub(super) fn deliver<B>(
+    octets: &[u8],
+    outer: Outer,
+    counters: &mut Counters,
+    sink: &mut impl Sink<B>,
+) -> Result<(), Drop> {
+    sink.punt(read(octets, outer)?).map_err(|_| Drop::PuntFull)?;
+    counters.flow(Flow::PuntedIke, 1);
     Ok(())
 }
 
-fn read<B: Buffer>(packet: &FromPeer<B>) -> Result<Punt<'_>, Drop> {
-    let datagram = udp::Datagram::parse(packet.buffer.data()).ok_or(Drop::BadUdp)?;
-    let (peer, local) = (packet.outer.source, packet.outer.destination);
+fn read(octets: &[u8], outer: Outer) -> Result<Punt<'_>, Drop> {
+    let datagram = udp::Datagram::parse(octets).ok_or(Drop::BadUdp)?;
+    let (peer, local) = (outer.source, outer.destination);
     if !datagram.checksum_is_right(peer, local) {
         return Err(Drop::BadUdp);
     }

@@ -4,6 +4,7 @@ use std::net::Ipv4Addr;
 
 use causeway_shared::config::PortRole;
 use causeway_shared::counters::{Drop, Flow};
+use causeway_shared::net::reassembly::{Lost, Reassembly};
 use causeway_shared::net::{arp, ethernet};
 use causeway_shared::wire::Event;
 
@@ -38,6 +39,8 @@ pub(crate) struct State<A: Allocator> {
     pub engine: Engine,
     /// The way through a crypto device, where there is one.
     pub line: Option<Box<Line>>,
+    /// Packets to us of which only fragments are there.
+    pub fragments: Reassembly,
     pub events: Backlog,
     pub icmp_errors: RateLimit,
     pub invalid_spi_events: RateLimit,
@@ -62,6 +65,7 @@ impl<A: Allocator> State<A> {
             ours: OurAddresses::new(config.ports.iter().map(|port| port.address)),
             engine: Engine::default(),
             line: None,
+            fragments: Reassembly::default(),
             events: Backlog { waiting: Vec::with_capacity(EVENT_BACKLOG) },
             icmp_errors: RateLimit::new(ICMP_ERRORS_PER_SEC),
             invalid_spi_events: RateLimit::new(INVALID_SPI_EVENTS_PER_SEC),
@@ -200,6 +204,19 @@ impl<A: Allocator> State<A> {
                 sink.sa_statistics(slot, statistics);
             }
         }
+    }
+
+    /// Frees the places of packets that did not become whole.
+    pub fn forget_late_fragments(&mut self) {
+        self.fragments.expire(self.now.monotonic_ms);
+        self.count_lost_fragments();
+    }
+
+    /// Counts the fragments that the table has given up.
+    pub fn count_lost_fragments(&mut self) {
+        let Lost { late, displaced } = self.fragments.take_lost();
+        self.counters.drops(Drop::FragmentTimeout, u64::from(late));
+        self.counters.drops(Drop::FragmentDisplaced, u64::from(displaced));
     }
 
     /// Sends an ARP message of ours.

@@ -8,4 +8,5 @@ pub mod checksum;
 pub mod ethernet;
 pub mod icmp;
 pub mod ipv4;
+pub mod reassembly;
 pub mod udp;
