@@ -23,7 +23,8 @@ use crate::neighbour::{Due, Neighbours};
 use crate::probe::{NoProbe, Probe};
 use crate::sa::SaTable;
 use crate::stages::{
-    self, Clear, EspIn, EspOut, Facts, Fragmented, Frame, FromPeer, InSa, Leaving, Out, Queue, Refused, State, ToClient,
+    self, Clear, EspIn, EspOut, Facts, Fragmented, Frame, FromPeer, InSa, Leaving, Out, Queue, Refused,
+    State, ToClient,
 };
 
 /// Packets a stage handles at once.

@@ -109,7 +109,8 @@ fn lone_fragments_leave_in_time_and_a_flood_displaces_them() {
     assert_eq!(world.drops(), []);
     world.tick(1);
     assert_eq!(world.drops(), [(Drop::FragmentTimeout, 1)]);
-    let flood: Vec<_> = (0..3 * PACKETS as u16).map(|id| cut(&ike(500, 200), 64, id).swap_remove(0)).collect();
+    let flood: Vec<_> =
+        (0..3 * PACKETS as u16).map(|id| cut(&ike(500, 200), 64, id).swap_remove(0)).collect();
     world.receive(OUTSIDE, &flood);
     assert!(world.dropped(Drop::FragmentDisplaced) >= 2 * PACKETS as u64);
     let latest = cut(&ike(500, 200), 64, 3 * PACKETS as u16 - 1);

@@ -461,13 +461,8 @@ mod tests {
     #[test]
     fn what_fits_no_fragment_takes_no_place() {
         let text = text(64);
-        let fragment = |offset, len: usize, more| Fragment {
-            key: key(5),
-            offset,
-            more,
-            tos: 0,
-            payload: &text[..len],
-        };
+        let fragment =
+            |offset, len: usize, more| Fragment { key: key(5), offset, more, tos: 0, payload: &text[..len] };
         let mut table = Reassembly::default();
         for (fragment, why) in [
             (fragment(0, 0, true), Refusal::Malformed),
@@ -564,7 +559,8 @@ mod tests {
             let end = from + len;
             self.octets.resize(self.octets.len().max(end), None);
             let said = self.octets[from..end].iter().filter(|octet| octet.is_some()).count();
-            let same = self.octets[from..end].iter().zip(fragment.payload).all(|(old, new)| *old == Some(*new));
+            let same =
+                self.octets[from..end].iter().zip(fragment.payload).all(|(old, new)| *old == Some(*new));
             let past = self.octets.iter().rposition(Option::is_some).map_or(0, |at| at + 1);
             self.over |= said > 0 && !same;
             self.over |= self.end.is_some_and(|known| end > known || (!fragment.more && end != known));
@@ -572,7 +568,10 @@ mod tests {
             if self.over {
                 return None;
             }
-            self.octets[from..end].iter_mut().zip(fragment.payload).for_each(|(to, octet)| *to = Some(*octet));
+            self.octets[from..end]
+                .iter_mut()
+                .zip(fragment.payload)
+                .for_each(|(to, octet)| *to = Some(*octet));
             self.end = if fragment.more { self.end } else { Some(end) };
             let whole: Option<Vec<u8>> = self.octets.get(..self.end?)?.iter().copied().collect();
             if whole.is_some() {
