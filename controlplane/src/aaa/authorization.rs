@@ -40,7 +40,7 @@ pub struct Authorization {
     pub session_lifetime_secs: u64,
     /// Seconds without traffic after which the session ends; 0 for none.
     pub idle_secs: u64,
-    /// Domains that are looked up through the tunnel.
+    /// Domains that are looked up through the tunnel, beside the default one.
     pub split_dns: Vec<String>,
     /// Seconds between interim records; `None`: as configured.
     pub interim_secs: Option<u64>,
@@ -102,7 +102,7 @@ fn merge(
         address6: remote.and_then(|remote| remote.address6).or(user.and_then(|user| user.address6)),
         dns: first(order, |policy| policy.dns.clone()),
         domain: first(order, |policy| policy.domain.clone()),
-        split_dns: remote.map(|remote| remote.split_dns.clone()).unwrap_or_default(),
+        split_dns: first(order, |policy| policy.split_dns.clone()).unwrap_or_default(),
         subnets: first(order, |policy| policy.subnets.clone())
             .map(|subnets| subnets.into_iter().map(|prefix| (prefix.address(), prefix.length())).collect()),
         any_selectors: first(order, |policy| policy.traffic_selectors)
@@ -208,6 +208,28 @@ mod tests {
             assert_eq!(got, [group, domain, banner], "{user} {chosen:?} {aaa:?}");
             assert_eq!(merged.address.is_some(), fixed);
             assert_eq!(merged.session_lifetime_secs, if group.is_empty() { 0 } else { 60 });
+        }
+    }
+
+    #[test]
+    fn domains_of_split_dns_are_those_of_the_first_who_names_any() {
+        let says = |name: &str| Policy { split_dns: Some(vec![name.into()]), ..Policy::default() };
+        let ann = User { name: "ann".into(), policy: says("user.test"), ..User::default() };
+        let staff = Group {
+            name: "staff".into(),
+            policy: says("group.test"),
+            session_lifetime_secs: 0,
+            idle_secs: 0,
+        };
+        let remote = RemotePolicy { policy: says("radius.test"), ..RemotePolicy::default() };
+        for (user, group, remote, overrides, expected) in [
+            (None, None, None, false, &[][..]),
+            (None, Some(&staff), None, false, &["group.test"]),
+            (Some(&ann), Some(&staff), None, false, &["user.test"]),
+            (Some(&ann), Some(&staff), Some(&remote), false, &["radius.test"]),
+            (Some(&ann), Some(&staff), Some(&remote), true, &["group.test"]),
+        ] {
+            assert_eq!(merge(user, group, remote, overrides).split_dns, expected);
         }
     }
 

@@ -66,19 +66,20 @@ pub fn reconnect_reply(
     all.into_iter().filter(|(kind, _)| is_requested(requested, *kind)).collect()
 }
 
-/// Domain, domains for split DNS and banner, for who asks.
+/// Domain, domains for split DNS and banner, for who asks. The default domain is looked up through the tunnel, too.
 pub fn policy_reply(
     requested: &[Attribute],
     domain: Option<&str>,
     split_dns: &[String],
     banner: Option<&str>,
 ) -> Vec<Attribute> {
-    let split_dns = (!split_dns.is_empty()).then(|| split_dns.join(","));
-    let split_dns = split_dns.as_deref();
-    let texts =
-        [(INTERNAL_DNS_DOMAIN, domain), (DEF_DOMAIN, domain), (SPLITDNS_NAME, split_dns), (BANNER, banner)];
-    texts
-        .into_iter()
+    let joined = (!split_dns.is_empty()).then(|| split_dns.join(","));
+    let more = split_dns.iter().map(String::as_str).filter(|name| Some(*name) != domain);
+    // RFC 8598 §3.1: one attribute for each domain.
+    let internal = domain.into_iter().chain(more).map(|name| (INTERNAL_DNS_DOMAIN, Some(name)));
+    let texts = [(DEF_DOMAIN, domain), (SPLITDNS_NAME, joined.as_deref()), (BANNER, banner)];
+    internal
+        .chain(texts)
         .filter(|(kind, _)| is_requested(requested, *kind))
         .filter_map(|(kind, text)| Some((kind, text?.as_bytes().to_vec())))
         .collect()
@@ -150,6 +151,29 @@ mod tests {
                 (BANNER, b"hi".to_vec())
             ]
         );
+    }
+
+    #[test]
+    fn each_domain_is_an_attribute_and_all_are_one_of_ciscos() {
+        let split: Vec<_> = ["x.test", "y.test", "z.test"].map(str::to_owned).into();
+        let reply = |domain, split: &[String]| {
+            let asked = asked(&[INTERNAL_DNS_DOMAIN, DEF_DOMAIN, SPLITDNS_NAME]);
+            let told = policy_reply(&asked, domain, split, None).into_iter();
+            told.map(|(kind, text)| format!("{kind} {}", String::from_utf8(text).unwrap()))
+                .collect::<Vec<_>>()
+        };
+        for (domain, split, expected) in [
+            (
+                Some("a.test"),
+                &split[1..],
+                &["25 a.test", "25 y.test", "25 z.test", "28674 a.test", "28675 y.test,z.test"][..],
+            ),
+            (Some("x.test"), &split[..2], &["25 x.test", "25 y.test", "28674 x.test", "28675 x.test,y.test"]),
+            (None, &split[2..], &["25 z.test", "28675 z.test"]),
+            (None, &[], &[]),
+        ] {
+            assert_eq!(reply(domain, split), expected);
+        }
     }
 
     #[test]

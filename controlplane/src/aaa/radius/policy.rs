@@ -19,8 +19,6 @@ pub struct RemotePolicy {
     pub address: Option<Ipv4Addr>,
     /// The inner IPv6 address.
     pub address6: Option<Ipv6Addr>,
-    /// Domains that are looked up through the tunnel.
-    pub split_dns: Vec<String>,
     /// Seconds after which the session ends for good.
     pub session_lifetime_secs: Option<u64>,
     /// Seconds without traffic after which it ends.
@@ -51,6 +49,7 @@ impl RemotePolicy {
                 pool: grant.pool,
                 dns: (!grant.dns.is_empty()).then_some(grant.dns),
                 domain: grant.domain,
+                split_dns: (!grant.split_dns.is_empty()).then_some(grant.split_dns),
                 subnets: (!routes.is_empty()).then_some(routes),
                 traffic_selectors: None,
                 banner: grant.banner,
@@ -58,7 +57,6 @@ impl RemotePolicy {
             groups,
             address: grant.address,
             address6: grant.address6,
-            split_dns: grant.split_dns,
             session_lifetime_secs: secs(grant.session_timeout_secs),
             idle_secs: secs(grant.idle_timeout_secs),
             interim_secs: secs(grant.interim_secs),

@@ -15,6 +15,8 @@ use crate::sa::{IpPrefix, MAX_SELECTORS};
 
 /// Most groups.
 pub const MAX_GROUPS: usize = 1024;
+/// Most domains of split DNS.
+pub const MAX_SPLIT_DNS: usize = 32;
 /// Most groups that a client may choose from.
 pub const MAX_LISTED_GROUPS: usize = 32;
 /// Longest life of a session, seconds: 300 days.
@@ -115,6 +117,9 @@ section! {
         dns: Option<Vec<IpAddr>> = optional("those of the pool").most(MAX_DNS).sketch(r#"["10.0.0.53"]"#);
         /// Domain for names without one.
         domain: Option<String> = optional("none").sketch(r#""example.com""#);
+        /// More domains whose names they look up with these DNS servers (split DNS: INTERNAL_DNS_DOMAIN of RFC 8598, and what Cisco's
+        /// clients ask for); `domain` is one of them anyway.
+        split_dns: Option<Vec<String>> = optional("none").most(MAX_SPLIT_DNS).sketch(r#"["corp.example.com", "lab.example.com"]"#);
         /// Networks that they reach through the tunnel (split tunnel). Empty: everything.
         subnets: Option<Vec<IpPrefix>> = optional("those of the pool")
             .most(MAX_SELECTORS)
@@ -158,6 +163,8 @@ section! {
         dns: Option<Vec<IpAddr>> = optional("those of the group").most(MAX_DNS);
         /// Domain for names without one.
         domain: Option<String> = optional("that of the group");
+        /// More domains whose names the user looks up with these DNS servers.
+        split_dns: Option<Vec<String>> = optional("those of the group").most(MAX_SPLIT_DNS);
         /// Networks that the user reaches through the tunnel. Empty: everything.
         subnets: Option<Vec<IpPrefix>> = optional("those of the group").most(MAX_SELECTORS);
         /// Whether the tunnel is for these `subnets` only or for `any` network; see [[pool]].

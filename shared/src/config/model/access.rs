@@ -166,6 +166,8 @@ pub struct Policy {
     pub dns: Option<Vec<IpAddr>>,
     /// Default domain.
     pub domain: Option<String>,
+    /// More domains that are looked up through the tunnel.
+    pub split_dns: Option<Vec<String>>,
     /// Split tunnel; empty: everything.
     pub subnets: Option<Vec<IpPrefix>>,
     /// What the Child SA's selectors of our side are narrowed to.

@@ -26,6 +26,7 @@ traffic_selectors = "any"
 [[group]]
 name = "staff"
 domain = "example.com"
+split_dns = ["corp.example.com", "lab.example.com"]
 banner = """
 Welcome.
 Be kind."""
@@ -79,6 +80,8 @@ fn a_gateway_for_anyconnect_becomes_typed_values() {
     assert_eq!(config.reconnect.token_policy, TokenPolicy::Stable);
     assert_eq!(config.cisco.attributes.cleanup_interval, 28_707);
     assert_eq!(config.groups[0].policy.banner.as_deref(), Some("Welcome.\nBe kind."));
+    let domains = config.groups[0].policy.split_dns.as_deref().unwrap_or_default();
+    assert_eq!(domains, ["corp.example.com", "lab.example.com"]);
     assert_eq!(config.pools[0].first, Some("10.99.0.5".parse().unwrap()));
     let [alice, bob] = config.users.as_slice() else { panic!("two users") };
     assert_eq!((alice.group.as_deref(), alice.address), (Some("staff"), Some("10.99.0.7".parse().unwrap())));
@@ -142,6 +145,8 @@ fn wrong_combinations_name_the_rule() {
         ),
         ("session_lifetime_secs = 86400", "idle_secs = 59", "group[1].idle_secs: 59 is too small"),
         ("domain = \"example.com\"", "domain = \"a b\"", "group[1].domain: is no domain name"),
+        ("\"corp.example.com\"", "\"a,b\"", "group[1].split_dns: `a,b` is no domain name"),
+        ("\"corp.example.com\"", "\"lab.example.com\"", "group[1].split_dns: `lab.example.com`"),
         ("domain = \"example.com\"", "dns = [\"0.0.0.0\"]", "group[1].dns: 0.0.0.0 cannot be a DNS server"),
         ("Be kind.", "Be \\u0007 kind.", "group[1].banner: holds a control character"),
         (

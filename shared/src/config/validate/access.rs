@@ -128,7 +128,7 @@ fn check_anyconnect(document: &Document, notes: &mut Notes<'_>) {
 }
 
 fn check_group(group: &RawGroup, document: &Document, notes: &mut Notes<'_>) {
-    check_policy(&group.pool, &group.dns, &group.domain, &group.subnets, document, notes);
+    check_policy(&group.pool, &group.dns, (&group.domain, &group.split_dns), &group.subnets, document, notes);
     for (secs, least) in [(&group.session_lifetime_secs, MIN_SESSION_SECS), (&group.idle_secs, MIN_IDLE_SECS)]
     {
         super::policy::zero_or_at_least(secs, least, notes);
@@ -136,7 +136,7 @@ fn check_group(group: &RawGroup, document: &Document, notes: &mut Notes<'_>) {
 }
 
 fn check_user(user: &RawUser, document: &Document, notes: &mut Notes<'_>) {
-    check_policy(&user.pool, &user.dns, &user.domain, &user.subnets, document, notes);
+    check_policy(&user.pool, &user.dns, (&user.domain, &user.split_dns), &user.subnets, document, notes);
     group_exists(&user.group, &document.groups, notes);
     if let Some(At { value: Some(address), place }) = &user.address {
         check_own_address(user, *address, |pool| gives_out(pool, *address), place, document, notes);
@@ -175,7 +175,7 @@ type Optional<T> = Option<At<Option<T>>>;
 fn check_policy(
     pool: &Optional<String>,
     dns: &Optional<Vec<std::net::IpAddr>>,
-    domain: &Optional<String>,
+    (domain, split_dns): (&Optional<String>, &Optional<Vec<String>>),
     subnets: &Optional<Vec<IpPrefix>>,
     document: &Document,
     notes: &mut Notes<'_>,
@@ -189,13 +189,24 @@ fn check_policy(
         check_dns(servers, place, notes);
     }
     if let Some(At { value: Some(name), place }) = domain
-        && (name.contains(char::is_whitespace) || name.len() > MAX_DOMAIN)
+        && !is_domain(name)
     {
         notes.mistake(place, "is no domain name", "write one as in \"example.com\"");
+    }
+    if let Some(At { value: Some(names), place }) = split_dns {
+        no_duplicates(names, place, |name| format!("`{name}`"), notes);
+        for name in names.iter().filter(|name| !is_domain(name)) {
+            notes.mistake(place, format!("`{name}` is no domain name"), "write one as in \"example.com\"");
+        }
     }
     if let Some(At { value: Some(subnets), place }) = subnets {
         no_duplicates(subnets, place, |subnet| subnet.to_string(), notes);
     }
+}
+
+fn is_domain(name: &str) -> bool {
+    // Clients of Cisco are told a list with commas.
+    !name.is_empty() && name.len() <= MAX_DOMAIN && !name.contains([',', ' ', '\t', '\n'])
 }
 
 fn group_exists(group: &Optional<String>, groups: &[RawGroup], notes: &mut Notes<'_>) {
@@ -319,6 +330,7 @@ pub(super) fn group(raw: RawGroup) -> Option<Group> {
             pool: raw.pool?.value,
             dns: raw.dns?.value,
             domain: raw.domain?.value,
+            split_dns: raw.split_dns?.value,
             subnets: raw.subnets?.value,
             traffic_selectors: raw.traffic_selectors?.value,
             banner: raw.banner?.value.map(|banner| banner.0),
@@ -341,6 +353,7 @@ pub(super) fn user(raw: RawUser) -> Option<User> {
             pool: raw.pool?.value,
             dns: raw.dns?.value,
             domain: raw.domain?.value,
+            split_dns: raw.split_dns?.value,
             subnets: raw.subnets?.value,
             traffic_selectors: raw.traffic_selectors?.value,
             banner: raw.banner?.value.map(|banner| banner.0),
