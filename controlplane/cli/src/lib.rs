@@ -55,6 +55,15 @@ pub fn main(build: Build) -> ExitCode {
     ExitCode::from(exit as u8)
 }
 
+/// Reads what operators are sent by others, as the fuzz target `import` and the test of its seeds want it: an IOS configuration
+/// (first octet even) or a client profile. Whether it was understood.
+#[doc(hidden)]
+pub fn reads_foreign_text(octets: &[u8]) -> bool {
+    let Some((choice, octets)) = octets.split_first() else { return false };
+    let Ok(text) = std::str::from_utf8(octets) else { return false };
+    if choice % 2 == 0 { ios::import(text, None).ok } else { profile::understands(text) }
+}
+
 fn execute(args: impl Iterator<Item = OsString>, build: Build, out: &mut dyn Write) -> Result<Exit, Failure> {
     let matches = Arguments::command().version(build.version).try_get_matches_from(args);
     let arguments = match matches.and_then(|mut matches| Arguments::from_arg_matches_mut(&mut matches)) {

@@ -95,3 +95,14 @@ fn a_refused_import_writes_nothing_and_names_the_rule() {
     let absent = causeway().args(["config", "import-ios"]).arg(directory.0.join("none")).output().unwrap();
     assert!(absent.status.code() == Some(2) && stderr(&absent).contains("cannot be read"));
 }
+
+/// The seeds of the fuzz target `import`.
+#[test]
+fn seeds_are_understood_and_what_was_once_found_is_not_found_again() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/fuzz");
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let understood = causeway_cli::reads_foreign_text(&fs::read(&path).unwrap());
+        assert!(understood || path.to_string_lossy().contains("found-"), "{}", path.display());
+    }
+}

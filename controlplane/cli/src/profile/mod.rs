@@ -66,7 +66,7 @@ pub(crate) fn check(
 ) -> Result<Exit, Failure> {
     let config = config.map(Config::load_without_files).transpose().map_err(Failure::Config)?;
     let findings = findings(&read(file)?, config.as_ref());
-    let ok = !findings.iter().any(|finding| finding.severity == Severity::Error);
+    let ok = sound(&findings);
     if json {
         let report = Report { file, ok, findings: &findings, also: POLICY };
         serde_json::to_writer_pretty(&mut *out, &report).map_err(std::io::Error::from)?;
@@ -93,6 +93,15 @@ fn findings(text: &str, config: Option<&Config>) -> Vec<Finding> {
             remedy: "correct the file, or make a new one with `causeway profile anyconnect`".into(),
         }],
     }
+}
+
+/// Whether a profile has no error.
+pub(crate) fn understands(text: &str) -> bool {
+    sound(&findings(text, None))
+}
+
+fn sound(findings: &[Finding]) -> bool {
+    !findings.iter().any(|finding| finding.severity == Severity::Error)
 }
 
 fn read(file: &Path) -> Result<String, Failure> {

@@ -4,11 +4,14 @@
 //! with the responder, but none of its state machine, windows or bookkeeping, so that both do not err alike.
 //! Only for tests: no timers, no limits, no defence against its gateway.
 
+pub mod fuzzed;
 mod initiator;
 mod ppk;
+mod random;
 mod sa;
 
 pub use initiator::{
     Arrange, AuthWith, ClientChild, EapPeer, Initiator, InitiatorConfig, Notable, Outgoing, TestError,
 };
 pub use ppk::InitiatorPpk;
+pub use random::Seeded;

@@ -14,7 +14,7 @@ use rcgen::{
 use crate::api::*;
 use crate::cert::{Credential, TrustStore};
 use crate::counters::IkeCounter;
-use crate::crypto::{CryptoError, Random};
+use crate::crypto::Random;
 use crate::env::Env;
 use crate::ident::Identity;
 use crate::job::Keyring;
@@ -33,30 +33,6 @@ pub(super) const UNIX_NOW: u64 = 1_893_456_000;
 pub(super) const PSK: &[u8] = b"a shared secret";
 pub(super) const PASSWORD: &[u8] = b"correct horse";
 const MSK: [u8; 64] = [0x5a; 64];
-
-/// Randomness from a seed (splitmix64).
-#[derive(Clone)]
-pub(super) struct Seeded(pub(super) u64);
-
-impl Seeded {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-}
-
-impl Random for Seeded {
-    fn fill(&mut self, out: &mut [u8]) -> Result<(), CryptoError> {
-        out.chunks_mut(8).for_each(|chunk| {
-            let octets = self.next().to_be_bytes();
-            chunk.copy_from_slice(&octets[..chunk.len()]);
-        });
-        Ok(())
-    }
-}
 
 /// SPIs that are taken, and the data plane's clock readings.
 pub(super) struct FakeEnv {

@@ -6,6 +6,7 @@ mod eap_only;
 mod extensions;
 mod faults;
 mod fragments;
+mod fuzz_seeds;
 mod harness;
 mod intermediate;
 mod ipv6;
