@@ -40,6 +40,22 @@ fn network_broadcast_and_gateway_are_not_given_out() {
 }
 
 #[test]
+fn every_address_of_a_pool_comes_with_the_pool_s_name_servers_and_routes() {
+    for range in ["10.0.0.0/24", "10.0.1.0/30", "10.0.2.0/31", "10.0.3.7/32"] {
+        let dns = vec![Ipv4Addr::new(9, 9, 9, 9).into()];
+        let subnets = vec!["10.8.0.0/16".parse().unwrap()];
+        let config = config::Pool { dns: dns.clone(), subnets, ..pool("whole", range) };
+        let mut pools = AddressPools::new(&[config], &[]).unwrap();
+        let capacity = pools.usage()[0].capacity as u64;
+        for n in 0..capacity {
+            let grant = pools.lease(n, &n.to_string(), None).unwrap();
+            assert_eq!((grant.dns, grant.subnets.len()), (dns.clone(), 1), "{range}: {:?}", grant.address);
+        }
+        assert!(pools.lease(capacity, "late", None).is_err(), "{range}");
+    }
+}
+
+#[test]
 fn small_ranges_are_used_whole() {
     for (range, capacity) in [("10.9.0.0/31", 2), ("10.9.0.0/32", 1), ("10.9.0.0/30", 2)] {
         assert_eq!(pools(&[range]).usage()[0].capacity, capacity, "{range}");

@@ -6,7 +6,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::harness::*;
-use crate::api::{ClientKind, Input};
+use crate::api::{ClientKind, Input, Operator};
 use crate::ident::Identity;
 use crate::policy::EndpointConfig;
 use crate::suite::{Cipher, Group, IkeProposal, Integ, Prf};
@@ -259,6 +259,39 @@ fn moves(config: InitiatorConfig, gateway: &mut Gateway) {
     let happened = client.act(gateway, |client| client.update_addresses((away, 4500), false));
     assert_eq!(happened, [Notable::Answered, Notable::RoutabilityAsked]);
     assert!(gateway.paths.values().all(|path| path.peer == away));
+}
+
+/// Their first rekeys of a Child SA have no KE (8 minutes after the login with iOS, an hour with Windows), also after a move.
+#[test]
+fn windows_and_apple_rekey_from_both_sides_without_pfs_after_a_move_too() {
+    let pki = Pki::new();
+    for arrange in [windows as Arrange, apple] {
+        let ike = "aes256-sha256-modp2048";
+        let config = replica(eap_config(&pki, PASSWORD), arrange, ike, "aes256-sha256");
+        let mut gateway = gateway_for(&pki, ike);
+        let mut client = Client::new(InitiatorConfig { mobike: true, ..config }, 2);
+        assert!(client.login(&mut gateway).contains(&Notable::Up));
+        for away in [None, Some(IpAddr::from([203, 0, 113, 9])), None] {
+            if let Some(away) = away {
+                client.address = away;
+                client.act(&mut gateway, |client| client.update_addresses((away, 4500), false));
+            }
+            let (old, session) = (client.child().inbound_spi, gateway.session());
+            client.act(&mut gateway, |client| client.create_child(Some(old), None));
+            let by_client = client.child().inbound_spi;
+            assert_ne!(by_client, old, "the client's own rekey");
+            gateway.input(Input::Operator(Operator::RekeyChildren(session)));
+            client.exchange(&mut gateway, Vec::new());
+            assert_ne!(client.child().inbound_spi, by_client, "ours");
+            assert_eq!(client.child().group, None);
+            client.notable.clear();
+            assert_eq!(client.act(&mut gateway, Initiator::rekey_ike), [Notable::IkeRekeyed]);
+            gateway.input(Input::Operator(Operator::RekeyIke(session)));
+            client.exchange(&mut gateway, Vec::new());
+            assert_agreement(&client, &gateway);
+            assert!(gateway.paths.values().all(|path| path.peer == client.address));
+        }
+    }
 }
 
 /// Secure Client: the identity of all its kind with type 201, a CFG_REQUEST in the clear with IKE_SA_INIT, and the long
