@@ -8,6 +8,7 @@ use causeway_shm::SaStats;
 use crossbeam::queue::ArrayQueue;
 
 use crate::fair_rings::FairRings;
+use crate::manager_commands::{FAMILIES, MAX_IN_FLIGHT};
 use crate::path::{Applied, Operation, PortId};
 use crate::sink::Handoff;
 
@@ -17,10 +18,11 @@ pub const HANDOFF_SLOTS: usize = 4096;
 /// Finished frames that may wait for a worker because it owns the port's queue, from all other workers together.
 pub const FRAME_SLOTS: usize = 1024;
 /// Instructions that may wait for a worker, and reports for the manager. The manager has at most
-/// [`crate::manager_commands::MAX_IN_FLIGHT`] commands under way, each with one instruction per worker.
+/// [`crate::manager_commands::MAX_IN_FLIGHT`] commands under way, each with at most [`crate::manager_commands::FAMILIES`] instructions per
+/// worker.
 pub const INSTRUCTION_SLOTS: usize = 128;
 
-const _: () = assert!(crate::manager_commands::MAX_IN_FLIGHT <= INSTRUCTION_SLOTS);
+const _: () = assert!(MAX_IN_FLIGHT * FAMILIES <= INSTRUCTION_SLOTS);
 
 /// What the manager tells a worker to do.
 pub struct Instruction {

@@ -17,6 +17,7 @@ pub mod ports;
 pub mod ports_watch;
 pub mod probe;
 pub mod route;
+pub mod route6;
 pub mod sa;
 pub mod sink;
 mod stages;

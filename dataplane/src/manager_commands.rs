@@ -8,9 +8,9 @@
 //! changes nothing.
 
 use std::collections::HashMap;
-use std::net::Ipv4Addr;
 
-use causeway_shared::sa::{Ipv4Prefix, SaPair, slot_of_spi};
+use arrayvec::ArrayVec;
+use causeway_shared::sa::{InnerAddresses, IpPrefix, Ipv4Prefix, Ipv6Prefix, SaPair, slot_of_spi};
 use causeway_shared::wire::{AckStatus, Action, Command};
 use causeway_shm::SaStats;
 
@@ -19,6 +19,8 @@ use crate::path::{Operation, PoolMap, Tables, WorkerSa, owner_of_spi};
 
 /// Most commands under way at once.
 pub const MAX_IN_FLIGHT: usize = 64;
+/// Most instructions that a step of a command has for one worker: an inner address of each family.
+pub const FAMILIES: usize = 2;
 
 /// What a call wants done.
 #[derive(Default)]
@@ -35,9 +37,9 @@ pub struct Executor {
     sa_capacity: u32,
     /// Installed SAs by slot.
     installed: HashMap<u32, InstalledSa>,
-    /// Which SA packets to an inner address leave by.
-    selected: HashMap<Ipv4Addr, u32>,
-    pools: Vec<Ipv4Prefix>,
+    /// Which SA packets to an inner address (IPv6: into a prefix) leave by.
+    selected: HashMap<IpPrefix, u32>,
+    pools: Vec<IpPrefix>,
     under_way: Vec<UnderWay>,
     next_ticket: u64,
 }
@@ -45,8 +47,11 @@ pub struct Executor {
 #[derive(Clone, Copy)]
 struct InstalledSa {
     inbound_spi: u32,
-    inner: Ipv4Addr,
+    inner: InnerAddresses,
 }
+
+/// Which SA packets to a client's inner address of each family leave by.
+type Selected = ArrayVec<(IpPrefix, Option<u32>), FAMILIES>;
 
 struct UnderWay {
     ticket: u64,
@@ -63,26 +68,26 @@ struct UnderWay {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Touches {
     Everything,
-    Sa { slot: u32, inner: Ipv4Addr },
+    Sa { slot: u32, inner: InnerAddresses },
 }
 
 /// The step under way, with what the next one needs.
 enum Step {
     /// The SA goes to its owner; if `select`, it is selected next.
     Install { sa: InstalledSa, select: bool },
-    /// Every worker points the address at the SA; before it pointed at `previous`. `fresh`: the SA was installed by the
+    /// Every worker points the addresses at the SA; before they pointed at `previous`. `fresh`: the SA was installed by the
     /// same command and goes out again if this fails.
-    Select { sa: InstalledSa, previous: Option<u32>, fresh: bool },
-    /// Every worker points the address back at what it was; a fresh SA is removed next.
+    Select { sa: InstalledSa, previous: Selected, fresh: bool },
+    /// Every worker points the addresses back at what they were; a fresh SA is removed next.
     Unselect { sa: InstalledSa, fresh: bool },
-    /// Every worker forgets the address; the SA is removed next.
+    /// Every worker forgets the addresses; the SA is removed next.
     Clear { sa: InstalledSa },
     /// The last step: the owner takes the SA out.
     Remove { sa: InstalledSa },
     /// The last step: an address moves.
     Move,
     /// The last step: a pool is added.
-    Pool(Ipv4Prefix),
+    Pool(IpPrefix),
     /// The last step: all tables are exchanged.
     RemoveAll,
 }
@@ -129,7 +134,7 @@ impl Executor {
                 let ticket = self.begin(id, touches, Step::Move);
                 self.instruct_owner(ticket, inbound_spi, operation, None, todo);
             }),
-            Action::AddPool6 { .. } => Err(AckStatus::OutOfRange),
+            Action::AddPool6 { pool, .. } => self.add_pool6(id, touches, pool, todo),
             Action::AddPool(range) => self.add_pool(id, touches, range, todo),
             Action::RemoveAll => {
                 let ticket = self.begin(id, touches, Step::RemoveAll);
@@ -161,13 +166,13 @@ impl Executor {
     }
 
     fn touches(&self, action: &Action) -> Touches {
-        let sa = |inbound_spi: u32, inner: Option<Ipv4Addr>| {
+        let sa = |inbound_spi: u32, inner: Option<InnerAddresses>| {
             let slot = slot_of_spi(inbound_spi, self.sa_capacity);
             let known = self.installed.get(&slot).map(|sa| sa.inner);
-            Touches::Sa { slot, inner: inner.or(known).unwrap_or(Ipv4Addr::UNSPECIFIED) }
+            Touches::Sa { slot, inner: inner.or(known).unwrap_or(InnerAddresses { v4: None, v6: None }) }
         };
         match action {
-            Action::InstallSa(pair) => sa(pair.inbound_spi, pair.peer_inner.v4),
+            Action::InstallSa(pair) => sa(pair.inbound_spi, Some(pair.peer_inner)),
             Action::SelectOutbound { inbound_spi }
             | Action::RemoveSa { inbound_spi }
             | Action::MovePeer { inbound_spi, .. } => sa(*inbound_spi, None),
@@ -198,8 +203,7 @@ impl Executor {
             return Err(if same { AckStatus::AlreadyInstalled } else { AckStatus::SlotInUse });
         }
         let operation = Operation::Install(WorkerSa::new(pair)?);
-        let inner = pair.peer_inner.v4.ok_or(AckStatus::OutOfRange)?;
-        let sa = InstalledSa { inbound_spi: pair.inbound_spi, inner };
+        let sa = InstalledSa { inbound_spi: pair.inbound_spi, inner: pair.peer_inner };
         let statistics = SaStats {
             inbound_spi: pair.inbound_spi,
             outbound_reserved_end: pair.first_outbound_sequence,
@@ -232,12 +236,16 @@ impl Executor {
         todo: &mut Todo,
     ) -> Result<(), AckStatus> {
         let sa = self.find(inbound_spi)?;
-        if self.selected.get(&sa.inner) == Some(&inbound_spi) {
-            self.selected.remove(&sa.inner);
-            let ticket = self.begin(id, touches, Step::Clear { sa });
-            self.point_all_at(ticket, sa.inner, None, todo);
-        } else {
+        let its: Selected = prefixes(sa.inner)
+            .filter(|inner| self.selected.get(inner) == Some(&inbound_spi))
+            .map(|inner| (inner, None))
+            .collect();
+        if its.is_empty() {
             self.take_out(id, touches, sa, AckStatus::Done, todo);
+        } else {
+            self.remember(&its);
+            let ticket = self.begin(id, touches, Step::Clear { sa });
+            self.point_all_at(ticket, &its, todo);
         }
         Ok(())
     }
@@ -250,15 +258,30 @@ impl Executor {
         todo: &mut Todo,
     ) -> Result<(), AckStatus> {
         // A control plane that attached again declares its pools again.
-        if self.pools.contains(&range) {
+        if self.pools.contains(&range.into()) {
             return Err(AckStatus::Done);
         }
         let mut maps = (0..self.workers).map(|_| PoolMap::new(range)).collect::<Result<Vec<_>, _>>()?;
-        let ticket = self.begin(id, touches, Step::Pool(range));
+        let ticket = self.begin(id, touches, Step::Pool(range.into()));
         for worker in 0..self.workers {
             let Some(map) = maps.pop() else { break };
             self.instruct(ticket, worker, Operation::AddPool(map), None, todo);
         }
+        Ok(())
+    }
+
+    fn add_pool6(
+        &mut self,
+        id: u64,
+        touches: Touches,
+        range: Ipv6Prefix,
+        todo: &mut Todo,
+    ) -> Result<(), AckStatus> {
+        if self.pools.contains(&range.into()) {
+            return Err(AckStatus::Done);
+        }
+        let ticket = self.begin(id, touches, Step::Pool(range.into()));
+        self.instruct_all(ticket, todo, || Operation::AddPool6(range));
         Ok(())
     }
 
@@ -269,12 +292,9 @@ impl Executor {
             Step::Install { sa, select: true } if done => return self.select(id, touches, sa, true, todo),
             Step::Install { sa, .. } if !done => self.forget(sa),
             Step::Select { sa, previous, fresh } if !done => {
-                match previous {
-                    Some(spi) => self.selected.insert(sa.inner, spi),
-                    None => self.selected.remove(&sa.inner),
-                };
+                self.remember(&previous);
                 let ticket = self.begin_failed(id, touches, Step::Unselect { sa, fresh }, status);
-                return self.point_all_at(ticket, sa.inner, previous, todo);
+                return self.point_all_at(ticket, &previous, todo);
             }
             Step::Unselect { sa, fresh: true } | Step::Clear { sa } => {
                 return self.take_out(id, touches, sa, status, todo);
@@ -296,9 +316,11 @@ impl Executor {
     }
 
     fn select(&mut self, id: u64, touches: Touches, sa: InstalledSa, fresh: bool, todo: &mut Todo) {
-        let previous = self.selected.insert(sa.inner, sa.inbound_spi);
+        let wanted: Selected = prefixes(sa.inner).map(|inner| (inner, Some(sa.inbound_spi))).collect();
+        let previous = wanted.iter().map(|(inner, _)| (*inner, self.selected.get(inner).copied())).collect();
+        self.remember(&wanted);
         let ticket = self.begin(id, touches, Step::Select { sa, previous, fresh });
-        self.point_all_at(ticket, sa.inner, Some(sa.inbound_spi), todo);
+        self.point_all_at(ticket, &wanted, todo);
     }
 
     fn take_out(&mut self, id: u64, touches: Touches, sa: InstalledSa, status: AckStatus, todo: &mut Todo) {
@@ -323,8 +345,23 @@ impl Executor {
         ticket
     }
 
-    fn point_all_at(&mut self, ticket: u64, inner: Ipv4Addr, inbound_spi: Option<u32>, todo: &mut Todo) {
-        self.instruct_all(ticket, todo, || Operation::SetOutbound { inner, inbound_spi });
+    /// Notes what workers are going to be told.
+    fn remember(&mut self, selected: &Selected) {
+        for (inner, inbound_spi) in selected {
+            match inbound_spi {
+                Some(spi) => self.selected.insert(*inner, *spi),
+                None => self.selected.remove(inner),
+            };
+        }
+    }
+
+    fn point_all_at(&mut self, ticket: u64, selected: &Selected, todo: &mut Todo) {
+        for &(inner, inbound_spi) in selected {
+            self.instruct_all(ticket, todo, || match inner {
+                IpPrefix::V4(inner) => Operation::SetOutbound { inner: inner.address, inbound_spi },
+                IpPrefix::V6(inner) => Operation::SetOutbound6 { inner, inbound_spi },
+            });
+        }
     }
 
     fn instruct_all(&mut self, ticket: u64, todo: &mut Todo, mut operation: impl FnMut() -> Operation) {
@@ -360,10 +397,18 @@ impl Executor {
     }
 }
 
+/// A client's inner addresses, as what outbound look-up finds.
+fn prefixes(inner: InnerAddresses) -> impl Iterator<Item = IpPrefix> {
+    let v4 = inner.v4.map(|address| IpPrefix::V4(Ipv4Prefix { address, length: 32 }));
+    v4.into_iter().chain(inner.v6.map(IpPrefix::V6))
+}
+
 impl Touches {
     fn conflict(self, other: Touches) -> bool {
         match (self, other) {
-            (Touches::Sa { slot: a, inner: x }, Touches::Sa { slot: b, inner: y }) => a == b || x == y,
+            (Touches::Sa { slot: a, inner: x }, Touches::Sa { slot: b, inner: y }) => {
+                a == b || prefixes(x).any(|x| prefixes(y).any(|y| x == y))
+            }
             (Touches::Everything, _) | (_, Touches::Everything) => true,
         }
     }

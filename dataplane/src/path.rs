@@ -23,8 +23,8 @@ use crate::neighbour::{Due, Neighbours};
 use crate::probe::{NoProbe, Probe};
 use crate::sa::SaTable;
 use crate::stages::{
-    self, Clear, EspIn, EspOut, Facts, Fragmented, Frame, FromPeer, InSa, Leaving, Out, Queue, Refused,
-    State, ToClient,
+    self, Clear, Clear6, EspIn, EspOut, Facts, Facts6, Fragmented, Frame, FromPeer, InSa, InSa6, Leaving,
+    Leaving6, Out, Queue, Refused, Refused6, State, ToClient, ToClient6,
 };
 
 /// Packets a stage handles at once.
@@ -293,6 +293,8 @@ stages! {
     follow classify(Frame) "frames told apart: ARP, IKE, ESP, ICMP to us, clear";
     gather neighbour(Frame) "ARP answered and learnt from";
     gather reassemble(Fragmented) "fragments of IKE and ESP to us put together";
+    gather classify6(Frame) "IPv6 frames told apart: neighbour discovery, ICMPv6 to us, clear";
+    gather neighbour6(Frame) "neighbour discovery answered and learnt from";
     follow natt(FromPeer) "UDP 4500: keepalive, IKE behind the marker, ESP";
     gather punt(FromPeer) "IKE to the control plane";
     gather esp_in_lookup(FromPeer) "SPI to SA, or to the worker that owns it";
@@ -303,12 +305,20 @@ stages! {
     follow forward(Clear) "to us, to a client, or to the LAN; TTL";
     gather local(Clear) "ICMP echo to us answered";
     gather icmp_error(Refused) "the sender told why its packet was dropped";
+    follow policy_in6(InSa6) "IPv6: inner addresses against the SA's selectors";
+    follow forward6(Clear6) "IPv6: to us, to a client, or to the LAN; hop limit";
+    gather local6(Clear6) "ICMPv6 echo to us answered";
+    gather icmp_error6(Refused6) "the IPv6 sender told why its packet was dropped";
     gather policy_out(ToClient) "the SA's selectors, or the owner worker";
     follow pmtu(InSa) "too big: fragmented, or ICMP";
+    gather policy_out6(ToClient6) "IPv6: the SA's selectors, or the owner worker";
+    follow pmtu6(InSa6) "IPv6: too big: ICMPv6";
+    follow esp_out_seq6(InSa6) "IPv6: sequence number given, padded";
     follow esp_out_seq(InSa) "sequence number given, padded";
     burst esp_out_seal(EspOut) "encrypted, ICV, the whole burst at once";
     follow encap(EspOut) "counted; outer IPv4 and UDP header";
     follow route(Leaving) "next hop, port MTU, Ethernet header, tx";
+    follow route6(Leaving6) "IPv6: next hop, port MTU, Ethernet header, tx";
 }
 
 /// What every link of IPv6 must carry, octets (RFC 8200 §5).
@@ -420,6 +430,13 @@ impl<A: Allocator, P: Probe> Path<A, P> {
                     stages::policy_out::send(Clear { buffer, ingress, facts }, state, &mut out)
                 }),
                 Handoff::Fragment { buffer } => out.reassemble(Fragmented { buffer }, state),
+                Handoff::EspOut6 { buffer, ingress } => Facts6::read(buffer.data()).and_then(|facts| {
+                    stages::policy_out6::send(Clear { buffer, ingress, facts }, state, &mut out)
+                }),
+                Handoff::Neighbour6 { port, address, mac } => {
+                    stages::neighbour6::told(port, address, mac, state, sink);
+                    Ok(())
+                }
                 Handoff::Neighbour { port, address, mac } => {
                     stages::neighbour::told(port, address, mac, state, sink);
                     Ok(())
@@ -474,6 +491,22 @@ impl<A: Allocator, P: Probe> Path<A, P> {
             }
         }
         self.state.neighbours = neighbours;
+        self.tick6(now, sink);
+    }
+
+    fn tick6(&mut self, now: Now, sink: &mut impl Sink<A::Buffer>) {
+        let mut neighbours = std::mem::replace(&mut self.state.v6.neighbours, Neighbours::placeholder());
+        let mut given_up = 0;
+        neighbours.tick(now, |due| match due {
+            Due::Ask(port, address, mac) => self.state.send_solicitation(port, address, mac, sink),
+            Due::GivenUp(..) => given_up += 1,
+        });
+        if given_up > 0 {
+            for _ in 0..neighbours.drop_orphans() {
+                self.state.counters.drop(Drop::NoNeighbour);
+            }
+        }
+        self.state.v6.neighbours = neighbours;
     }
 
     /// Gives this path its way through a crypto device, for the SAs whose keys are there.
@@ -513,6 +546,7 @@ impl<A: Allocator, P: Probe> Path<A, P> {
             if let Some(address) = self.state.port(port).map(|ours| ours.address) {
                 self.state.send_arp_request(port, address, None, sink);
             }
+            self.state.announce6(port, sink);
         }
     }
 
@@ -521,7 +555,7 @@ impl<A: Allocator, P: Probe> Path<A, P> {
         self.state.now = now;
         let done = |retired| Applied { status: AckStatus::Done, retired };
         let refused = |status| Applied { status, retired: Retired::Nothing };
-        let Tables { sas, outbound, .. } = &mut *self.state.tables;
+        let Tables { sas, outbound, outbound6, .. } = &mut *self.state.tables;
         let mut publish = |place: u32, sas: &SaTable| {
             if let Some((slot, statistics)) = sas.statistics(place) {
                 sink.sa_statistics(slot, statistics);
@@ -552,9 +586,15 @@ impl<A: Allocator, P: Probe> Path<A, P> {
                 Ok(()) => done(Retired::Nothing),
                 Err(status) => refused(status),
             },
-            Operation::SetOutbound6 { .. }
-            | Operation::AddPool6(_)
-            | Operation::MovePeer { peer_outer: IpAddr::V6(_), .. } => refused(AckStatus::OutOfRange),
+            Operation::SetOutbound6 { inner, inbound_spi } => match outbound6.set(inner, inbound_spi) {
+                Ok(()) => done(Retired::Nothing),
+                Err(status) => refused(status),
+            },
+            Operation::AddPool6(range) => match outbound6.add_pool(range) {
+                Ok(()) => done(Retired::Nothing),
+                Err(status) => refused(status),
+            },
+            Operation::MovePeer { peer_outer: IpAddr::V6(_), .. } => refused(AckStatus::OutOfRange),
             Operation::MovePeer { inbound_spi, peer_outer: IpAddr::V4(peer_outer), encapsulation } => {
                 match sas.lookup(inbound_spi) {
                     Some(place) => {
@@ -598,7 +638,7 @@ impl<A: Allocator, P: Probe> Path<A, P> {
 
     /// Packets that wait for a neighbour's Ethernet address.
     pub fn waiting(&self) -> usize {
-        self.state.neighbours.waiting()
+        self.state.neighbours.waiting() + self.state.v6.neighbours.waiting()
     }
 }
 

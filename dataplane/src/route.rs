@@ -15,11 +15,11 @@ pub const MAX_ROUTES: usize = 256;
 
 /// Where a packet goes next.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct NextHop {
+pub struct NextHop<A = Ipv4Addr> {
     /// By this port.
     pub port: PortId,
     /// To this neighbour.
-    pub address: Ipv4Addr,
+    pub address: A,
 }
 
 /// What a look-up finds.

@@ -1,6 +1,6 @@
 //! What leaves the path: the worker implements [`Sink`] over its ports, rings and the segment; tests record it.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use causeway_shared::wire::Event;
 
@@ -91,6 +91,22 @@ pub enum Handoff<B> {
         /// The fragment, from its IP header.
         buffer: B,
     },
+    /// As `EspOut`, of IPv6.
+    EspOut6 {
+        /// The packet, from its IPv6 header.
+        buffer: B,
+        /// Where it came in.
+        ingress: Ingress,
+    },
+    /// A neighbour that neighbour discovery taught this worker.
+    Neighbour6 {
+        /// The port it is on.
+        port: PortId,
+        /// Its address.
+        address: Ipv6Addr,
+        /// Its Ethernet address.
+        mac: [u8; 6],
+    },
     /// A neighbour that ARP taught this worker.
     Neighbour {
         /// The port it is on.
@@ -107,10 +123,11 @@ impl<B> Handoff<B> {
     #[inline]
     pub fn buffer(&self) -> Option<&B> {
         match self {
-            Handoff::EspIn { buffer, .. } | Handoff::EspOut { buffer, .. } | Handoff::Fragment { buffer } => {
-                Some(buffer)
-            }
-            Handoff::Neighbour { .. } => None,
+            Handoff::EspIn { buffer, .. }
+            | Handoff::EspOut { buffer, .. }
+            | Handoff::EspOut6 { buffer, .. }
+            | Handoff::Fragment { buffer } => Some(buffer),
+            Handoff::Neighbour { .. } | Handoff::Neighbour6 { .. } => None,
         }
     }
 }

@@ -63,13 +63,19 @@ counters! {
         IcmpEchoReplies = "icmp_echo_replies", remedy "";
         /// ICMP errors sent (time exceeded, too big, unreachable).
         IcmpErrors = "icmp_errors", remedy "";
+        /// Neighbour solicitations (IPv6's ARP) answered.
+        NeighbourAdvertisements = "neighbour_advertisements", remedy "";
+        /// Neighbour solicitations sent for next hops.
+        NeighbourSolicitations = "neighbour_solicitations", remedy "";
         /// Packets passed to the worker that owns their SA.
         HandedOff = "handed_off", remedy "";
         /// ARP messages taken in and answered or learnt from.
         ArpReceived = "arp_received", remedy "";
+        /// Messages of neighbour discovery taken in and answered or learnt from.
+        NeighbourDiscoveryReceived = "neighbour_discovery_received", remedy "";
         /// ESP dummy packets of traffic-flow confidentiality (next header 59), discarded as they should be.
         EspDummies = "esp_dummies", remedy "";
-        /// Packets added by IPv4 fragmentation here: fragments sent less packets fragmented.
+        /// Packets added by fragmentation here: fragments sent less packets fragmented.
         FragmentsMade = "fragments_made", remedy "Lower the clients' MTU or clamp the TCP MSS if this is a large share of the traffic.";
         /// Fragments to us taken to be put together: of IKE and ESP, from outside.
         FragmentsTaken = "fragments_taken", remedy "A path to clients is narrower than they believe; reassembly is slow: let clients use IKE fragmentation (RFC 7383) and a smaller tunnel MTU.";
@@ -87,7 +93,7 @@ counters! {
     Drop {
         /// Frame shorter than its headers say.
         Truncated = "truncated", remedy "Look for a broken sender or a port MTU that cuts frames.";
-        /// Ethernet type that is neither IPv4 nor ARP.
+        /// Ethernet type that is neither IPv4, IPv6 nor ARP, or IPv6 on a port without an IPv6 address.
         UnknownEtherType = "unknown_ether_type", remedy "";
         /// Ethernet destination that is not ours.
         NotOurMac = "not_our_mac", remedy "";
@@ -103,14 +109,20 @@ counters! {
         FragmentTimeout = "fragment_timeout", remedy "Fragments are lost on the way, often to a firewall that drops all but the first: let clients use IKE fragmentation (RFC 7383) and a smaller tunnel MTU.";
         /// Fragments to us whose place newer packets needed.
         FragmentDisplaced = "fragment_displaced", remedy "More packets come in fragments than can wait: somebody floods, or the clients' tunnel MTU is too large for their path.";
+        /// IPv6 header with a wrong version or length, an impossible address, or extension headers that are wrong or too many.
+        BadIpv6Header = "bad_ipv6_header", remedy "Look for a broken sender.";
+        /// IPv6 fragment where whole packets are needed.
+        Ipv6Fragment = "ipv6_fragment", remedy "Let the client use IKE fragmentation (RFC 7383) or lower the path MTU it assumes.";
         /// To our address, but nothing listens there.
         NotForUs = "not_for_us", remedy "";
-        /// TTL ran out.
+        /// TTL or hop limit ran out.
         TtlExceeded = "ttl_exceeded", remedy "Look for a routing loop between this gateway and the LAN.";
         /// UDP header or checksum wrong.
         BadUdp = "bad_udp", remedy "";
         /// ARP message that is malformed, for another subnet, or claims one of our addresses.
         BadArp = "bad_arp", remedy "Look for a host that uses one of the gateway's addresses.";
+        /// Message of neighbour discovery that RFC 4861 says to discard, for another link, or one that claims one of our addresses.
+        BadNeighbourDiscovery = "bad_neighbour_discovery", remedy "Look for a host that uses one of the gateway's addresses.";
         /// ICMP message with a wrong length or checksum.
         BadIcmp = "bad_icmp", remedy "";
         /// ESP packet with an SPI that has no SA.
@@ -135,7 +147,7 @@ counters! {
         PolicyDenied = "policy_denied", remedy "";
         /// No route to the destination.
         NoRoute = "no_route", remedy "Add a [[route]] for it.";
-        /// The next hop did not answer ARP, or too many packets wait for it.
+        /// The next hop did not answer ARP or neighbour discovery, or too many packets wait for it.
         NoNeighbour = "no_neighbour", remedy "Check that the next hop is up and in the port's subnet.";
         /// Too big for the next hop and not to be fragmented.
         TooBig = "too_big", remedy "";

@@ -1,6 +1,6 @@
 //! The executor against workers that answer by a rule: order of steps, refusals, roll-back, overlap.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use causeway_shared::sa::{
     Encapsulation, EspKeys, EspSuite, MAX_CIPHER_KEY, MAX_INTEGRITY_KEY, SALT_LEN, SaLimits, Selector,
@@ -216,6 +216,59 @@ fn commands_on_different_sas_overlap_and_those_on_the_same_one_wait() {
     assert!(harness.acknowledged.iter().all(|(_, status)| *status == AckStatus::Done));
     assert_eq!(harness.acknowledged.len(), 2);
     assert!(harness.submit(3, Action::Barrier));
+}
+
+#[test]
+fn both_families_of_a_client_are_selected_and_cleared_together() {
+    let dual = |inbound_spi, inner: Ipv4Addr, inner6: &str| {
+        let Action::InstallSa(mut pair) = pair(inbound_spi, inner, true) else { panic!() };
+        pair.peer_inner.v6 = Some(inner6.parse().unwrap());
+        Action::InstallSa(pair)
+    };
+    let mut harness = Harness::new();
+    let pool: Ipv6Prefix = "fd00::/48".parse().unwrap();
+    let action = || Action::AddPool6 { pool, client_length: 64 };
+    assert_eq!(harness.run(1, action()), AckStatus::Done);
+    assert_eq!(harness.run(2, action()), AckStatus::Done);
+    assert_eq!(harness.traced(), ["0 pool fd00::/48", "1 pool fd00::/48"]);
+    assert_eq!(harness.run(3, dual(0x1002, INNER, "fd00:0:0:1::/64")), AckStatus::Done);
+    assert_eq!(
+        harness.traced()[1..],
+        [
+            "0 point 10.9.0.1 at 1002",
+            "1 point 10.9.0.1 at 1002",
+            "0 point fd00:0:0:1::/64 at 1002",
+            "1 point fd00:0:0:1::/64 at 1002"
+        ]
+    );
+    // One of the two fails: both go back to what they were.
+    harness.fail = Some(("point fd00:0:0:1::/64 at 1005", AckStatus::TableFull));
+    assert_eq!(harness.run(4, dual(0x1005, INNER, "fd00:0:0:1::/64")), AckStatus::TableFull);
+    assert_eq!(
+        harness.traced()[5..],
+        [
+            "0 point 10.9.0.1 at 1002",
+            "1 point 10.9.0.1 at 1002",
+            "0 point fd00:0:0:1::/64 at 1002",
+            "1 point fd00:0:0:1::/64 at 1002",
+            "1 remove 1005"
+        ]
+    );
+    harness.fail = None;
+    assert_eq!(harness.run(5, Action::RemoveSa { inbound_spi: 0x1002 }), AckStatus::Done);
+    assert_eq!(
+        harness.traced(),
+        [
+            "0 clear 10.9.0.1",
+            "1 clear 10.9.0.1",
+            "0 clear fd00:0:0:1::/64",
+            "1 clear fd00:0:0:1::/64",
+            "0 remove 1002"
+        ]
+    );
+    assert!(harness.submit(6, dual(0x1003, INNER, "fd00:0:0:2::/64")));
+    assert!(!harness.submit(7, dual(0x1004, Ipv4Addr::new(10, 9, 0, 9), "fd00:0:0:2::/64")), "same prefix");
+    harness.settle();
 }
 
 #[test]

@@ -1,9 +1,10 @@
-//! Neighbours of the ports: Ethernet addresses that ARP taught us, and packets that wait for them (RFC 826, RFC 1122
-//! §2.3.2).
+//! Neighbours of the ports: Ethernet addresses that ARP or neighbour discovery taught us, and packets that wait for them (RFC 826,
+//! RFC 1122 §2.3.2; RFC 4861 §7.3, of whose states asked, known and asked again are kept). One table for each family.
 //!
 //! Bounded everywhere: entries, waiting packets, waiting packets per neighbour, tries.
 
 use std::collections::HashMap;
+use std::hash::Hash;
 use std::net::Ipv4Addr;
 
 use causeway_shared::net::ethernet::{self, Mac};
@@ -24,7 +25,7 @@ pub const RETRY_MS: u64 = 1_000;
 /// Milliseconds after which a neighbour in use is asked again.
 pub const REACHABLE_MS: u64 = 30_000;
 
-type Key = (PortId, Ipv4Addr);
+type Key<A> = (PortId, A);
 
 struct Neighbour {
     mac: Option<Mac>,
@@ -50,14 +51,14 @@ pub enum Resolution {
 
 /// What time demands of a neighbour.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Due {
+pub enum Due<A = Ipv4Addr> {
     /// Ask for it; its Ethernet address if it is to be asked directly.
-    Ask(PortId, Ipv4Addr, Option<Mac>),
+    Ask(PortId, A, Option<Mac>),
     /// It did not answer: what waited is lost.
-    GivenUp(PortId, Ipv4Addr),
+    GivenUp(PortId, A),
 }
 
-/// What an ARP message changed.
+/// What a message changed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Learnt {
     /// We have no use for it.
@@ -68,18 +69,18 @@ pub enum Learnt {
     Changed,
 }
 
-/// All neighbours of a worker.
-pub struct Neighbours<B> {
-    table: HashMap<Key, Neighbour>,
-    waiting: Vec<(Key, B)>,
+/// All neighbours of a worker, of one family.
+pub struct Neighbours<B, A = Ipv4Addr> {
+    table: HashMap<Key<A>, Neighbour>,
+    waiting: Vec<(Key<A>, B)>,
     generation: u32,
 }
 
 /// The Ethernet header to a next hop, ready to be written. It holds until the next change or tick of [`Neighbours`], so that
 /// a hop in use is seen to be in use.
 #[derive(Clone, Copy)]
-pub(crate) struct Adjacent {
-    hop: NextHop,
+pub(crate) struct Adjacent<A = Ipv4Addr> {
+    hop: NextHop<A>,
     generation: u32,
     /// The port's MTU.
     pub mtu: u16,
@@ -87,28 +88,33 @@ pub(crate) struct Adjacent {
     pub header: [u8; ethernet::HEADER_LEN],
 }
 
-impl Adjacent {
+impl<A: Copy + Eq> Adjacent<A> {
     /// Of a neighbour that was just resolved.
-    pub fn new(hop: NextHop, generation: u32, mtu: u16, header: [u8; ethernet::HEADER_LEN]) -> Adjacent {
+    pub fn new(
+        hop: NextHop<A>,
+        generation: u32,
+        mtu: u16,
+        header: [u8; ethernet::HEADER_LEN],
+    ) -> Adjacent<A> {
         Adjacent { hop, generation, mtu, header }
     }
 
-    /// Of no hop.
-    pub fn none() -> Adjacent {
-        let hop = NextHop { port: PortId(u16::MAX), address: Ipv4Addr::UNSPECIFIED };
+    /// Of no hop; `unspecified` is nobody's address.
+    pub fn none(unspecified: A) -> Adjacent<A> {
+        let hop = NextHop { port: PortId(u16::MAX), address: unspecified };
         Adjacent { hop, generation: 0, mtu: 0, header: [0; ethernet::HEADER_LEN] }
     }
 
     /// Whether it holds for this hop now.
     #[inline]
-    pub fn is_for(&self, hop: NextHop, generation: u32) -> bool {
+    pub fn is_for(&self, hop: NextHop<A>, generation: u32) -> bool {
         self.hop == hop && self.generation == generation
     }
 }
 
-impl<B> Neighbours<B> {
+impl<B, A: Copy + Eq + Hash> Neighbours<B, A> {
     /// An empty table with all the memory it will use.
-    pub fn new() -> Neighbours<B> {
+    pub fn new() -> Neighbours<B, A> {
         Neighbours {
             table: HashMap::with_capacity(MAX_NEIGHBOURS),
             waiting: Vec::with_capacity(MAX_WAITING),
@@ -117,12 +123,12 @@ impl<B> Neighbours<B> {
     }
 
     /// Stands for a table that is being walked; allocates nothing.
-    pub fn placeholder() -> Neighbours<B> {
+    pub fn placeholder() -> Neighbours<B, A> {
         Neighbours { table: HashMap::new(), waiting: Vec::new(), generation: 0 }
     }
 
     /// Where `address` on `port` stands; one that was unknown is entered as asked for.
-    pub fn resolve(&mut self, port: PortId, address: Ipv4Addr, now: Now) -> Resolution {
+    pub fn resolve(&mut self, port: PortId, address: A, now: Now) -> Resolution {
         let room = self.waiting.len() < MAX_WAITING;
         if let Some(neighbour) = self.table.get_mut(&(port, address)) {
             neighbour.used = true;
@@ -157,7 +163,7 @@ impl<B> Neighbours<B> {
     ///
     /// # Errors
     /// Gives it back when a bound is reached or the neighbour is not asked for.
-    pub fn hold(&mut self, port: PortId, address: Ipv4Addr, packet: B) -> Result<(), B> {
+    pub fn hold(&mut self, port: PortId, address: A, packet: B) -> Result<(), B> {
         let Some(neighbour) = self.table.get_mut(&(port, address)) else { return Err(packet) };
         if self.waiting.len() >= MAX_WAITING || neighbour.waiting >= MAX_WAITING_EACH {
             return Err(packet);
@@ -167,9 +173,9 @@ impl<B> Neighbours<B> {
         Ok(())
     }
 
-    /// Takes what an ARP message says about its sender. Only a message that was meant for us (`to_us`) makes a new
+    /// Takes what a message says about its sender. Only a message that was meant for us (`to_us`) makes a new
     /// entry, so that strangers' chatter does not fill the table.
-    pub fn learn(&mut self, port: PortId, address: Ipv4Addr, mac: Mac, to_us: bool, now: Now) -> Learnt {
+    pub fn learn(&mut self, port: PortId, address: A, mac: Mac, to_us: bool, now: Now) -> Learnt {
         let full = self.table.len() >= MAX_NEIGHBOURS;
         self.generation = self.generation.wrapping_add(1);
         match self.table.get_mut(&(port, address)) {
@@ -199,7 +205,7 @@ impl<B> Neighbours<B> {
     }
 
     /// Takes the packets that wait for a neighbour, in order, one by one.
-    pub fn next_waiting(&mut self, port: PortId, address: Ipv4Addr) -> Option<B> {
+    pub fn next_waiting(&mut self, port: PortId, address: A) -> Option<B> {
         let place = self.waiting.iter().position(|(key, _)| *key == (port, address))?;
         Some(self.waiting.remove(place).1)
     }
@@ -218,7 +224,7 @@ impl<B> Neighbours<B> {
     }
 
     /// Ages the table; `due` hears what is to be done about whom.
-    pub fn tick(&mut self, now: Now, mut due: impl FnMut(Due)) {
+    pub fn tick(&mut self, now: Now, mut due: impl FnMut(Due<A>)) {
         self.generation = self.generation.wrapping_add(1);
         self.table.retain(|(port, address), neighbour| {
             let age = now.monotonic_ms.saturating_sub(neighbour.confirmed_ms);
@@ -244,8 +250,8 @@ impl<B> Neighbours<B> {
     }
 }
 
-impl<B> Default for Neighbours<B> {
-    fn default() -> Neighbours<B> {
+impl<B, A: Copy + Eq + Hash> Default for Neighbours<B, A> {
+    fn default() -> Neighbours<B, A> {
         Neighbours::new()
     }
 }

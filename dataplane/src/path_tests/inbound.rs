@@ -170,7 +170,7 @@ fn a_table_of_inner_packets_that_may_not_pass() {
         ("another client's source", echo(CLIENT_B, HOST, 8), 4, Drop::SelectorMismatch),
         ("the gateway's source", echo(INSIDE_GATEWAY, HOST, 8), 4, Drop::SelectorMismatch),
         ("a network out of reach", echo(CLIENT_A, other_net, 8), 4, Drop::SelectorMismatch),
-        ("IPv6 inside", vec![0x60; 40], 41, Drop::SelectorMismatch),
+        ("no IPv6 inside", vec![0x60; 40], 41, Drop::BadIpv6Header),
         ("transport mode", vec![8; 40], 6, Drop::BadEspFormat),
         ("inner checksum", bad_checksum, 4, Drop::BadIpv4Header),
         ("inner packet cut", cut, 4, Drop::BadIpv4Header),

@@ -73,7 +73,7 @@ mod tests {
         ) {
             let (fast, full) = (FastSelector::new(&peer, &local), Selectors::new(&local, &peer));
             for (a, b) in (0..6).flat_map(|a| (0..6).map(move |b| (Ipv4Addr::from(a), Ipv4Addr::from(b)))) {
-                let flow = Flow { source: a, destination: b, protocol: 47, ports: None };
+                let flow = Flow { source: a.into(), destination: b.into(), protocol: 47, ports: None };
                 prop_assert!(!fast.takes(a, b) || full.allow_inbound(&flow), "{a} {b}");
             }
         }

@@ -3,9 +3,11 @@
 //! Everything here is made and freed by the manager; the worker only exchanges boxes and slots.
 
 mod fast_selector;
+mod fast_selector6;
 mod inbound;
 mod lifetime;
 mod outbound;
+mod outbound6;
 mod outbound_sa;
 mod replay;
 mod selectors;
@@ -18,6 +20,7 @@ pub use lifetime::Lifetime;
 pub(crate) use lifetime::Notice;
 pub use outbound::{MAX_ODD_ADDRESSES, MAX_POOLS, OutboundMap, OutboundRoute, PoolMap};
 pub use outbound_sa::{MAX_OUTER_HEADER, Outbound, SEQUENCE_BLOCK, SequenceError, max_inner_len};
+pub use outbound6::{MAX_PREFIX_LENGTHS, OutboundMap6};
 pub use replay::{MIN_ESN_WINDOW, ReplayWindow, Ring};
 pub use selectors::{Flow, Selectors};
 pub use table::{SaTable, Tables};

@@ -2,18 +2,19 @@
 //!
 //! Enters: a checked inner packet. Leaves: its [`Flow`], and whether one of an SA's selectors takes it.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use causeway_shared::net::ipv4::{PROTOCOL_ICMP, PROTOCOL_SCTP, PROTOCOL_TCP, PROTOCOL_UDP, Packet};
+use causeway_shared::net::ipv6::{self, PROTOCOL_ICMPV6};
 use causeway_shared::sa::Selector;
 
 /// What selectors look at.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Flow {
     /// Source address.
-    pub source: Ipv4Addr,
+    pub source: IpAddr,
     /// Destination address.
-    pub destination: Ipv4Addr,
+    pub destination: IpAddr,
     /// IP protocol.
     pub protocol: u8,
     /// Source and destination port; for ICMP twice type and code (RFC 7296 §3.13.1). `None` for protocols without
@@ -24,22 +25,35 @@ pub struct Flow {
 impl Flow {
     /// The flow of an inner packet.
     pub fn of(packet: &Packet<'_>) -> Flow {
-        let ports = match (packet.fragment_offset(), packet.protocol(), packet.payload()) {
-            (0, PROTOCOL_TCP | PROTOCOL_UDP | PROTOCOL_SCTP, [s0, s1, d0, d1, ..]) => {
-                Some((u16::from_be_bytes([*s0, *s1]), u16::from_be_bytes([*d0, *d1])))
-            }
-            (0, PROTOCOL_ICMP, [kind, code, ..]) => {
-                let both = u16::from_be_bytes([*kind, *code]);
-                Some((both, both))
-            }
-            _ => None,
-        };
         Flow {
-            source: packet.source(),
-            destination: packet.destination(),
+            source: packet.source().into(),
+            destination: packet.destination().into(),
             protocol: packet.protocol(),
-            ports,
+            ports: ports(packet.fragment_offset() == 0, packet.protocol(), packet.payload()),
         }
+    }
+
+    /// The flow of an inner IPv6 packet; its protocol is that behind the extension headers (RFC 4301 §4.4.1.1).
+    pub fn of6(packet: &ipv6::Packet<'_>) -> Flow {
+        Flow {
+            source: packet.source().into(),
+            destination: packet.destination().into(),
+            protocol: packet.protocol(),
+            ports: ports(!packet.is_later_fragment(), packet.protocol(), packet.upper_layer()),
+        }
+    }
+}
+
+fn ports(begins: bool, protocol: u8, payload: &[u8]) -> Option<(u16, u16)> {
+    match (begins, protocol, payload) {
+        (true, PROTOCOL_TCP | PROTOCOL_UDP | PROTOCOL_SCTP, [s0, s1, d0, d1, ..]) => {
+            Some((u16::from_be_bytes([*s0, *s1]), u16::from_be_bytes([*d0, *d1])))
+        }
+        (true, PROTOCOL_ICMP | PROTOCOL_ICMPV6, [kind, code, ..]) => {
+            let both = u16::from_be_bytes([*kind, *code]);
+            Some((both, both))
+        }
+        _ => None,
     }
 }
 
@@ -73,13 +87,13 @@ impl Selectors {
         )
     }
 
-    fn allow(&self, protocol: u8, peer: (Ipv4Addr, Option<u16>), local: (Ipv4Addr, Option<u16>)) -> bool {
+    fn allow(&self, protocol: u8, peer: (IpAddr, Option<u16>), local: (IpAddr, Option<u16>)) -> bool {
         self.peer.iter().any(|s| matches(s, protocol, peer))
             && self.local.iter().any(|s| matches(s, protocol, local))
     }
 }
 
-fn matches(selector: &Selector, protocol: u8, (address, port): (Ipv4Addr, Option<u16>)) -> bool {
+fn matches(selector: &Selector, protocol: u8, (address, port): (IpAddr, Option<u16>)) -> bool {
     let every_port = selector.first_port == 0 && selector.last_port == u16::MAX;
     (selector.first..=selector.last).contains(&address)
         && (selector.protocol == 0 || selector.protocol == protocol)

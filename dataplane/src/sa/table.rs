@@ -5,13 +5,15 @@
 //! are exchanged, not copied: after a removal nothing of a key is left in the table.
 
 use std::mem::offset_of;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use causeway_dpdk::{CACHE_LINE, advise_huge_pages, prefetch, prefetch_lines};
 use causeway_shared::sa::{Encapsulation, slot_of_spi};
 
+use super::fast_selector6::{self, FastSelector6};
 use super::lifetime::Notice;
 use super::outbound::OutboundMap;
+use super::outbound6::OutboundMap6;
 use super::worker_sa::{Cold, WorkerSa};
 use super::{Flow, HOT_OCTETS, Inbound, Outbound, Touched};
 use crate::sink::SaStatistics;
@@ -35,6 +37,8 @@ pub struct Tables {
     pub(crate) sas: SaTable,
     /// Which SA packets to a client leave by, whichever worker owns it.
     pub(crate) outbound: OutboundMap,
+    /// The same of IPv6.
+    pub(crate) outbound6: OutboundMap6,
     /// SAs whose figures wait to be published.
     pub(crate) touched: Touched,
 }
@@ -45,7 +49,12 @@ impl Tables {
     pub fn new(sa_capacity: u32, workers: u16) -> Box<Tables> {
         let sas = SaTable::new(sa_capacity, workers);
         let touched = Touched::new(sas.inbound.len());
-        Box::new(Tables { sas, outbound: OutboundMap::new(), touched })
+        Box::new(Tables {
+            sas,
+            outbound: OutboundMap::new(),
+            outbound6: OutboundMap6::new(sa_capacity),
+            touched,
+        })
     }
 }
 
@@ -80,6 +89,8 @@ pub struct SaTable {
     owners: Owners,
     inbound: Vec<Inbound>,
     outbound: Vec<Outbound>,
+    /// The selectors' common case of IPv6, by place.
+    selectors6: Vec<FastSelector6>,
     boxes: Vec<Option<Box<WorkerSa>>>,
     /// Whether any of the SAs installed so far has a key that lies in all their cache lines.
     long_keys: bool,
@@ -96,7 +107,16 @@ impl SaTable {
         inbound.resize_with(places, Inbound::vacant);
         outbound.resize_with(places, Outbound::vacant);
         let boxes = std::iter::repeat_with(|| None).take(places).collect();
-        SaTable { capacity, owners: Owners::new(workers), inbound, outbound, boxes, long_keys: false }
+        SaTable {
+            capacity,
+            owners: Owners::new(workers),
+            inbound,
+            outbound,
+            // Of integers: the kernel gives the memory when it is touched.
+            selectors6: vec![fast_selector6::NONE; places],
+            boxes,
+            long_keys: false,
+        }
     }
 
     /// The slot that an SPI names.
@@ -175,6 +195,13 @@ impl SaTable {
     #[cold]
     pub fn selectors_take_outbound(&self, place: u32, flow: &Flow) -> bool {
         self.cold(place).is_some_and(|cold| cold.selectors.allow_outbound(flow))
+    }
+
+    /// Whether the selectors' common case of the SA in a place takes an IPv6 packet between the peer's `peer` and our side's `local`.
+    #[inline]
+    pub fn takes6(&self, place: u32, peer: Ipv6Addr, local: Ipv6Addr) -> bool {
+        let selector = self.selectors6.get(place as usize);
+        selector.is_some_and(|selector| fast_selector6::takes(selector, peer, local))
     }
 
     /// Our outer address of an SA.
@@ -319,6 +346,8 @@ impl SaTable {
             _ => return Err(sa),
         }
         self.exchange(place);
+        let selector6 = self.cold(place).map_or(fast_selector6::NONE, |cold| cold.selector6);
+        self.set_selector6(place, selector6);
         Ok(place)
     }
 
@@ -326,7 +355,17 @@ impl SaTable {
     pub fn remove(&mut self, spi: u32) -> Option<Box<WorkerSa>> {
         let place = self.lookup(spi)?;
         self.exchange(place);
+        self.set_selector6(place, fast_selector6::NONE);
         self.boxes.get_mut(place as usize)?.take()
+    }
+
+    /// Memory that holds nothing already is not touched.
+    fn set_selector6(&mut self, place: u32, selector: FastSelector6) {
+        if let Some(there) = self.selectors6.get_mut(place as usize)
+            && *there != selector
+        {
+            *there = selector;
+        }
     }
 
     /// Exchanges the hot parts of the table and of the box.

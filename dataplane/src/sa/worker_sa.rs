@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use causeway_shared::sa::{MAX_REPLAY_WINDOW, MAX_SELECTORS, MIN_SPI, SaPair};
 use causeway_shared::wire::AckStatus;
 
+use super::fast_selector6::{self, FastSelector6};
 use super::outbound_sa::last_sequence;
 use super::{Inbound, Lifetime, Outbound, Selectors};
 use crate::crypto::{Engine, EspEngine};
@@ -23,6 +24,8 @@ pub(crate) struct Cold {
     pub selectors: Selectors,
     /// Byte and packet limits of each direction, and which were announced.
     pub lifetime: Lifetime,
+    /// The common case of the IPv6 ones.
+    pub selector6: FastSelector6,
     /// Our outer address.
     pub local_outer: Ipv4Addr,
     /// Its keys fill more than the first cache lines.
@@ -58,6 +61,7 @@ impl WorkerSa {
             outbound: Outbound::new(pair, outbound_key),
             cold: Cold {
                 selectors: Selectors::new(&pair.local_selectors, &pair.peer_selectors),
+                selector6: fast_selector6::of(&pair.peer_selectors, &pair.local_selectors),
                 lifetime: Lifetime::new(pair.limits),
                 local_outer,
                 long_key: !suite.is_aead(),

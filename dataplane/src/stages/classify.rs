@@ -1,6 +1,6 @@
-//! Frames from a port, told apart: ARP, IKE, ESP, ICMP to us, clear packets to forward. RFC 894, RFC 1812 §5.2.2.
+//! Frames from a port, told apart: IPv6, ARP, IKE, ESP, ICMP to us, clear packets to forward. RFC 894, RFC 1812 §5.2.2.
 //!
-//! Enters: [`Frame`]. Leaves: frames to `neighbour`; checked IPv4 packets, without Ethernet header and padding, to the
+//! Enters: [`Frame`]. Leaves: frames to `neighbour` and `classify6`; checked IPv4 packets, without Ethernet header and padding, to the
 //! rest. What a port may bring depends on its side: clients only speak IKE, ESP and ICMP to us.
 
 use causeway_shared::config::PortRole;
@@ -109,12 +109,13 @@ fn no_ipv4<A: Allocator, S: Sink<A::Buffer>, P: Probe>(
         ethernet::TYPE_ARP => out.neighbour(frame, state),
         // It is not to us alone, or it would not be here.
         ethernet::TYPE_IPV4 => Err(Drop::NotForUs),
+        ethernet::TYPE_IPV6 => out.classify6(frame, state),
         _ => Err(Drop::UnknownEtherType),
     }
 }
 
 /// Without the headers in front of `start`, and what lies behind `len` octets.
 #[inline(always)]
-fn narrowed<B: Buffer>(mut buffer: B, start: usize, len: usize) -> Result<B, Drop> {
+pub(super) fn narrowed<B: Buffer>(mut buffer: B, start: usize, len: usize) -> Result<B, Drop> {
     if buffer.narrow(start, len) { Ok(buffer) } else { Err(Drop::Truncated) }
 }

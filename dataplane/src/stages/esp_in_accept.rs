@@ -1,15 +1,17 @@
 //! What follows from a packet that proved authentic: window, limits, the peer's whereabouts, the trailer.
 //!
-//! Enters: [`EspIn`], decrypted, from its ESP header to its ICV. Leaves: [`InSa`] with the bare inner IPv4 packet, to
-//! `policy_in`. RFC 4303 §3.4.3 (window), §2.4 to §2.7 (padding, dummy packets, TFC padding); RFC 7296 §2.23 (NAT
+//! Enters: [`EspIn`], decrypted, from its ESP header to its ICV. Leaves: [`InSa`] with the bare inner packet, to
+//! `policy_in` (IPv6: `policy_in6`). RFC 4303 §3.4.3 (window), §2.4 to §2.7 (padding, dummy packets, TFC padding); RFC 7296 §2.23 (NAT
 //! mapping changed); RFC 4301 §5.1.2.1 (ECN).
 
+use std::ops::Range;
+
 use causeway_shared::counters::{Drop, Flow};
-use causeway_shared::net::ipv4;
+use causeway_shared::net::{ipv4, ipv6};
 use causeway_shared::sa::Encapsulation;
 use causeway_shared::wire::Event;
 
-use super::{EspIn, Facts, InSa, Out, State};
+use super::{EspIn, Facts, Facts6, InSa, InSa6, Out, State};
 use crate::buffer::{Allocator, Buffer};
 use crate::counters::Counters;
 use crate::crypto::ESP_HEADER_LEN;
@@ -66,7 +68,7 @@ fn accept_and_tell<A: Allocator, S: Sink<A::Buffer>, P: Probe>(
     let State { tables, counters, .. } = &mut *state;
     let sa = tables.sas.inbound_mut(place).ok_or(Drop::UnknownSpi)?;
     let stripped = strip(buffer, outer, place, sa, counters);
-    if to_be_looked_at && matches!(stripped, Ok(Some(_))) {
+    if to_be_looked_at && matches!(stripped, Ok(Stripped::V4(_) | Stripped::V6(_))) {
         state.look_at_inbound_limits(place, out.sink);
     }
     pass_on(stripped, place, state, out)
@@ -74,19 +76,37 @@ fn accept_and_tell<A: Allocator, S: Sink<A::Buffer>, P: Probe>(
 
 #[inline(always)]
 fn pass_on<A: Allocator, S: Sink<A::Buffer>, P: Probe>(
-    stripped: Result<Option<InSa<A::Buffer>>, Drop>,
+    stripped: Result<Stripped<A::Buffer>, Drop>,
     place: u32,
     state: &mut State<A>,
     out: &mut Out<'_, A::Buffer, S, P>,
 ) -> Result<(), Drop> {
     match stripped {
-        Ok(Some(inner)) => out.policy_in(inner, state),
-        Ok(None) => Ok(()),
+        Ok(Stripped::V4(inner)) => out.policy_in(inner, state),
+        Ok(Stripped::V6(inner)) => pass_on6(inner, state, out),
+        Ok(Stripped::Dummy) => Ok(()),
         Err(reason) => Err(state.refused(place, SaDirection::Inbound, reason, out.sink)),
     }
 }
 
-/// Takes ESP off an authentic packet, which then counts; `None` for a dummy.
+/// Out of line, so that IPv4 has its way to itself.
+#[inline(never)]
+fn pass_on6<A: Allocator, S: Sink<A::Buffer>, P: Probe>(
+    inner: InSa6<A::Buffer>,
+    state: &mut State<A>,
+    out: &mut Out<'_, A::Buffer, S, P>,
+) -> Result<(), Drop> {
+    out.policy_in6(inner, state)
+}
+
+/// What was in ESP.
+enum Stripped<B> {
+    V4(InSa<B>),
+    V6(InSa6<B>),
+    Dummy,
+}
+
+/// Takes ESP off an authentic packet, which then counts unless it is a dummy.
 #[inline(always)]
 fn strip<B: Buffer>(
     mut buffer: B,
@@ -94,13 +114,13 @@ fn strip<B: Buffer>(
     place: u32,
     sa: &mut Inbound,
     counters: &mut Counters,
-) -> Result<Option<InSa<B>>, Drop> {
+) -> Result<Stripped<B>, Drop> {
     let start = ESP_HEADER_LEN + usize::from(sa.iv_len);
     let end = buffer.len().saturating_sub(usize::from(sa.icv_len));
     let plaintext = buffer.data().get(start..end).ok_or(Drop::BadEspFormat)?;
     let (payload_len, next_header) = trailer(plaintext).ok_or(Drop::BadEspFormat)?;
     if next_header != ipv4::PROTOCOL_IPV4 {
-        return no_ipv4(next_header, counters).map(|()| None);
+        return strip_other(buffer, start..start + payload_len, next_header, outer, place, sa, counters);
     }
     let payload = plaintext.get(..payload_len).ok_or(Drop::BadEspFormat)?;
     let inner = ipv4::Packet::parse(payload).map_err(|_| Drop::BadIpv4Header)?;
@@ -113,26 +133,53 @@ fn strip<B: Buffer>(
         facts.tos |= ECN_CE;
         ipv4::set_tos(buffer.data_mut(), facts.tos);
     }
-    sa.packets += 1;
-    sa.bytes += u64::from(facts.len);
-    sa.quiet = sa.quiet.saturating_sub(1);
-    counters.flow(Flow::EspInPackets, 1);
-    counters.flow(Flow::EspInBytes, u64::from(facts.len));
-    Ok(Some(InSa { buffer, place, ingress: Ingress::Tunnel(sa.spi()), facts }))
+    count(sa, facts.len, counters);
+    Ok(Stripped::V4(InSa { buffer, place, ingress: Ingress::Tunnel(sa.spi()), facts }))
 }
 
-/// Another next header: a dummy packet (RFC 4303 §2.6), or what is not for us.
-#[cold]
-fn no_ipv4(next_header: u8, counters: &mut Counters) -> Result<(), Drop> {
+/// Another next header: IPv6, a dummy packet (RFC 4303 §2.6), or what is not for us.
+#[inline(never)]
+fn strip_other<B: Buffer>(
+    mut buffer: B,
+    payload: Range<usize>,
+    next_header: u8,
+    outer: &Outer,
+    place: u32,
+    sa: &mut Inbound,
+    counters: &mut Counters,
+) -> Result<Stripped<B>, Drop> {
     match next_header {
+        ipv4::PROTOCOL_IPV6 => {}
         ipv4::PROTOCOL_NONE => {
             counters.flow(Flow::EspDummies, 1);
-            Ok(())
+            return Ok(Stripped::Dummy);
         }
-        // No selector of ours names an IPv6 address.
-        ipv4::PROTOCOL_IPV6 => Err(Drop::SelectorMismatch),
-        _ => Err(Drop::BadEspFormat),
+        _ => return Err(Drop::BadEspFormat),
     }
+    let start = payload.start;
+    let octets = buffer.data().get(payload).ok_or(Drop::BadEspFormat)?;
+    let inner = ipv6::Packet::parse(octets).map_err(|_| Drop::BadIpv6Header)?;
+    let mut facts = Facts6::of(&inner)?;
+    // What lies between the inner packet's end and the trailer is TFC padding.
+    if !buffer.narrow(start, usize::from(facts.len)) {
+        return Err(Drop::BadEspFormat);
+    }
+    if outer.tos & ECN_MASK == ECN_CE && matches!(facts.traffic_class & ECN_MASK, 1 | 2) {
+        facts.traffic_class |= ECN_CE;
+        ipv6::set_traffic_class(buffer.data_mut(), facts.traffic_class);
+    }
+    count(sa, facts.len, counters);
+    Ok(Stripped::V6(InSa { buffer, place, ingress: Ingress::Tunnel(sa.spi()), facts }))
+}
+
+/// An inner packet was taken.
+#[inline(always)]
+fn count(sa: &mut Inbound, inner_len: u16, counters: &mut Counters) {
+    sa.packets += 1;
+    sa.bytes += u64::from(inner_len);
+    sa.quiet = sa.quiet.saturating_sub(1);
+    counters.flow(Flow::EspInPackets, 1);
+    counters.flow(Flow::EspInBytes, u64::from(inner_len));
 }
 
 /// Follows a peer whose NAT gave it another address or port. Only for an SA that runs over UDP, as RFC 7296 §2.23 has it,

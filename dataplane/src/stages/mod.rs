@@ -5,6 +5,7 @@
 //! about it at that point. Whether the next stage is called at once or gathers a burst first is said in `path.rs`.
 
 pub(crate) mod classify;
+pub(crate) mod classify6;
 pub(crate) mod encap;
 pub(crate) mod esp_in_accept;
 pub(crate) mod esp_in_lookup;
@@ -12,32 +13,43 @@ pub(crate) mod esp_in_open;
 pub(crate) mod esp_in_replay;
 pub(crate) mod esp_out_seal;
 pub(crate) mod esp_out_seq;
+pub(crate) mod esp_out_seq6;
 mod facts;
 pub(crate) mod forward;
+pub(crate) mod forward6;
 mod fragment;
 pub(crate) mod icmp_error;
+pub(crate) mod icmp_error6;
 pub(crate) mod ike_out;
 pub(crate) mod local;
+pub(crate) mod local6;
 pub(crate) mod lookaside;
 pub(crate) mod natt;
 pub(crate) mod neighbour;
+pub(crate) mod neighbour6;
 pub(crate) mod pmtu;
+pub(crate) mod pmtu6;
 pub(crate) mod policy_in;
+pub(crate) mod policy_in6;
 pub(crate) mod policy_out;
+pub(crate) mod policy_out6;
 pub(crate) mod punt;
 pub(crate) mod reassemble;
 pub(crate) mod route;
+pub(crate) mod route6;
 mod state;
+mod state6;
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use arrayvec::ArrayVec;
 use causeway_shared::config::PortRole;
 use causeway_shared::counters::Drop;
-use causeway_shared::net::icmp;
+use causeway_shared::net::{icmp, icmp6};
 
-pub(crate) use facts::Facts;
+pub(crate) use facts::{Facts, Facts6};
 pub(crate) use state::State;
+use state6::State6;
 
 use crate::path::{Ingress, Outer, PortId, Queues};
 
@@ -72,29 +84,36 @@ pub(crate) struct EspIn<B> {
     pub sequence: u64,
 }
 
-/// A checked IPv4 packet that came out of an SA, or goes into one.
-pub(crate) struct InSa<B> {
+/// A checked packet that came out of an SA, or goes into one: IPv4, or as [`InSa6`].
+pub(crate) struct InSa<B, F = Facts> {
     pub buffer: B,
     pub place: u32,
     pub ingress: Ingress,
-    pub facts: Facts,
+    pub facts: F,
 }
 
-/// A checked clear IPv4 packet.
-pub(crate) struct Clear<B> {
+/// A checked clear packet: IPv4, or as [`Clear6`].
+pub(crate) struct Clear<B, F = Facts> {
     pub buffer: B,
     pub ingress: Ingress,
-    pub facts: Facts,
+    pub facts: F,
 }
 
-/// A checked clear IPv4 packet to a client.
-pub(crate) struct ToClient<B> {
+/// A checked clear packet to a client: IPv4, or as [`ToClient6`].
+pub(crate) struct ToClient<B, F = Facts> {
     pub buffer: B,
     pub ingress: Ingress,
-    pub facts: Facts,
+    pub facts: F,
     /// Names the SA that it leaves by.
     pub inbound_spi: u32,
 }
+
+/// [`InSa`] of IPv6.
+pub(crate) type InSa6<B> = InSa<B, Facts6>;
+/// [`Clear`] of IPv6.
+pub(crate) type Clear6<B> = Clear<B, Facts6>;
+/// [`ToClient`] of IPv6.
+pub(crate) type ToClient6<B> = ToClient<B, Facts6>;
 
 /// ESP to a client, with its sequence number.
 pub(crate) struct EspOut<B> {
@@ -102,7 +121,7 @@ pub(crate) struct EspOut<B> {
     /// Where the SA lies in the table.
     pub place: u32,
     pub sequence: u64,
-    /// The inner packet's TOS.
+    /// The inner packet's TOS or traffic class.
     pub tos: u8,
     /// Octets of the inner packet.
     pub inner_len: u16,
@@ -114,6 +133,23 @@ pub(crate) struct Leaving<B> {
     pub role: PortRole,
     pub ingress: Ingress,
     pub destination: Ipv4Addr,
+}
+
+/// An IPv6 packet that leaves by a port of this side.
+pub(crate) struct Leaving6<B> {
+    pub buffer: B,
+    pub role: PortRole,
+    /// The port that the destination is a neighbour of, where routes cannot tell.
+    pub port: Option<PortId>,
+    pub ingress: Ingress,
+    pub destination: Ipv6Addr,
+}
+
+/// An IPv6 packet already counted as dropped, about which its sender is to hear.
+pub(crate) struct Refused6<B> {
+    pub buffer: B,
+    pub ingress: Ingress,
+    pub error: icmp6::Error,
 }
 
 /// A packet already counted as dropped, about which its sender is to hear.

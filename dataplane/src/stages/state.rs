@@ -8,6 +8,7 @@ use causeway_shared::net::reassembly::{Lost, Reassembly};
 use causeway_shared::net::{arp, ethernet};
 use causeway_shared::wire::Event;
 
+use super::State6;
 use crate::buffer::{Allocator, Buffer};
 use crate::counters::Counters;
 use crate::crypto::{Engine, Line};
@@ -32,6 +33,8 @@ pub(crate) struct State<A: Allocator> {
     pub tables: Box<Tables>,
     pub routes: RouteTable,
     pub neighbours: Neighbours<A::Buffer>,
+    /// The same, and more, of IPv6.
+    pub v6: State6<A::Buffer>,
     /// The last next hop of each side.
     adjacent: [Adjacent; 2],
     /// Our addresses, of every port.
@@ -61,7 +64,8 @@ impl<A: Allocator> State<A> {
             tables: Tables::new(config.sa_capacity, config.workers),
             routes,
             neighbours: Neighbours::new(),
-            adjacent: [Adjacent::none(); 2],
+            v6: State6::new(&config)?,
+            adjacent: [Adjacent::none(Ipv4Addr::UNSPECIFIED); 2],
             ours: OurAddresses::new(config.ports.iter().map(|port| port.address)),
             engine: Engine::default(),
             line: None,

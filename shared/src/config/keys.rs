@@ -154,7 +154,8 @@ section! {
         role: PortRole = required().examples(&[r#""outside""#, r#""inside""#]);
         /// Our address on this port, and the prefix length of the subnet.
         address: InterfaceAddress = required().examples(&[r#""192.0.2.1/24""#, r#""10.0.0.1/24""#]);
-        /// Our IPv6 address on this port, and the prefix length of the link. The data plane of this version does not use it yet.
+        /// Our IPv6 address on this port, and the prefix length of the link. On an Outside port it answers, but
+        /// the data plane of this version takes no ESP or IKE over IPv6 yet.
         address6: Option<InterfaceAddress6> = optional("the port speaks IPv4 only")
             .examples(&[r#""2001:db8::1/64""#, r#""2001:db8:1::1/64""#]);
         /// Largest IP packet.
@@ -295,8 +296,8 @@ section! {
         first: Option<Ipv4Addr> = optional("the second of `range`").sketch(r#""10.99.0.16""#);
         /// Last address of `range` that is given out.
         last: Option<Ipv4Addr> = optional("the last but one of `range`").sketch(r#""10.99.255.239""#);
-        /// The IPv6 addresses. A client that asks for both families has one of each, and one tunnel (Child SA) for both. The data plane
-        /// of this version carries no IPv6 yet: such packets are dropped, and tunnels with IPv6 alone are refused.
+        /// The IPv6 addresses. A client that asks for both families has one of each, and one tunnel (Child SA) for both. LAN
+        /// routers need a route for the range to the gateway's `address6`.
         range6: Option<Ipv6Prefix> = optional("clients get IPv4 addresses only").sketch(r#""2001:db8:99::/48""#);
         /// Prefix length of what a client gets of `range6`: 128 is one address, 64 a prefix of which the client has every address.
         client_prefix6: u8 = default("128").unit("bits").range(32, 128);

@@ -1,6 +1,6 @@
-//! The Internet checksum (RFC 1071), its pseudo-header form for UDP (RFC 768) and its incremental update (RFC 1624).
+//! The Internet checksum (RFC 1071), its pseudo-header forms (RFC 768, RFC 8200 §8.1) and its incremental update (RFC 1624).
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 /// A running ones'-complement sum of 16-bit words.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -35,6 +35,13 @@ impl Sum {
     #[must_use]
     #[inline]
     pub fn pseudo_header(self, source: Ipv4Addr, destination: Ipv4Addr, protocol: u8, length: u16) -> Sum {
+        self.octets(&source.octets()).octets(&destination.octets()).word(u16::from(protocol)).word(length)
+    }
+
+    /// Adds the pseudo-header of RFC 8200 §8.1.
+    #[must_use]
+    #[inline]
+    pub fn pseudo_header6(self, source: Ipv6Addr, destination: Ipv6Addr, protocol: u8, length: u16) -> Sum {
         self.octets(&source.octets()).octets(&destination.octets()).word(u16::from(protocol)).word(length)
     }
 

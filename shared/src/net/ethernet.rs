@@ -7,6 +7,8 @@ pub type Mac = [u8; 6];
 pub const HEADER_LEN: usize = 14;
 /// Ethernet type of IPv4.
 pub const TYPE_IPV4: u16 = 0x0800;
+/// Ethernet type of IPv6 (RFC 2464 §3).
+pub const TYPE_IPV6: u16 = 0x86dd;
 /// Ethernet type of ARP.
 pub const TYPE_ARP: u16 = 0x0806;
 /// The broadcast address.

@@ -1,6 +1,6 @@
-//! UDP headers (RFC 768) over IPv4.
+//! UDP headers (RFC 768), over IPv6 with RFC 8200 §8.1.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use super::checksum::Sum;
 use super::ipv4::PROTOCOL_UDP;
@@ -19,7 +19,7 @@ pub struct Datagram<'a> {
 }
 
 impl<'a> Datagram<'a> {
-    /// Reads the datagram at the front of `octets`, an IPv4 packet's payload. `None` if the length field is below 8 or
+    /// Reads the datagram at the front of `octets`, an IP packet's payload. `None` if the length field is below 8 or
     /// beyond the end.
     #[inline]
     pub fn parse(octets: &'a [u8]) -> Option<Datagram<'a>> {
@@ -68,6 +68,28 @@ impl<'a> Datagram<'a> {
                 .finish()
                 == 0
     }
+
+    /// Whether the checksum is right; over IPv6 there must be one.
+    pub fn checksum_is_right6(&self, source: Ipv6Addr, destination: Ipv6Addr) -> bool {
+        let length = self.octets.len() as u16;
+        let sum = Sum::default().pseudo_header6(source, destination, PROTOCOL_UDP, length);
+        self.checksum != 0 && sum.octets(self.octets).finish() == 0
+    }
+}
+
+/// As [`checksum`], over IPv6.
+pub fn checksum6(
+    source: Ipv6Addr,
+    destination: Ipv6Addr,
+    header: &[u8; HEADER_LEN],
+    payload: &[&[u8]],
+) -> u16 {
+    let length = u16::from_be_bytes([header[4], header[5]]);
+    let sum = Sum::default().pseudo_header6(source, destination, PROTOCOL_UDP, length).octets(header);
+    match payload.iter().fold(sum, |sum, piece| sum.octets(piece)).finish() {
+        0 => 0xffff,
+        checksum => checksum,
+    }
 }
 
 /// A header's octets; `checksum` 0 means none.
@@ -107,7 +129,7 @@ mod tests {
             source: u32, destination: u32, ports: (u16, u16),
             payload in prop::collection::vec(any::<u8>(), 0..60), flip in 0usize..60,
         ) {
-            let (source, destination) = (source.into(), destination.into());
+            let (source, destination): (Ipv4Addr, Ipv4Addr) = (source.into(), destination.into());
             let length = (HEADER_LEN + payload.len()) as u16;
             let head = header(ports.0, ports.1, length, 0);
             let sum = checksum(source, destination, &head, &[&payload]);
@@ -118,6 +140,11 @@ mod tests {
             prop_assert_eq!((datagram.source_port(), datagram.destination_port()), ports);
             prop_assert_eq!(datagram.payload(), &payload[..]);
             prop_assert!(datagram.checksum_is_right(source, destination));
+            let (source6, destination6) = (source.to_ipv6_mapped(), destination.to_ipv6_mapped());
+            let sum = checksum6(source6, destination6, &head, &[&payload]);
+            let six = [&header(ports.0, ports.1, length, sum)[..], &payload].concat();
+            prop_assert!(Datagram::parse(&six).unwrap().checksum_is_right6(source6, destination6));
+            prop_assert!(!Datagram::parse(&[&head, &payload[..]].concat()).unwrap().checksum_is_right6(source6, destination6));
             if flip < payload.len() {
                 octets[HEADER_LEN + flip] ^= 1;
                 prop_assert!(!Datagram::parse(&octets).unwrap().checksum_is_right(source, destination));

@@ -24,13 +24,6 @@ pub(super) fn check(document: &Document, notes: &mut Notes<'_>) {
     for (i, pool) in document.pools.iter().enumerate() {
         check_pool(pool, &document.pools[..i], &document.ports, notes);
     }
-    for (_, place) in document.pools.iter().filter_map(|pool| present(&pool.range6)) {
-        notes.warning(
-            place,
-            "the data plane does not carry IPv6 yet",
-            "use it with `causeway-controlplane --udp` only",
-        );
-    }
 }
 
 /// Both keys as one value.

@@ -1,0 +1,68 @@
+//! The last step of an IPv6 packet: longest prefix, the port's MTU, the next hop's Ethernet address. RFC 4861 §5.2, RFC 8200 §5.
+//!
+//! Enters: [`Leaving6`], a whole IPv6 packet. Leaves: an Ethernet frame through `Sink::tx`; or the packet waits for neighbour discovery; or
+//! [`Refused6`] to `icmp_error6` when it is too big for the port.
+
+use std::net::Ipv6Addr;
+
+use causeway_shared::config::PortRole;
+use causeway_shared::counters::Drop;
+use causeway_shared::net::icmp6;
+
+use super::route::transmit;
+use super::{Leaving6, Out, Refused6, State};
+use crate::buffer::{Allocator, Buffer};
+use crate::neighbour::{Adjacent, Resolution};
+use crate::path::Sink;
+use crate::probe::Probe;
+use crate::route::NextHop;
+
+pub(crate) fn one<A: Allocator, S: Sink<A::Buffer>, P: Probe>(
+    packet: Leaving6<A::Buffer>,
+    state: &mut State<A>,
+    out: &mut Out<'_, A::Buffer, S, P>,
+) -> Result<(), Drop> {
+    let Leaving6 { buffer, role, port, ingress, destination } = packet;
+    let next = match port {
+        Some(port) => Some(NextHop { port, address: destination }),
+        None => state.v6.routes.lookup(destination, role),
+    };
+    let Some(next) = next else {
+        let _ = out.icmp_error6(Refused6 { buffer, ingress, error: icmp6::Error::NoRoute }, state);
+        return Err(Drop::NoRoute);
+    };
+    let adjacent = state.v6.adjacent_of(role);
+    if adjacent.is_for(next, state.v6.neighbours.generation()) && buffer.len() <= usize::from(adjacent.mtu) {
+        return transmit(buffer, next.port, &adjacent.header, out.sink);
+    }
+    let mtu = state.port(next.port).ok_or(Drop::NoRoute)?.mtu;
+    if buffer.len() > usize::from(mtu) {
+        let _ =
+            out.icmp_error6(Refused6 { buffer, ingress, error: icmp6::Error::PacketTooBig { mtu } }, state);
+        return Err(Drop::TooBig);
+    }
+    deliver(buffer, next, role, mtu, state, out.sink)
+}
+
+/// Sends the packet to its next hop, or makes it wait for the hop's Ethernet address.
+fn deliver<A: Allocator>(
+    buffer: A::Buffer,
+    next: NextHop<Ipv6Addr>,
+    role: PortRole,
+    mtu: u16,
+    state: &mut State<A>,
+    sink: &mut impl Sink<A::Buffer>,
+) -> Result<(), Drop> {
+    match state.v6.neighbours.resolve(next.port, next.address, state.now) {
+        Resolution::Known(mac) => {
+            let header = state.frame_header6(next.port, mac).ok_or(Drop::NoRoute)?;
+            let generation = state.v6.neighbours.generation();
+            *state.v6.adjacent_of_mut(role) = Adjacent::new(next, generation, mtu, header);
+            return transmit(buffer, next.port, &header, sink);
+        }
+        Resolution::Full => return Err(Drop::NoNeighbour),
+        Resolution::Asked => {}
+        Resolution::Ask => state.send_solicitation(next.port, next.address, None, sink),
+    }
+    state.v6.neighbours.hold(next.port, next.address, buffer).map_err(|_| Drop::NoNeighbour)
+}
