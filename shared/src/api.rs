@@ -1,10 +1,12 @@
 //! The management API's types (HTTP/JSON), used by the server, the CLI and tests alike.
 
+mod access;
 mod crypto;
 mod debug;
 mod ports;
 mod reconnect;
 
+pub use access::Role;
 pub use crypto::{
     Capabilities, DeadPeerDetection, EspDetails, Fragmentation, IkeDetails, MessageIds, NatSide,
     SelectorRange, UdpEnd,
@@ -23,6 +25,7 @@ use serde::{Deserialize, Serialize};
 
 /// One remote user's session: `GET /v1/sessions`.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Session {
     /// Stable for the session's life.
     pub id: String,
@@ -67,6 +70,7 @@ pub struct Session {
 
 /// Packets and inner octets of a session since it was established.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Traffic {
     /// Packets opened.
     pub in_packets: u64,
@@ -80,6 +84,7 @@ pub struct Traffic {
 
 /// State of a session.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum SessionState {
     /// Authentication or address assignment is under way.
@@ -92,6 +97,7 @@ pub enum SessionState {
 
 /// One Child SA of a session.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ChildSa {
     /// SPI of packets to us, hex.
     pub inbound_spi: String,
@@ -122,6 +128,7 @@ pub struct ChildSa {
 
 /// `GET /v1/sessions`.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct SessionList {
     /// The page's sessions, ordered by id.
     pub sessions: Vec<Session>,
@@ -134,6 +141,7 @@ pub struct SessionList {
 
 /// `DELETE /v1/sessions`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Cleared {
     /// Sessions that are being ended.
     pub cleared: u64,
@@ -141,6 +149,7 @@ pub struct Cleared {
 
 /// One counter with its meaning.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Counter {
     /// Stable name.
     pub name: String,
@@ -155,6 +164,7 @@ pub struct Counter {
 
 /// `GET /v1/counters`.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Counters {
     /// Packets and octets.
     pub flow: Vec<Counter>,
@@ -166,6 +176,7 @@ pub struct Counters {
 
 /// `GET /v1/health`.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Health {
     /// `ok` or `degraded`.
     pub status: String,
@@ -189,6 +200,7 @@ pub struct Health {
 
 /// How full a pool is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct PoolUse {
     /// Leases given.
     pub used: u64,
@@ -196,8 +208,39 @@ pub struct PoolUse {
     pub size: u64,
 }
 
+/// Body of `POST /v1/sessions/{id}/rekey`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct RekeyOrder {
+    /// Which SAs get new keys.
+    pub what: RekeyWhat,
+}
+
+/// Which SAs of a session.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "kebab-case")]
+pub enum RekeyWhat {
+    /// The IKE SA.
+    Ike,
+    /// Every Child SA.
+    Child,
+}
+
+/// Body of `POST /v1/sessions/{id}/redirect` and of `POST /v1/redirect`.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct RedirectOrder {
+    /// The other gateway: an IP address or a DNS name (RFC 5685 §5).
+    pub to: String,
+}
+
 /// An error, as RFC 9457 `application/problem+json`.
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(default)]
 pub struct Problem {
     /// Kind of problem, a stable relative reference, e.g. `/problems/no-such-session`.
     #[serde(rename = "type")]
@@ -206,6 +249,14 @@ pub struct Problem {
     pub title: String,
     /// HTTP status.
     pub status: u16,
-    /// This occurrence, with the remedy.
+    /// This occurrence.
     pub detail: String,
+    /// What to do about it.
+    pub remedy: String,
+    /// JSON pointer (RFC 6901) to the member of the request's body that is wrong; empty for the body as a whole.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pointer: Option<String>,
+    /// Parameter of path, query or header that is wrong.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub parameter: Option<String>,
 }

@@ -120,10 +120,18 @@ fn socket_of(file: &Path) -> Result<PathBuf, Failure> {
 /// The problem that the API told (RFC 9457), or the bare status.
 fn refusal(status: StatusCode, body: &[u8]) -> Failure {
     Failure::Refused(match serde_json::from_slice::<Problem>(body) {
-        Ok(problem) if problem.detail.is_empty() => problem.title,
-        Ok(problem) => format!("{}: {}", problem.title, problem.detail),
+        Ok(problem) => told(&problem),
         Err(_) => format!("the control plane answered {status}"),
     })
+}
+
+fn told(problem: &Problem) -> String {
+    let Problem { title, detail, remedy, .. } = problem;
+    let place = problem.pointer.as_ref().filter(|pointer| !pointer.is_empty()).or(problem.parameter.as_ref());
+    let place = place.map(|place| format!("(`{place}`)"));
+    let parts = [Some(detail.clone()), place, Some(remedy.clone())].into_iter().flatten();
+    let parts: Vec<_> = parts.filter(|part| !part.is_empty()).collect();
+    if parts.is_empty() { title.clone() } else { format!("{title}: {}", parts.join(" ")) }
 }
 
 /// One part of a path: everything outside the unreserved characters (RFC 3986 §2.3) is escaped.

@@ -483,7 +483,8 @@ fn exported_keys_are_files_for_their_owner_only() {
         kind: "/problems/not-allowed".into(),
         title: "Not allowed".into(),
         status: 403,
-        detail: "set management.allow_key_export".into(),
+        remedy: "set management.allow_key_export".into(),
+        ..Problem::default()
     };
     let api = Api::new(vec![(200, body.into()), (403, json(&problem))]);
     let words = ["debug", "export-keys", "--session", "s1", "-o", target.to_str().unwrap()];
@@ -505,12 +506,15 @@ fn problems_of_the_api_are_told_in_its_words() {
         kind: "/problems/no-such-session".into(),
         title: "No such session".into(),
         status: 404,
-        detail: "there is no session `s9`; list them with GET /v1/sessions".into(),
+        detail: "There is no session `s9`.".into(),
+        remedy: "`GET /v1/sessions` lists them.".into(),
+        parameter: Some("id".into()),
+        ..Problem::default()
     };
     let api = Api::new(vec![(404, json(&problem)), (500, "oops".into()), (200, "[]".into())]);
     let (code, _, error) = api.run(&["clear", "session", "s9"]);
     assert_eq!(code, Some(1));
-    assert_eq!(error, format!("causeway: {}: {}\n", problem.title, problem.detail));
+    assert_eq!(error, format!("causeway: {}: {} (`id`) {}\n", problem.title, problem.detail, problem.remedy));
     let (code, _, error) = api.run(&["show", "health"]);
     assert_eq!(code, Some(1));
     assert!(error.contains("the control plane answered 500"), "{error}");

@@ -6,36 +6,39 @@
 use std::net::IpAddr;
 
 use axum::Json;
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use causeway_shared::api::Cleared;
+use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::extract::Query;
 use super::problem::ApiError;
-use super::routes::ListState;
+use super::sessions::ListState;
 use crate::driver::{DriverHandle, Request as Ask};
 
 /// Sessions that the driver deletes before it looks at anything else.
 pub const DELETE_BATCH: usize = 64;
 
 /// The filter. `state` must be named: a request without any filter is more likely a mistake than a wish.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct BulkQuery {
+    /// Which of the two tables.
     state: ListState,
+    /// Only those of this peer's outer address; for those that are up.
     peer: Option<IpAddr>,
 }
 
 pub(super) async fn delete_sessions(
     State(driver): State<DriverHandle>,
-    query: Result<Query<BulkQuery>, QueryRejection>,
+    Query(query): Query<BulkQuery>,
 ) -> Result<(StatusCode, Json<Cleared>), ApiError> {
-    let Query(query) = query.map_err(|rejection| ApiError::BadQuery(rejection.body_text()))?;
     let cleared = match (query.state, query.peer) {
         (ListState::Inactive, None) => driver.ask(|answer| Ask::DeleteInactive(None, answer)).await?,
         (ListState::Inactive, Some(_)) => {
-            return Err(ApiError::BadQuery("`peer` is for active sessions: inactive ones have none.".into()));
+            let detail = "`peer` is for active sessions: inactive ones have none.";
+            return Err(ApiError::bad_query(Some("peer"), detail));
         }
         (ListState::Active, peer) => delete_active(&driver, peer).await?,
     };

@@ -4,13 +4,13 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::rejection::JsonRejection;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use causeway_shared::api::{Condition, DebugState, NewCondition, SetTopics};
 
+use super::extract::{Body, Id};
 use super::peer::Peer;
-use super::problem::ApiError;
+use super::problem::{ApiError, ProblemKind};
 use crate::clock;
 use crate::debug::{Board, BoardError};
 
@@ -21,12 +21,15 @@ pub(super) async fn state(State(board): State<Arc<Board>>) -> Json<DebugState> {
 pub(super) async fn add(
     State(board): State<Arc<Board>>,
     peer: Peer,
-    body: Result<Json<NewCondition>, JsonRejection>,
+    Body(new): Body<NewCondition>,
 ) -> Result<(StatusCode, Json<Condition>), ApiError> {
-    let Json(new) = body.map_err(|rejection| ApiError::BadBody(rejection.status(), rejection.body_text()))?;
     let condition = board.add(clock::now(), new).map_err(|error| match error {
-        BoardError::Full => ApiError::Full(error.to_string()),
-        BoardError::Bad(detail) => ApiError::BadBody(StatusCode::UNPROCESSABLE_ENTITY, detail),
+        BoardError::Full => ApiError::new(
+            ProblemKind::Full,
+            "There are as many debug conditions as may be.",
+            error.to_string(),
+        ),
+        BoardError::Bad(detail) => ApiError::bad_member("", detail),
     })?;
     tracing::info!(%peer, id = condition.id, condition = ?condition.whose, "debug condition set");
     Ok((StatusCode::CREATED, Json(condition)))
@@ -35,11 +38,13 @@ pub(super) async fn add(
 pub(super) async fn remove(
     State(board): State<Arc<Board>>,
     peer: Peer,
-    Path(id): Path<String>,
+    Id(id): Id,
 ) -> Result<StatusCode, ApiError> {
     let removed = id.parse().is_ok_and(|number| board.remove(number));
     if !removed {
-        return Err(ApiError::NoSuchCondition(id));
+        let detail = format!("There is no condition `{id}`, or no more.");
+        let remedy = "`GET /v1/debug/conditions` lists them.";
+        return Err(ApiError::new(ProblemKind::NoSuchCondition, detail, remedy).at_parameter("id"));
     }
     tracing::info!(%peer, id, "debug condition removed");
     Ok(StatusCode::NO_CONTENT)
@@ -54,9 +59,8 @@ pub(super) async fn reset(State(board): State<Arc<Board>>, peer: Peer) -> Status
 pub(super) async fn set_topics(
     State(board): State<Arc<Board>>,
     peer: Peer,
-    body: Result<Json<SetTopics>, JsonRejection>,
+    Body(new): Body<SetTopics>,
 ) -> Result<Json<DebugState>, ApiError> {
-    let Json(new) = body.map_err(|rejection| ApiError::BadBody(rejection.status(), rejection.body_text()))?;
     board.set_topics(&new.topics);
     let state = board.state(clock::now());
     tracing::info!(%peer, topics = ?state.topics, "debug topics set");

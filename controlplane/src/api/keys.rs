@@ -4,27 +4,27 @@
 //! answer: with the keys goes the session's confidentiality.
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use causeway_shared::api::ExportedKeys;
 
 use super::KeyExport;
+use super::extract::Id;
 use super::peer::Peer;
-use super::problem::ApiError;
+use super::problem::{ApiError, ProblemKind};
 use crate::driver::{DriverHandle, Request as Ask};
 
 pub(super) async fn export(
     State(driver): State<DriverHandle>,
     State(allowed): State<KeyExport>,
     peer: Peer,
-    Path(id): Path<String>,
+    Id(id): Id,
 ) -> Result<Json<ExportedKeys>, ApiError> {
     if allowed != KeyExport(true) {
         tracing::warn!(%peer, session = id, "keys of a session were asked for and refused");
-        let remedy =
-            "Keys do not leave this gateway: set `management.allow_key_export = true` and start it again.";
-        return Err(ApiError::NotAllowed(remedy.to_owned()));
+        let remedy = "Set `management.allow_key_export = true` and start it again.";
+        return Err(ApiError::new(ProblemKind::NotAllowed, "Keys do not leave this gateway.", remedy));
     }
-    let missing = || ApiError::NoSuchSession(id.clone());
+    let missing = || ApiError::no_such_session(&id);
     let number = id.parse().map_err(|_| missing())?;
     let keys = driver.ask(|answer| Ask::Keys(number, answer)).await?.ok_or_else(missing)?;
     tracing::warn!(%peer, session = id, "keys of a session were exported");

@@ -5,11 +5,16 @@
 
 mod bulk;
 mod debug;
+mod extract;
 mod keys;
+pub mod manual;
+pub mod openapi;
 mod peer;
 pub mod problem;
 mod redirect;
+mod route;
 mod routes;
+mod sessions;
 pub mod socket;
 pub mod view;
 

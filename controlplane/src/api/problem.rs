@@ -1,4 +1,7 @@
 //! Errors of the API as RFC 9457 `application/problem+json`: every one of them, whoever found it.
+//!
+//! Enters: what went wrong, where in the request, and what to do about it. Leaves: a response. The kinds are declared here
+//! once; `docs/api.md` and the OpenAPI document are made from them.
 
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -9,106 +12,226 @@ use crate::driver::NoAnswer;
 /// Media type of RFC 9457 §3.
 pub const PROBLEM_JSON: &str = "application/problem+json";
 
-/// What went wrong. Each has one stable kind, one title and one status.
-#[derive(Clone, Debug)]
-pub enum ApiError {
+/// What can go wrong. Each kind has one stable reference and one title.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum ProblemKind {
     /// No such path.
-    NoSuchPath(String),
+    NoSuchPath,
     /// The path exists, the method does not.
     MethodNotAllowed,
     /// The session does not exist (any more).
-    NoSuchSession(String),
-    /// The request is understood and refused.
-    NotAllowed(String),
-    /// The session's client cannot do what is asked.
-    NotPossible(String),
-    /// A table is full; the remedy.
-    Full(String),
+    NoSuchSession,
     /// The debug condition is not set (any more).
-    NoSuchCondition(String),
+    NoSuchCondition,
+    /// The configuration forbids it.
+    NotAllowed,
+    /// The session's client cannot do what is asked.
+    NotPossible,
+    /// A table is full.
+    Full,
     /// The query string is not usable.
-    BadQuery(String),
-    /// The body is not usable; the status says in which way.
-    BadBody(StatusCode, String),
+    BadQuery,
+    /// The body is not usable.
+    BadBody,
     /// The driver did not answer.
-    Unavailable(NoAnswer),
+    Busy,
     /// The request as a whole took too long.
     Timeout,
 }
 
-impl ApiError {
-    /// The problem as the client sees it.
-    pub fn problem(&self) -> Problem {
-        let (kind, title, status, detail) = match self {
-            ApiError::NoSuchPath(path) => (
-                "no-such-path",
-                "No such path",
-                StatusCode::NOT_FOUND,
-                format!("There is nothing at `{path}`; the paths are listed in docs/api.md."),
-            ),
-            ApiError::MethodNotAllowed => (
-                "method-not-allowed",
-                "Method not allowed",
-                StatusCode::METHOD_NOT_ALLOWED,
-                "The `Allow` header names the methods of this path.".to_owned(),
-            ),
-            ApiError::NoSuchSession(id) => (
-                "no-such-session",
-                "No such session",
-                StatusCode::NOT_FOUND,
-                format!("There is no session `{id}`, or no more; `GET /v1/sessions` lists them."),
-            ),
-            ApiError::NotAllowed(detail) => {
-                ("not-allowed", "Not allowed", StatusCode::FORBIDDEN, detail.clone())
+/// What is said of a kind.
+#[derive(Clone, Copy, Debug)]
+pub struct KindDoc {
+    /// Last part of the stable reference.
+    pub slug: &'static str,
+    /// Short text for people.
+    pub title: &'static str,
+    /// HTTP statuses that it comes with.
+    pub statuses: &'static [u16],
+    /// When it comes.
+    pub when: &'static str,
+}
+
+impl ProblemKind {
+    /// Every kind, in the order of the manual.
+    pub const ALL: [ProblemKind; 11] = [
+        ProblemKind::NoSuchPath,
+        ProblemKind::MethodNotAllowed,
+        ProblemKind::NoSuchSession,
+        ProblemKind::NoSuchCondition,
+        ProblemKind::NotAllowed,
+        ProblemKind::NotPossible,
+        ProblemKind::Full,
+        ProblemKind::BadQuery,
+        ProblemKind::BadBody,
+        ProblemKind::Busy,
+        ProblemKind::Timeout,
+    ];
+
+    /// What is said of it.
+    pub fn doc(self) -> KindDoc {
+        let (slug, title, statuses, when): (_, _, &[u16], _) = match self {
+            ProblemKind::NoSuchPath => ("no-such-path", "No such path", &[404], "nothing is there"),
+            ProblemKind::MethodNotAllowed => {
+                ("method-not-allowed", "Method not allowed", &[405], "`Allow` names the methods that are")
             }
-            ApiError::NoSuchCondition(id) => (
+            ProblemKind::NoSuchSession => {
+                ("no-such-session", "No such session", &[404], "no session has this id, or no more")
+            }
+            ProblemKind::NoSuchCondition => (
                 "no-such-condition",
                 "No such condition",
-                StatusCode::NOT_FOUND,
-                format!("There is no condition `{id}`, or no more; `GET /v1/debug/conditions` lists them."),
+                &[404],
+                "no debug condition has this id, or no more",
             ),
-            ApiError::Full(detail) => ("full", "No room", StatusCode::CONFLICT, detail.clone()),
-            ApiError::NotPossible(detail) => {
-                ("not-possible", "Not possible", StatusCode::CONFLICT, detail.clone())
+            ProblemKind::NotAllowed => {
+                ("not-allowed", "Not allowed", &[403], "the configuration forbids it; `remedy` names the key")
             }
-            ApiError::BadQuery(detail) => {
-                ("bad-query", "Query not understood", StatusCode::BAD_REQUEST, detail.clone())
+            ProblemKind::NotPossible => {
+                ("not-possible", "Not possible", &[409], "the session's client cannot do what is asked")
             }
-            ApiError::BadBody(status, detail) => ("bad-body", "Body not understood", *status, detail.clone()),
-            ApiError::Unavailable(reason) => {
-                ("busy", "Not available now", StatusCode::SERVICE_UNAVAILABLE, reason.to_string())
-            }
-            ApiError::Timeout => (
-                "timeout",
-                "Took too long",
-                StatusCode::SERVICE_UNAVAILABLE,
-                "The request was given up; try again in a few seconds.".to_owned(),
+            ProblemKind::Full => ("full", "No room", &[409], "a table is full"),
+            ProblemKind::BadQuery => (
+                "bad-query",
+                "Query not understood",
+                &[400],
+                "unknown parameter, or a value out of range; `parameter` names it",
             ),
+            ProblemKind::BadBody => (
+                "bad-body",
+                "Body not understood",
+                &[400, 413, 415, 422],
+                "no JSON, larger than 16 KiB, not declared as JSON, or not what is expected; `pointer` leads to the member",
+            ),
+            ProblemKind::Busy => (
+                "busy",
+                "Not available now",
+                &[503],
+                "the control plane did not answer within two seconds, or is stopping; `Retry-After` says when to try again",
+            ),
+            ProblemKind::Timeout => {
+                ("timeout", "Took too long", &[503], "the request as a whole took ten seconds")
+            }
+        };
+        KindDoc { slug, title, statuses, when }
+    }
+}
+
+/// Where in the request the fault is.
+#[derive(Clone, PartialEq, Eq, Debug)]
+enum Place {
+    Request,
+    Pointer(String),
+    Parameter(String),
+}
+
+/// What went wrong this time.
+#[derive(Clone, Debug)]
+pub struct ApiError {
+    kind: ProblemKind,
+    status: StatusCode,
+    detail: String,
+    remedy: String,
+    place: Place,
+}
+
+impl ApiError {
+    /// With the kind's own status, at no place in particular.
+    pub fn new(kind: ProblemKind, detail: impl Into<String>, remedy: impl Into<String>) -> ApiError {
+        let status = kind.doc().statuses.first().and_then(|status| StatusCode::from_u16(*status).ok());
+        let status = status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        ApiError { kind, status, detail: detail.into(), remedy: remedy.into(), place: Place::Request }
+    }
+
+    /// Something is wrong with a parameter of the query, or with the query as a whole if none is named.
+    pub fn bad_query(parameter: Option<&str>, detail: impl Into<String>) -> ApiError {
+        let remedy = "See the parameters of this path in docs/api.md or /v1/openapi.json.";
+        let error = ApiError::new(ProblemKind::BadQuery, detail, remedy);
+        match parameter {
+            Some(name) => error.at_parameter(name),
+            None => error,
+        }
+    }
+
+    /// The body is JSON, but not what is expected at `pointer`.
+    pub fn bad_member(pointer: impl Into<String>, detail: impl Into<String>) -> ApiError {
+        let remedy = "See the body that this path wants in docs/api.md or /v1/openapi.json.";
+        let error = ApiError::new(ProblemKind::BadBody, detail, remedy);
+        ApiError { status: StatusCode::UNPROCESSABLE_ENTITY, place: Place::Pointer(pointer.into()), ..error }
+    }
+
+    /// The body cannot be read at all.
+    pub fn bad_body(status: StatusCode, detail: impl Into<String>, remedy: &'static str) -> ApiError {
+        ApiError { status, ..ApiError::new(ProblemKind::BadBody, detail, remedy) }
+    }
+
+    /// There is no such session.
+    pub fn no_such_session(id: &str) -> ApiError {
+        let remedy = "`GET /v1/sessions` lists those that are up, with `state=inactive` those that wait.";
+        ApiError::new(ProblemKind::NoSuchSession, format!("There is no session `{id}`, or no more."), remedy)
+            .at_parameter("id")
+    }
+
+    /// Names the parameter that is wrong.
+    #[must_use]
+    pub fn at_parameter(self, name: &str) -> ApiError {
+        ApiError { place: Place::Parameter(name.to_owned()), ..self }
+    }
+
+    /// The problem as the client sees it.
+    pub fn problem(&self) -> Problem {
+        let KindDoc { slug, title, .. } = self.kind.doc();
+        let (pointer, parameter) = match &self.place {
+            Place::Request => (None, None),
+            Place::Pointer(pointer) => (Some(pointer.clone()), None),
+            Place::Parameter(name) => (None, Some(name.clone())),
         };
         Problem {
-            kind: format!("/problems/{kind}"),
+            kind: format!("/problems/{slug}"),
             title: title.to_owned(),
-            status: status.as_u16(),
-            detail,
+            status: self.status.as_u16(),
+            detail: self.detail.clone(),
+            remedy: self.remedy.clone(),
+            pointer,
+            parameter,
         }
     }
 }
 
 impl From<NoAnswer> for ApiError {
     fn from(reason: NoAnswer) -> ApiError {
-        ApiError::Unavailable(reason)
+        let detail = match reason {
+            NoAnswer::Busy => "The control plane did not answer in time.",
+            NoAnswer::Stopping => "The control plane is stopping.",
+        };
+        ApiError::new(ProblemKind::Busy, detail, "Try again in a few seconds.")
     }
 }
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let problem = self.problem();
-        let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let mut response = (status, axum::Json(problem)).into_response();
+        let mut response = (self.status, axum::Json(self.problem())).into_response();
         response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
-        if status == StatusCode::SERVICE_UNAVAILABLE {
+        if self.status == StatusCode::SERVICE_UNAVAILABLE {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("2"));
         }
         response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kinds_are_told_apart_and_have_a_status_that_is_an_error() {
+        let mut slugs: Vec<_> = ProblemKind::ALL.iter().map(|kind| kind.doc().slug).collect();
+        slugs.sort_unstable();
+        slugs.dedup();
+        assert_eq!(slugs.len(), ProblemKind::ALL.len());
+        for kind in ProblemKind::ALL {
+            let statuses = kind.doc().statuses;
+            assert!(!statuses.is_empty() && statuses.iter().all(|status| (400..600).contains(status)));
+        }
     }
 }

@@ -1,179 +1,186 @@
-//! The paths of the API (`docs/api.md`) and what each answers.
+//! Every route of the API, declared once, and the router made of them.
 //!
-//! Enters: HTTP requests. Leaves: JSON bodies of `causeway_shared::api`, or problems. Lists are filtered, paged and
-//! rendered here, on the API's own thread; the driver only hands out a snapshot and figures.
+//! Enters: handlers. Leaves: [`all`], of which [`router`], the rights, the OpenAPI document ([`super::openapi`]) and the
+//! tables of `docs/api.md` ([`super::manual`]) are made.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
 use axum::Router;
-use axum::extract::rejection::{JsonRejection, QueryRejection};
-use axum::extract::{DefaultBodyLimit, Path, Query, Request, State};
+use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{StatusCode, Uri};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{delete, get, post};
-use causeway_ike::api::IkeFacts;
-use causeway_shared::api::{Counters, Health, PortList, ReconnectStats, Session, SessionList};
-use serde::Deserialize;
+use causeway_shared::api::{
+    Cleared, Condition, Counters, DebugState, ExportedKeys, Health, NewCondition, PortList, ReconnectStats,
+    RedirectOrder, RekeyOrder, Role, Session, SetTopics,
+};
 
 use super::peer::Peer;
-use super::problem::ApiError;
-use super::view::{self, ViewPolicy};
-use super::{ApiContext, bulk, debug, keys, redirect};
-use crate::driver::{DriverHandle, InactiveQuery, Rekey, Request as Ask};
-use crate::sessions::Record;
+use super::problem::{ApiError, ProblemKind};
+use super::route::Route;
+use super::sessions::{DeleteQuery, ListQuery};
+use super::{ApiContext, bulk, debug, keys, openapi, redirect, sessions};
+use crate::driver::{DriverHandle, Request as Ask};
 
-/// Sessions of a page when the client names no limit.
-pub const DEFAULT_PAGE: usize = 100;
-/// Most sessions of a page.
-pub const MAX_PAGE: usize = 1000;
 /// Octets of a request body.
 pub const MAX_BODY_BYTES: usize = 16 * 1024;
 /// How long one request may take in all.
 pub const HANDLER_DEADLINE: Duration = Duration::from_secs(10);
 
+/// Every route, in the order of the manual.
+pub fn all() -> Vec<Route> {
+    let mut routes = of_sessions();
+    routes.extend(of_the_gateway());
+    routes.extend(of_debugging());
+    routes
+}
+
+fn of_sessions() -> Vec<Route> {
+    const MISSING: &[ProblemKind] = &[ProblemKind::NoSuchSession];
+    let (ok, accepted, gone) = (StatusCode::OK, StatusCode::ACCEPTED, StatusCode::NO_CONTENT);
+    vec![
+        Route::get("/v1/sessions", "list_sessions", sessions::list)
+            .role(Role::Viewer)
+            .summary(
+                "A page of sessions: those that are up, ordered by id, or those that wait, longest waiting first.",
+            )
+            .query::<ListQuery>()
+            .answer::<openapi::AnySessions>(ok, "A page."),
+        Route::get("/v1/sessions/{id}", "get_session", sessions::one)
+            .role(Role::Viewer)
+            .summary("One session that is up.")
+            .answer::<Session>(ok, "The session.")
+            .problems(MISSING),
+        Route::delete("/v1/sessions/{id}", "delete_session", sessions::delete)
+            .role(Role::Operator)
+            .summary("End a session, or forget one that waits.")
+            .query::<DeleteQuery>()
+            .no_body(
+                accepted,
+                "The client is being told; the session is gone when it has answered or was given up.",
+            )
+            .no_body(gone, "The session that waited is forgotten, its address free.")
+            .problems(MISSING),
+        Route::delete("/v1/sessions", "delete_sessions", bulk::delete_sessions)
+            .role(Role::Operator)
+            .summary("End many sessions, named by a filter.")
+            .query::<bulk::BulkQuery>()
+            .answer::<Cleared>(accepted, "The clients are being told, or those that waited are forgotten."),
+        Route::post("/v1/sessions/{id}/keys", "export_keys", keys::export)
+            .role(Role::Admin)
+            .summary("The keys of a session's SAs, as rows for Wireshark.")
+            .answer::<ExportedKeys>(ok, "The rows.")
+            .problems(&[ProblemKind::NotAllowed, ProblemKind::NoSuchSession]),
+        Route::post("/v1/sessions/{id}/rekey", "rekey_session", sessions::rekey)
+            .role(Role::Operator)
+            .summary("Give a session new keys.")
+            .body::<RekeyOrder>()
+            .no_body(accepted, "The rekey has begun.")
+            .problems(MISSING),
+        Route::post("/v1/sessions/{id}/redirect", "redirect_session", redirect::session)
+            .role(Role::Operator)
+            .summary("Send a session's client to another gateway (RFC 5685).")
+            .body::<RedirectOrder>()
+            .no_body(accepted, "The client is being told.")
+            .problems(&[ProblemKind::NoSuchSession, ProblemKind::NotPossible]),
+    ]
+}
+
+fn of_the_gateway() -> Vec<Route> {
+    let (ok, gone) = (StatusCode::OK, StatusCode::NO_CONTENT);
+    vec![
+        Route::post("/v1/redirect", "redirect_newcomers", redirect::newcomers)
+            .role(Role::Operator)
+            .summary("Send new clients that can follow to another gateway, until the control plane ends.")
+            .body::<RedirectOrder>()
+            .no_body(gone, "They are sent there."),
+        Route::delete("/v1/redirect", "serve_newcomers", redirect::stop)
+            .role(Role::Operator)
+            .summary("Serve new clients again.")
+            .no_body(gone, "They are served."),
+        Route::get("/v1/stats/reconnect", "get_reconnect_stats", reconnect_stats)
+            .role(Role::Viewer)
+            .summary("Attempts to come back, and how many sessions can.")
+            .answer::<ReconnectStats>(ok, "The figures."),
+        Route::delete("/v1/stats/reconnect", "reset_reconnect_stats", reset_reconnect_stats)
+            .role(Role::Operator)
+            .summary("Count attempts to come back from zero again.")
+            .no_body(gone, "They are counted from zero."),
+        Route::get("/v1/counters", "get_counters", counters)
+            .role(Role::Viewer)
+            .summary("Every counter with its meaning, and what to do when it grows.")
+            .answer::<Counters>(ok, "The counters."),
+        Route::get("/v1/ports", "get_ports", ports)
+            .role(Role::Viewer)
+            .summary("The data plane's ports: link, queues, who spreads packets, ESP engine and why.")
+            .answer::<PortList>(ok, "The ports."),
+        Route::get("/v1/health", "get_health", health)
+            .role(Role::Viewer)
+            .summary("What runs, what is full, what is wrong.")
+            .answer::<Health>(ok, "How things stand, well or not."),
+        Route::get("/v1/openapi.json", "get_openapi", openapi::serve)
+            .role(Role::Viewer)
+            .summary("This document.")
+            .answer::<serde_json::Map<String, serde_json::Value>>(ok, "An OpenAPI 3.1 document."),
+    ]
+}
+
+fn of_debugging() -> Vec<Route> {
+    let (ok, gone) = (StatusCode::OK, StatusCode::NO_CONTENT);
+    vec![
+        Route::get("/v1/debug/conditions", "get_debug", debug::state)
+            .role(Role::Viewer)
+            .summary("Conditions and topics that are set, lines logged and left out.")
+            .answer::<DebugState>(ok, "What is set."),
+        Route::post("/v1/debug/conditions", "add_condition", debug::add)
+            .role(Role::Operator)
+            .summary("Log the sessions that match in detail.")
+            .body::<NewCondition>()
+            .answer::<Condition>(StatusCode::CREATED, "It is set.")
+            .problems(&[ProblemKind::Full]),
+        Route::delete("/v1/debug/conditions", "reset_conditions", debug::reset)
+            .role(Role::Operator)
+            .summary("Remove all conditions.")
+            .no_body(gone, "None is set."),
+        Route::delete("/v1/debug/conditions/{id}", "remove_condition", debug::remove)
+            .role(Role::Operator)
+            .summary("Remove one condition.")
+            .no_body(gone, "It is removed.")
+            .problems(&[ProblemKind::NoSuchCondition]),
+        Route::post("/v1/debug/topics", "set_topics", debug::set_topics)
+            .role(Role::Operator)
+            .summary("What is logged of the sessions that match.")
+            .body::<SetTopics>()
+            .answer::<DebugState>(ok, "What is set now."),
+    ]
+}
+
 /// The router.
 pub fn router(context: ApiContext) -> Router {
-    Router::new()
-        .route("/v1/sessions", get(list_sessions).delete(bulk::delete_sessions))
-        .route("/v1/sessions/{id}", get(get_session).delete(delete_session))
-        .route("/v1/sessions/{id}/rekey", post(rekey_session))
-        .route("/v1/sessions/{id}/redirect", post(redirect::session))
-        .route("/v1/redirect", post(redirect::newcomers).delete(redirect::stop))
-        .route("/v1/sessions/{id}/keys", post(keys::export))
-        .route("/v1/stats/reconnect", get(reconnect_stats).delete(reset_reconnect_stats))
-        .route("/v1/debug/conditions", get(debug::state).post(debug::add).delete(debug::reset))
-        .route("/v1/debug/conditions/{id}", delete(debug::remove))
-        .route("/v1/debug/topics", post(debug::set_topics))
-        .route("/v1/counters", get(counters))
-        .route("/v1/ports", get(ports))
-        .route("/v1/health", get(health))
-        .method_not_allowed_fallback(async || ApiError::MethodNotAllowed)
-        .fallback(async |uri: Uri| ApiError::NoSuchPath(uri.path().to_owned()))
+    let add = |router: Router<ApiContext>, route: Route| router.route(route.path, route.handler);
+    all()
+        .into_iter()
+        .fold(Router::new(), add)
+        .method_not_allowed_fallback(method_not_allowed)
+        .fallback(no_such_path)
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
         .layer(middleware::from_fn(within_deadline))
         .with_state(context)
 }
 
-/// Query of `GET /v1/sessions`.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct ListQuery {
-    limit: Option<usize>,
-    page_token: Option<String>,
-    user: Option<String>,
-    #[serde(default)]
-    state: ListState,
+async fn method_not_allowed() -> ApiError {
+    let remedy = "The `Allow` header names the methods of this path.";
+    ApiError::new(ProblemKind::MethodNotAllowed, "This path does not know the method.", remedy)
 }
 
-/// Which of the two tables of sessions.
-#[derive(Clone, Copy, PartialEq, Eq, Default, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub(super) enum ListState {
-    /// Those with an IKE SA.
-    #[default]
-    Active,
-    /// Those that wait for their client.
-    Inactive,
-}
-
-async fn list_sessions(
-    State(driver): State<DriverHandle>,
-    State(policy): State<Arc<ViewPolicy>>,
-    query: Result<Query<ListQuery>, QueryRejection>,
-) -> Result<Response, ApiError> {
-    let Query(query) = query.map_err(|rejection| ApiError::BadQuery(rejection.body_text()))?;
-    let limit = query.limit.unwrap_or(DEFAULT_PAGE);
-    if !(1..=MAX_PAGE).contains(&limit) {
-        return Err(ApiError::BadQuery(format!("`limit` must be from 1 to {MAX_PAGE}.")));
-    }
-    if query.state == ListState::Inactive {
-        let after = query.page_token.as_deref().map(parse_page_token).transpose()?;
-        let query = InactiveQuery { after, limit, user: query.user };
-        return Ok(Json(driver.ask(|answer| Ask::Inactive(query, answer)).await?).into_response());
-    }
-    let after = query.page_token.as_deref().map(parse_page_token).transpose()?;
-    let snapshot = driver.ask(Ask::Snapshot).await?;
-    let matches = |record: &&Arc<Record>| query.user.as_deref().is_none_or(|user| record.user() == user);
-    let total = match query.user {
-        None => snapshot.records().len(),
-        Some(_) => snapshot.records().iter().filter(matches).count(),
-    };
-    let mut page: Vec<_> = snapshot.after(after).iter().filter(matches).take(limit + 1).cloned().collect();
-    let more = page.len() > limit;
-    page.truncate(limit);
-    let next_page_token = page.last().filter(|_| more).map(|record| record.id().to_string());
-    let sessions = with_traffic(&driver, &policy, &page).await?;
-    Ok(Json(SessionList { sessions, total: total as u64, next_page_token }).into_response())
-}
-
-async fn get_session(
-    State(driver): State<DriverHandle>,
-    State(policy): State<Arc<ViewPolicy>>,
-    Path(id): Path<String>,
-) -> Result<Json<Session>, ApiError> {
-    let missing = || ApiError::NoSuchSession(id.clone());
-    let number = id.parse().map_err(|_| missing())?;
-    let record = driver.ask(Ask::Snapshot).await?.get(number).ok_or_else(missing)?;
-    with_traffic(&driver, &policy, &[record]).await?.pop().map(Json).ok_or_else(missing)
-}
-
-/// Query of `DELETE /v1/sessions/{id}`.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct DeleteQuery {
-    #[serde(default)]
-    state: ListState,
-}
-
-async fn delete_session(
-    State(driver): State<DriverHandle>,
-    Path(id): Path<String>,
-    query: Result<Query<DeleteQuery>, QueryRejection>,
-) -> Result<StatusCode, ApiError> {
-    let Query(query) = query.map_err(|rejection| ApiError::BadQuery(rejection.body_text()))?;
-    let missing = || ApiError::NoSuchSession(id.clone());
-    if query.state == ListState::Inactive {
-        let forgotten = driver.ask(|answer| Ask::DeleteInactive(Some(id.clone()), answer)).await?;
-        return (forgotten > 0).then_some(StatusCode::NO_CONTENT).ok_or_else(missing);
-    }
-    let number = id.parse().map_err(|_| missing())?;
-    let found = driver.ask(|answer| Ask::Delete(number, answer)).await?;
-    // The client is being told; the session is gone when it has answered or was given up.
-    found.then_some(StatusCode::ACCEPTED).ok_or_else(missing)
-}
-
-/// Body of `POST /v1/sessions/{id}/rekey`.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RekeyBody {
-    what: RekeyWhat,
-}
-
-#[derive(Clone, Copy, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-enum RekeyWhat {
-    Ike,
-    Child,
-}
-
-async fn rekey_session(
-    State(driver): State<DriverHandle>,
-    Path(id): Path<String>,
-    body: Result<Json<RekeyBody>, JsonRejection>,
-) -> Result<StatusCode, ApiError> {
-    let Json(body) =
-        body.map_err(|rejection| ApiError::BadBody(rejection.status(), rejection.body_text()))?;
-    let what = match body.what {
-        RekeyWhat::Ike => Rekey::Ike,
-        RekeyWhat::Child => Rekey::Child,
-    };
-    let missing = || ApiError::NoSuchSession(id.clone());
-    let number = id.parse().map_err(|_| missing())?;
-    let found = driver.ask(|answer| Ask::Rekey(number, what, answer)).await?;
-    found.then_some(StatusCode::ACCEPTED).ok_or_else(missing)
+async fn no_such_path(uri: Uri) -> ApiError {
+    let detail = format!("There is nothing at `{}`.", uri.path());
+    ApiError::new(
+        ProblemKind::NoSuchPath,
+        detail,
+        "The paths are listed in docs/api.md and /v1/openapi.json.",
+    )
 }
 
 async fn reconnect_stats(State(driver): State<DriverHandle>) -> Result<Json<ReconnectStats>, ApiError> {
@@ -201,35 +208,12 @@ async fn health(State(driver): State<DriverHandle>) -> Result<Json<Health>, ApiE
     Ok(Json(driver.ask(Ask::Health).await?))
 }
 
-/// Renders records with the state of their IKE SAs and the figures of their Child SAs.
-async fn with_traffic(
-    driver: &DriverHandle,
-    policy: &ViewPolicy,
-    records: &[Arc<Record>],
-) -> Result<Vec<Session>, ApiError> {
-    let sessions = records.iter().map(|record| record.id()).collect();
-    let spis = records.iter().flat_map(|record| record.inbound_spis()).collect();
-    let answer = driver.ask(|sender| Ask::Traffic(sessions, spis, sender)).await?;
-    let mut figures = answer.figures.into_iter();
-    let render = |(record, ike): (&Arc<Record>, Option<IkeFacts>)| {
-        let own: Vec<_> = figures.by_ref().take(record.inbound_spis().count()).collect();
-        let mut session = record.render(answer.now_ms, &own);
-        view::complete(&mut session, record, ike.as_ref(), answer.now_ms, policy);
-        session
-    };
-    // One for each record, in their order.
-    let ike = answer.ike.into_iter().chain(std::iter::repeat(None));
-    Ok(records.iter().zip(ike).map(render).collect())
-}
-
-fn parse_page_token<T: std::str::FromStr>(token: &str) -> Result<T, ApiError> {
-    let text = "`page_token` must be the `next_page_token` of an earlier answer.";
-    token.parse().map_err(|_| ApiError::BadQuery(text.to_owned()))
-}
-
 async fn within_deadline(request: Request, next: Next) -> Response {
     match tokio::time::timeout(HANDLER_DEADLINE, next.run(request)).await {
         Ok(response) => response,
-        Err(_) => ApiError::Timeout.into_response(),
+        Err(_) => {
+            let remedy = "Try again in a few seconds.";
+            ApiError::new(ProblemKind::Timeout, "The request was given up.", remedy).into_response()
+        }
     }
 }

@@ -47,12 +47,50 @@ fn every_error_is_a_problem_with_its_kind_and_remedy() {
         assert_eq!(answer.header_value("content-type").as_deref(), Some("application/problem+json"));
         let problem: Problem = answer.json();
         assert_eq!((problem.kind, problem.status), (format!("/problems/{kind}"), status), "{method} {path}");
-        assert!(!problem.title.is_empty() && !problem.detail.is_empty());
+        assert!(!problem.title.is_empty() && !problem.detail.is_empty() && !problem.remedy.is_empty());
         if status == 405 {
             let allow = answer.header_value("allow").unwrap();
             assert!(allow.contains(if path.ends_with('7') { "DELETE" } else { "GET" }), "{path}: {allow}");
         }
     }
+}
+
+#[test]
+fn problems_name_the_place() {
+    let gateway = Gateway::start("places", "");
+    let (rekey, conditions) = ("/v1/sessions/7/rekey", "/v1/debug/conditions");
+    for (method, path, body, pointer, parameter) in [
+        ("GET", "/v1/sessions?limit=0", None, None, Some("limit")),
+        ("GET", "/v1/sessions?limit=many", None, None, Some("limit")),
+        ("GET", "/v1/sessions?sort=user", None, None, Some("sort")),
+        ("GET", "/v1/sessions?state=asleep", None, None, Some("state")),
+        ("DELETE", "/v1/sessions", None, None, Some("state")),
+        ("GET", "/v1/sessions/7", None, None, Some("id")),
+        ("GET", "/v1/sessions/%ff", None, None, Some("id")),
+        ("POST", rekey, Some("{}"), Some("/what"), None),
+        ("POST", rekey, Some("[]"), Some(""), None),
+        (
+            "POST",
+            conditions,
+            Some(r#"{"for":{"match":"username","value":"u"},"secs":-1}"#),
+            Some("/secs"),
+            None,
+        ),
+        ("POST", "/v1/redirect", Some(r#"{"to":"not a name"}"#), Some("/to"), None),
+    ] {
+        let problem: Problem = http::request(&gateway.api, method, path, body).json();
+        let place = (problem.pointer.as_deref(), problem.parameter.as_deref());
+        assert_eq!(place, (pointer, parameter), "{method} {path}: {problem:?}");
+    }
+}
+
+#[test]
+fn the_document_is_served_as_it_is_committed() {
+    let gateway = Gateway::start("openapi", "");
+    let served = http::request(&gateway.api, "GET", "/v1/openapi.json", None);
+    assert_eq!(served.header_value("content-type").as_deref(), Some("application/json"));
+    let committed = concat!(env!("CARGO_MANIFEST_DIR"), "/../ci/openapi/causeway-v1.json");
+    assert!(served.body == std::fs::read_to_string(committed).unwrap());
 }
 
 #[test]

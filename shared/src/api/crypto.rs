@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 /// The IKE SA of a session, as `show crypto session detail` and `show crypto ikev2 session detailed` show it.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct IkeDetails {
     /// Name of the gateway's profile that the session belongs to: `gateway.profile`.
@@ -89,6 +90,7 @@ pub struct IkeDetails {
 
 /// One end of an IKE SA.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct UdpEnd {
     /// Address.
     pub address: IpAddr,
@@ -98,6 +100,7 @@ pub struct UdpEnd {
 
 /// Message IDs of both directions (RFC 7296 §2.2).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct MessageIds {
     /// Message ID of the next request of ours; 0 while we have sent none.
     pub local_request: u32,
@@ -119,6 +122,7 @@ pub struct MessageIds {
 
 /// When the gateway asks whether the client lives.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct DeadPeerDetection {
     /// Silence before the first question, seconds.
     pub interval_secs: u64,
@@ -130,6 +134,7 @@ pub struct DeadPeerDetection {
 
 /// How large messages travel.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Fragmentation {
     /// In IP fragments.
@@ -143,6 +148,7 @@ pub enum Fragmentation {
 
 /// Where NATs were found.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum NatSide {
     /// Nowhere.
@@ -201,6 +207,7 @@ impl Capabilities {
 
 /// A Child SA pair beyond its outline.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct EspDetails {
     /// Selectors of our side.
@@ -229,6 +236,7 @@ pub struct EspDetails {
 
 /// A traffic selector; both ranges are inclusive (RFC 7296 §3.13.1).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct SelectorRange {
     /// IP protocol, 0 for any.
     pub protocol: u8,

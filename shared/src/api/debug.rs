@@ -15,6 +15,7 @@ pub const DEFAULT_CONDITION_SECS: u64 = 3600;
 
 /// Whose sessions.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(tag = "match", content = "value", rename_all = "kebab-case")]
 pub enum DebugMatch {
     /// The peer's outer address.
@@ -27,6 +28,7 @@ pub enum DebugMatch {
 
 /// What is logged of them.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum DebugTopic {
     /// Every IKE message, in and out: header and payloads, without secrets.
@@ -44,6 +46,7 @@ impl DebugTopic {
 
 /// `POST /v1/debug/conditions`.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct NewCondition {
     /// Whose sessions.
@@ -60,6 +63,7 @@ pub struct NewCondition {
 
 /// A condition that is set.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Condition {
     /// Names it in `DELETE /v1/debug/conditions/{id}`.
     pub id: u64,
@@ -72,6 +76,7 @@ pub struct Condition {
 
 /// `GET /v1/debug/conditions`.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct DebugState {
     /// Conditions; a session is logged in detail when one of them matches.
     pub conditions: Vec<Condition>,
@@ -85,6 +90,7 @@ pub struct DebugState {
 
 /// `POST /v1/debug/topics`: what is logged from now on; an empty list switches all off.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct SetTopics {
     /// All that is logged.
@@ -93,6 +99,7 @@ pub struct SetTopics {
 
 /// `GET /v1/sessions/{id}/keys`: one file of Wireshark's each, as rows.
 #[derive(Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ExportedKeys {
     /// Rows of `ikev2_decryption_table`.
     pub ikev2_decryption_table: Vec<String>,

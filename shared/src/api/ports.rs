@@ -7,6 +7,7 @@ use crate::config::PortRole;
 
 /// One DPDK port and what was chosen for it.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Port {
     /// Name in the configuration.
     pub name: String,
@@ -36,6 +37,7 @@ pub struct Port {
 
 /// A port's link.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct PortLink {
     /// Whether it is up.
     pub up: bool,
@@ -45,6 +47,7 @@ pub struct PortLink {
 
 /// Who spreads a port's packets over the workers. Whoever it is, a packet then goes to the owner of its SA.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Spread {
     /// Nobody: there is one worker.
@@ -59,6 +62,7 @@ pub enum Spread {
 
 /// The ESP path of a port.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct PortEsp {
     /// The crypto engine: `wide`, `aws-lc`, `portable`, or `lookaside` for a crypto device with one of those behind it.
     pub engine: String,
@@ -70,6 +74,7 @@ pub struct PortEsp {
 
 /// `GET /v1/ports`.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct PortList {
     /// Whether a data plane is attached; without one there are no ports to show.
     pub dataplane_attached: bool,

@@ -8,6 +8,7 @@ use super::{Counter, Traffic};
 
 /// A session whose client is silent and may come back by session id and token: `GET /v1/sessions?state=inactive`.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct InactiveSession {
     /// Names it in the API; never an active session's id at the same time.
     pub id: String,
@@ -53,6 +54,7 @@ pub struct InactiveSession {
 
 /// `GET /v1/sessions?state=inactive`.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct InactiveSessionList {
     /// The page's sessions, ordered by id.
     pub sessions: Vec<InactiveSession>,
@@ -66,6 +68,7 @@ pub struct InactiveSessionList {
 /// `GET /v1/stats/reconnect`: the five figures of `show crypto ikev2 stats reconnect`, in its order. The first three, and
 /// `more`, count since the start of the control plane or since `DELETE /v1/stats/reconnect`.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ReconnectStats {
     /// IKE_AUTH requests whose IDi named a session id, known or not.
     pub total_incoming: u64,

@@ -174,6 +174,7 @@ pub struct Interface6 {
 
 /// Which side a port faces.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum PortRole {
     /// Clients come from here: IKE and ESP are accepted.
