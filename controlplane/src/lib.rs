@@ -16,4 +16,3 @@ pub mod sessions;
 pub mod setup;
 pub mod slots;
 pub mod store;
-pub mod tickets;

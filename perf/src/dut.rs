@@ -190,7 +190,7 @@ fn start(
     ports: Ports,
     stop: &Arc<AtomicBool>,
 ) -> Result<Running, Failure> {
-    let world = World { suite: arguments.suite, sas: arguments.sas, natt: arguments.natt, replay_window: 0 };
+    let world = World { natt: arguments.natt, ..World::plain(arguments.suite, arguments.sas) };
     let mut macs = ports.configs.iter().map(|port| port.mac);
     let macs = [macs.next().ok_or(Failure::NoPort)?, macs.next().ok_or(Failure::NoPort)?];
     let mut config = world.path_config(arguments.direction, macs);
@@ -250,7 +250,7 @@ fn forward_blindly(mut share: WorkerPorts, stop: &AtomicBool) {
 impl Running {
     /// Pool, SAs, and the ways to the clients, as the manager would say it.
     fn install(&self, world: &World) -> Result<(), Failure> {
-        self.order(install::pool()?)?;
+        self.order(install::pool(world::Family::V4)?)?;
         for n in 0..world.sas {
             for operation in install::client(world, n)? {
                 self.order(operation)?;

@@ -12,14 +12,17 @@ use causeway_shm::{DataSide, SegmentConfig, WorkerSide, monotonic_ns};
 
 use crate::Failure;
 use crate::cell::Direction;
-use crate::world::{self, World};
+use crate::world::{self, Family, World};
 
 /// The pool, without which no client has a way.
 ///
 /// # Errors
 /// What the data plane refuses.
-pub fn pool() -> Result<Operation, Failure> {
-    Ok(Operation::AddPool(PoolMap::new(world::POOL).map_err(Failure::Refused)?))
+pub fn pool(family: Family) -> Result<Operation, Failure> {
+    Ok(match family {
+        Family::V4 => Operation::AddPool(PoolMap::new(world::POOL).map_err(Failure::Refused)?),
+        Family::V6 => Operation::AddPool6(world::POOL6),
+    })
 }
 
 /// Client `n`'s SA pair, then the way to its inner address.
@@ -29,7 +32,12 @@ pub fn pool() -> Result<Operation, Failure> {
 pub fn client(world: &World, n: u32) -> Result<[Operation; 2], Failure> {
     let pair = world.pair(n);
     let sa = WorkerSa::new(&pair).map_err(Failure::Refused)?;
-    let way = Operation::SetOutbound { inner: world::client_inner(n), inbound_spi: Some(pair.inbound_spi) };
+    let inbound_spi = Some(pair.inbound_spi);
+    let way = match (pair.peer_inner.v4, pair.peer_inner.v6) {
+        (Some(inner), _) => Operation::SetOutbound { inner, inbound_spi },
+        (None, Some(inner)) => Operation::SetOutbound6 { inner, inbound_spi },
+        (None, None) => return Err(Failure::Refused(AckStatus::OutOfRange)),
+    };
     Ok([Operation::Install(sa), way])
 }
 
@@ -43,7 +51,7 @@ pub fn everyone<A: Allocator, P: Probe>(
     now: Now,
     sink: &mut impl Sink<A::Buffer>,
 ) -> Result<(), Failure> {
-    apply(path, now, pool()?, sink)?;
+    apply(path, now, pool(world.inner)?, sink)?;
     clients(world, path, now, sink)
 }
 
@@ -94,6 +102,15 @@ pub fn neighbours<B>(direction: Direction) -> impl Iterator<Item = Handoff<B>> {
     world::roles(direction).into_iter().zip(0u16..).map(|(role, port)| Handoff::Neighbour {
         port: PortId(port),
         address: world::neighbour_of(role),
+        mac: world::NEIGHBOUR_MAC,
+    })
+}
+
+/// What neighbour discovery would say, likewise.
+pub fn neighbours6<B>(direction: Direction) -> impl Iterator<Item = Handoff<B>> {
+    world::roles(direction).into_iter().zip(0u16..).map(|(role, port)| Handoff::Neighbour6 {
+        port: PortId(port),
+        address: world::neighbour6_of(role),
         mac: world::NEIGHBOUR_MAC,
     })
 }

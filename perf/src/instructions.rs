@@ -78,7 +78,7 @@ fn count(arguments: &Arguments, direction: Direction) -> Result<u64, Failure> {
 
 /// What is counted.
 fn work(arguments: &Arguments, direction: Direction) -> Result<(), Failure> {
-    let world = World { suite: arguments.suite, sas: 1, natt: false, replay_window: 0 };
+    let world = World::plain(arguments.suite, 1);
     let mut path = Path::new(world.path_config(direction, MACS), HeapAllocator)?;
     install::everyone(&world, &mut path, Now::default(), &mut Nowhere)?;
     path.resume(Now::default(), &mut install::neighbours(direction).collect(), &mut Nowhere);

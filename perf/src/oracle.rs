@@ -15,7 +15,9 @@ use sha2::{Sha256, Sha384};
 use crate::cell::Suite;
 
 /// Next header of an IPv4 packet in tunnel mode.
+/// Next headers of tunnel mode (RFC 4303 §2.6).
 const NEXT_HEADER_IPV4: u8 = 4;
+const NEXT_HEADER_IPV6: u8 = 41;
 const ESP_HEADER_LEN: usize = 8;
 
 /// One direction of an SA, without extended sequence numbers.
@@ -34,7 +36,7 @@ pub struct EspSa {
 pub struct Refused;
 
 impl EspSa {
-    /// Seals an IPv4 packet with the shortest padding.
+    /// Seals an IP packet with the shortest padding.
     ///
     /// # Errors
     /// When the library refuses.
@@ -46,7 +48,7 @@ impl EspSa {
         let start = packet.len();
         packet.extend(inner);
         packet.extend(1..=pad as u8);
-        packet.extend([pad as u8, NEXT_HEADER_IPV4]);
+        packet.extend([pad as u8, next_header(inner)]);
         let (head, body) = packet.split_at_mut(start);
         let icv = if suite.is_aead() {
             let (aad, iv) = head.split_at(ESP_HEADER_LEN);
@@ -77,14 +79,14 @@ impl EspSa {
             }
             self.decrypt(iv, &mut body).ok()?;
         }
-        let (NEXT_HEADER_IPV4, pad) = (body.pop()?, usize::from(body.pop()?)) else { return None };
+        let (next, pad) = (body.pop()?, usize::from(body.pop()?));
         let inner = body.len().checked_sub(pad)?;
         let padding = body.get(inner..)?;
         if !padding.iter().copied().eq(1..=pad as u8) {
             return None;
         }
         body.truncate(inner);
-        Some(body)
+        (next == next_header(&body)).then_some(body)
     }
 
     fn iv(&self, sequence: u32) -> Vec<u8> {
@@ -160,6 +162,11 @@ impl<C: AeadInOut<NonceSize = aes_gcm::aead::consts::U12>> Gcm for C {
     }
 }
 
+/// That of the packet's version.
+fn next_header(packet: &[u8]) -> u8 {
+    if packet.first().is_some_and(|first| first >> 4 == 6) { NEXT_HEADER_IPV6 } else { NEXT_HEADER_IPV4 }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -170,7 +177,8 @@ mod tests {
             let keys = EspKeys { cipher: [3; 32], salt: [4; 4], integrity: [5; 64] };
             let sa = EspSa { suite, spi: 0x1234, keys };
             for len in 20..60 {
-                let inner: Vec<u8> = (0..len).collect();
+                let mut inner: Vec<u8> = (0..len).collect();
+                inner[0] = if len % 2 == 0 { 0x45 } else { 0x60 };
                 let packet = sa.seal(7, &inner).unwrap();
                 assert_eq!(packet.len() % 4, 0);
                 assert_eq!(sa.open(&packet).as_deref(), Some(&inner[..]), "{suite} {len}");

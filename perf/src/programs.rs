@@ -220,7 +220,7 @@ fn crypto_device(suite: Suite) -> &'static str {
 
 /// The configuration of `ipsec-secgw` for the world's clients. It wants SAs of both directions even if it uses one.
 fn secgw_configuration(suite: Suite, sas: u32, action: &str) -> String {
-    let world = World { suite, sas, natt: false, replay_window: 0 };
+    let world = World::plain(suite, sas);
     let (us, lan) = (world::GATEWAY, world::LAN);
     let ports = "sport 0:65535 dport 0:65535";
     let mut text = String::new();

@@ -15,7 +15,7 @@ use crate::counters::{IkeCounter, IkeCounters};
 use crate::crypto::{IkeKeys, Role};
 use crate::env::Env;
 use crate::established::Task;
-use crate::exchange::{ike_sa_init, session_resume};
+use crate::exchange::ike_sa_init;
 use crate::policy::{EndpointConfig, Redirected};
 use crate::sa::Path;
 use crate::state::{Session, State, StateName};
@@ -231,7 +231,7 @@ impl Endpoint {
             }
             return;
         }
-        if matches!(header.exchange, ExchangeType::IkeSaInit | ExchangeType::IkeSessionResume) {
+        if header.exchange == ExchangeType::IkeSaInit {
             return self.on_first_request(call, datagram, &header);
         }
         // The I flag says which of the two SPIs is ours.
@@ -308,11 +308,7 @@ impl Endpoint {
             cx.count(IkeCounter::DropShutdown);
             return;
         }
-        let begun = match header.exchange {
-            ExchangeType::IkeSessionResume => session_resume::begin(&mut cx, datagram, &message, key),
-            _ => ike_sa_init::begin(&mut cx, datagram, &message, key),
-        };
-        if let Some(session) = begun {
+        if let Some(session) = ike_sa_init::begin(&mut cx, datagram, &message, key) {
             self.put_back(call, session);
         }
     }

@@ -20,7 +20,6 @@ mod orders;
 mod reconnect;
 mod request;
 mod restore;
-mod ticket;
 
 pub use self::core::{Core, Services};
 pub use accounting::Accounts;

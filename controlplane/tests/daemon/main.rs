@@ -15,4 +15,3 @@ mod limits;
 mod operator;
 mod reconnect;
 mod sessions;
-mod tickets;

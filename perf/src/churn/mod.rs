@@ -172,7 +172,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
 
 fn measure(arguments: &Arguments, eal: Eal, core: usize, other_core: usize) -> Result<Found, Failure> {
     let pool = Mempool::create(eal, "packets", BUFFERS, data_room(world::MTU))?;
-    let world = World { suite: arguments.suite, sas: arguments.sas, natt: false, replay_window: 64 };
+    let world = World { replay_window: 64, ..World::plain(arguments.suite, arguments.sas) };
     let mut path = world.path_config(Direction::Out, world::MACS);
     path.sa_capacity = (2 * arguments.sas + SPARE_SLOTS).next_power_of_two();
     let phase = PhaseNow::new(PHASES.into());

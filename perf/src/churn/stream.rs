@@ -36,7 +36,8 @@ pub struct Stream {
 impl Stream {
     /// Packets of `size` to all clients of `world`.
     pub fn new(world: World, size: Size, pool: Mempool) -> Stream {
-        let frame = |n| traffic::frame(world::MACS[0], &traffic::inner(Direction::Out, n, n as usize, size));
+        let frame =
+            |n| traffic::frame(world::MACS[0], &traffic::inner(&world, Direction::Out, n, n as usize, size));
         Stream {
             frames: (0..world.sas).map(frame).collect(),
             burst: Vec::with_capacity(BURST),

@@ -22,7 +22,7 @@ use super::stamp::{STAMP_LEN, Stamp, Tally};
 use crate::Failure;
 use crate::cell::{Direction, Size, Suite};
 use crate::traffic;
-use crate::world::{self, World};
+use crate::world::{self, Family, World};
 
 /// Buffers: full rings of both ports and what is under way.
 const BUFFERS: u32 = 16_384;
@@ -34,9 +34,14 @@ const SILENCE: Duration = Duration::from_millis(300);
 /// A trial that sent slower than this part of what was asked was held up by the generator.
 const ON_TIME: f64 = 0.98;
 /// Where a stamp is in a clear packet.
-const STAMP_AT: usize = ipv4::HEADER_LEN + udp::HEADER_LEN;
+fn stamp_at(family: Family) -> usize {
+    traffic::header_len(family) + udp::HEADER_LEN
+}
+
 /// The smallest clear frame with a stamp.
-pub const SMALLEST: usize = ethernet::HEADER_LEN + STAMP_AT + STAMP_LEN;
+pub fn smallest(family: Family) -> usize {
+    ethernet::HEADER_LEN + stamp_at(family) + STAMP_LEN
+}
 
 /// Ports of the generator.
 pub struct Generator {
@@ -197,9 +202,10 @@ impl Generator {
 
     fn frame(&mut self, plan: &Plan, direction: Direction, number: u64) -> Result<Mbuf, Failure> {
         let client = (number % u64::from(plan.world.sas)) as u32;
-        let mut inner = traffic::inner(direction, client, number as usize, plan.size);
+        let mut inner = traffic::inner(&plan.world, direction, client, number as usize, plan.size);
         let stamp = Stamp { trial: self.trials, number, tsc: tsc() }.to_bytes();
-        if let Some(place) = inner.get_mut(STAMP_AT..STAMP_AT + STAMP_LEN) {
+        let at = stamp_at(plan.world.inner);
+        if let Some(place) = inner.get_mut(at..at + STAMP_LEN) {
             place.copy_from_slice(&stamp);
         }
         let packet = match direction {
@@ -208,7 +214,7 @@ impl Generator {
                 let sequence = self.sequences.get_mut(client as usize).ok_or(Failure::NoPort)?;
                 *sequence += 1;
                 let sealed = plan.world.sa_from_client(client).seal(*sequence, &inner)?;
-                traffic::outer(client, plan.world.natt, &sealed)
+                traffic::outer(&plan.world, client, &sealed)
             }
         };
         let frame = traffic::frame(self.destination, &packet);
@@ -230,11 +236,11 @@ impl Generator {
 
 /// The stamp of a frame, clear or in ESP.
 fn stamp_of(frame: &[u8], world: &World) -> Option<Stamp> {
-    let packet = ipv4::Packet::parse(frame.get(ethernet::HEADER_LEN..)?).ok()?;
-    match packet.protocol() {
-        ipv4::PROTOCOL_ESP => stamp_in_esp(packet.payload(), world),
+    let packet = traffic::Carried::parse(frame.get(ethernet::HEADER_LEN..)?)?;
+    match packet.protocol {
+        ipv4::PROTOCOL_ESP => stamp_in_esp(packet.payload, world),
         ipv4::PROTOCOL_UDP => {
-            let datagram = udp::Datagram::parse(packet.payload())?;
+            let datagram = udp::Datagram::parse(packet.payload)?;
             if datagram.source_port() == world::NATT_PORT {
                 stamp_in_esp(datagram.payload(), world)
             } else {
@@ -248,7 +254,7 @@ fn stamp_of(frame: &[u8], world: &World) -> Option<Stamp> {
 fn stamp_in_esp(esp: &[u8], world: &World) -> Option<Stamp> {
     let client = world::sa_number(esp).filter(|client| *client < world.sas)?;
     let inner = world.sa_to_client(client).open(esp)?;
-    Stamp::parse(inner.get(STAMP_AT..)?)
+    Stamp::parse(inner.get(stamp_at(world.inner)..)?)
 }
 
 fn wait_for_links(handles: &[PortHandle]) -> Result<(), Failure> {

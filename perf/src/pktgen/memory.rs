@@ -45,9 +45,9 @@ pub fn per_sa(world: &World) -> Result<Option<f64>, Failure> {
 /// What the data plane refuses.
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let Arguments { suite, sas, replay_window } = *arguments;
-    let world = World { suite, sas, natt: false, replay_window };
+    let world = World { replay_window, ..World::plain(suite, sas) };
     let mut path = Path::new(world.path_config(Direction::Out, MACS), HeapAllocator)?;
-    install::apply(&mut path, Now::default(), install::pool()?, &mut Nowhere)?;
+    install::apply(&mut path, Now::default(), install::pool(world.inner)?, &mut Nowhere)?;
     let before = resident_octets();
     install::clients(&world, &mut path, Now::default(), &mut Nowhere)?;
     println!("{:.1}", (resident_octets() - before) / f64::from(sas.max(1)));

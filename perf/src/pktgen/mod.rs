@@ -32,7 +32,8 @@ use crate::cell::{Size, Suite};
 use crate::hugepages::Hugepages;
 use crate::machine::{self, Machine};
 use crate::programs::{self, RuntimeDirectory};
-use crate::world::{self, MAX_SAS, World};
+use crate::traffic;
+use crate::world::{self, Family, MAX_SAS, World};
 pub use nowhere::Nowhere;
 pub use output::write_json;
 use output::{Percentiles, Run, Stage};
@@ -61,13 +62,13 @@ const QUIET: f64 = 0.1;
 
 /// Generator and sink in the same thread as the data plane, over memory: cycles per packet without any device.
 ///
-/// IPv4 in IPv4 only: the data plane has no IPv6 yet.
+/// IPv4 in IPv4 unless `--inner` and `--outer` say otherwise.
 #[derive(clap::Args, Debug)]
 pub struct Arguments {
     /// Algorithms, separated by commas.
     #[arg(long, value_delimiter = ',', default_value = "aes-256-gcm")]
     suites: Vec<Suite>,
-    /// Clear frame sizes, separated by commas: 42 to 1420 or imix.
+    /// Clear frame sizes, separated by commas: 42 (IPv6: 62) to 1420 or imix.
     #[arg(long, value_delimiter = ',', default_value = "64")]
     sizes: Vec<Size>,
     /// Numbers of SAs, separated by commas.
@@ -85,6 +86,12 @@ pub struct Arguments {
     /// ESP in UDP (RFC 3948).
     #[arg(long)]
     natt: bool,
+    /// Family inside of the tunnel: 4 or 6.
+    #[arg(long, default_value_t = Family::V4)]
+    inner: Family,
+    /// Family outside of it: 4 or 6.
+    #[arg(long, default_value_t = Family::V4)]
+    outer: Family,
     /// Replay window, packets; 0 for none.
     #[arg(long, default_value_t = 64)]
     replay_window: u32,
@@ -233,9 +240,13 @@ fn check_arguments(arguments: &Arguments) -> Result<(), Failure> {
     if arguments.ports.len() > 2 {
         return usage("--port: one or two are possible".to_owned());
     }
-    let smallest = |size: &&Size| (0..size.period()).any(|index| size.of(index) < drive::SMALLEST);
-    if let (false, Some(size)) = (arguments.ports.is_empty(), arguments.sizes.iter().find(smallest)) {
-        return usage(format!("--sizes {size}: with --port a frame has at least {} octets", drive::SMALLEST));
+    let driven = !arguments.ports.is_empty();
+    let least = if driven { drive::smallest(arguments.inner) } else { traffic::smallest(arguments.inner) };
+    let is_small = |size: &&Size| (0..size.period()).any(|index| size.of(index) < least);
+    if let Some(size) = arguments.sizes.iter().find(is_small) {
+        let with = if driven { " with --port" } else { "" };
+        let family = arguments.inner;
+        return usage(format!("--sizes {size}: a frame of IPv{family}{with} has at least {least} octets"));
     }
     if arguments.rate.is_some_and(|rate| rate.is_nan() || rate <= 0.0) {
         return usage("--rate must be above 0".to_owned());
@@ -274,9 +285,9 @@ fn plans(arguments: &Arguments) -> Vec<(Plan, usize)> {
         for &size in &arguments.sizes {
             for &sas in &arguments.sas {
                 for &ways in &arguments.directions {
-                    let world =
-                        World { suite, sas, natt: arguments.natt, replay_window: arguments.replay_window };
-                    let Arguments { order, replays, reorder, .. } = *arguments;
+                    let Arguments { natt, inner, outer, replay_window, order, replays, reorder, .. } =
+                        *arguments;
+                    let world = World { suite, sas, natt, inner, outer, replay_window };
                     let plan = Plan { world, size, ways, order, replays, reorder };
                     plans.extend(arguments.bursts.iter().map(|burst| (plan, *burst)));
                 }
@@ -340,6 +351,8 @@ fn measure(plan: Plan, burst: usize, arguments: &Arguments, pool: Mempool) -> Re
         sas: plan.world.sas,
         order: plan.order,
         natt: plan.world.natt,
+        inner_family: plan.world.inner,
+        outer_family: plan.world.outer,
         replay_window: plan.world.replay_window,
         burst,
         core_cycles: tsc_cycles * core_per_tsc,

@@ -14,6 +14,7 @@ use super::source::{Order, Ways};
 use crate::Failure;
 use crate::cell::{Size, Suite};
 use crate::machine::Machine;
+use crate::world::Family;
 
 /// The crypto engine's line among the stages; its cycles are part of those of the stage that called it.
 pub const ENGINE: &str = "(engine)";
@@ -27,6 +28,8 @@ pub struct Run {
     pub sas: u32,
     pub order: Order,
     pub natt: bool,
+    pub inner_family: Family,
+    pub outer_family: Family,
     pub replay_window: u32,
     pub burst: usize,
     /// Core cycles of a packet that the cheapest tenth, half, and nine tenths of the windows do not exceed.

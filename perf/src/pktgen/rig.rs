@@ -39,6 +39,7 @@ pub struct Rig<P: Probe> {
     now: Now,
     /// Cycles of reading the counter twice.
     reading: u64,
+    has_ipv6: bool,
 }
 
 struct Swallow {
@@ -61,7 +62,8 @@ impl<P: Probe> Rig<P> {
         }
         let reading = (0..1000).map(|_| tsc().wrapping_sub(tsc()).wrapping_neg()).min().unwrap_or(0);
         let sink = Swallow { frames: Vec::with_capacity(1024), stats: worker.stats, now_ns: 0 };
-        let mut rig = Rig { path, sink, _side: side, now: Now::default(), reading };
+        let mut rig =
+            Rig { path, sink, _side: side, now: Now::default(), reading, has_ipv6: world.has_ipv6() };
         rig.look_at_the_clock();
         install::everyone(world, &mut rig.path, rig.now, &mut rig.sink)?;
         rig.introduce_neighbours();
@@ -96,6 +98,9 @@ impl<P: Probe> Rig<P> {
     /// Says what ARP would, again and again, since neighbours age.
     pub fn introduce_neighbours(&mut self) {
         self.path.resume(self.now, &mut install::neighbours(Direction::Out).collect(), &mut self.sink);
+        if self.has_ipv6 {
+            self.path.resume(self.now, &mut install::neighbours6(Direction::Out).collect(), &mut self.sink);
+        }
         self.sink.frames.clear();
     }
 }

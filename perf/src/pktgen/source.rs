@@ -5,6 +5,8 @@
 //! At first every client is visited once in each direction, whatever the order: an SA's first packet touches memory for the
 //! first time, and what that costs is no packet's usual cost.
 
+use std::net::IpAddr;
+
 use causeway_dataplane::path::PortId;
 use causeway_dpdk::{Mbuf, Mempool};
 use causeway_shared::net::{checksum, ethernet, ipv4};
@@ -12,7 +14,7 @@ use causeway_shared::net::{checksum, ethernet, ipv4};
 use crate::cell::{Direction, Size};
 use crate::oracle::{EspSa, Refused};
 use crate::traffic;
-use crate::world::{self, World};
+use crate::world::World;
 
 /// Frames of a chunk.
 pub const CHUNK: usize = 16_384;
@@ -100,7 +102,9 @@ impl Source {
             sum
         };
         let zipf = if plan.order == Order::Zipf { (0..clients).map(weigh).collect() } else { Vec::new() };
-        let template = |index| traffic::frame(macs[0], &traffic::inner(Direction::Out, 0, index, plan.size));
+        let template = |index| {
+            traffic::frame(macs[0], &traffic::inner(&plan.world, Direction::Out, 0, index, plan.size))
+        };
         let directions = if plan.ways == Ways::Both { 2 } else { 1 };
         Source {
             macs,
@@ -206,11 +210,18 @@ impl Source {
         let Some(template) = self.templates.get(index % self.templates.len()) else { return };
         let start = self.octets.len();
         self.octets.extend(template);
-        let header = &mut self.octets[start + ethernet::HEADER_LEN..][..ipv4::HEADER_LEN];
-        header[16..20].copy_from_slice(&world::client_inner(client).octets());
-        header[10..12].fill(0);
-        let sum = checksum::of(header).to_be_bytes();
-        header[10..12].copy_from_slice(&sum);
+        let packet = &mut self.octets[start + ethernet::HEADER_LEN..];
+        match self.plan.world.client_inner(client) {
+            IpAddr::V4(address) => {
+                let header = &mut packet[..ipv4::HEADER_LEN];
+                header[16..20].copy_from_slice(&address.octets());
+                header[10..12].fill(0);
+                let sum = checksum::of(header).to_be_bytes();
+                header[10..12].copy_from_slice(&sum);
+            }
+            // The UDP checksum stays that of the first client: nobody on the way looks at it.
+            IpAddr::V6(address) => packet[24..40].copy_from_slice(&address.octets()),
+        }
         self.chunk.push(Frame { port: CLEAR_PORT, start, end: self.octets.len() });
     }
 
@@ -218,9 +229,9 @@ impl Source {
         let sa: EspSa = self.plan.world.sa_from_client(client);
         let sequence = &mut self.sequences[client as usize];
         *sequence += 1;
-        let inner = traffic::inner(Direction::In, client, index, self.plan.size);
+        let inner = traffic::inner(&self.plan.world, Direction::In, client, index, self.plan.size);
         let sealed = sa.seal(*sequence, &inner)?;
-        let frame = traffic::frame(self.macs[1], &traffic::outer(client, self.plan.world.natt, &sealed));
+        let frame = traffic::frame(self.macs[1], &traffic::outer(&self.plan.world, client, &sealed));
         let start = self.octets.len();
         self.octets.extend(frame);
         self.chunk.push(Frame { port: ESP_PORT, start, end: self.octets.len() });
@@ -263,7 +274,7 @@ mod tests {
     use crate::cell::Suite;
 
     fn source(order: Order, sas: u32) -> Source {
-        let world = World { suite: Suite::Aes128Gcm, sas, natt: false, replay_window: 64 };
+        let world = World { replay_window: 64, ..World::plain(Suite::Aes128Gcm, sas) };
         let size = Size::Fixed(64);
         Source::new(Plan { world, size, ways: Ways::In, order, replays: 0.01, reorder: 0.0 }, [[2; 6]; 2])
     }

@@ -139,7 +139,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
 
 fn measure(arguments: &Arguments, eal: Eal, cores: &[usize]) -> Result<Found, Failure> {
     let Arguments { suite, size, sas, .. } = *arguments;
-    let world = World { suite, sas, natt: false, replay_window: 64 };
+    let world = World { replay_window: 64, ..World::plain(suite, sas) };
     let pool = Mempool::create(eal, "packets", BUFFERS, data_room(world::MTU))?;
     let mut alone = Team::new(&world, size, 1, pool)?;
     let mut both = Team::new(&world, size, WORKERS, pool)?;

@@ -119,7 +119,8 @@ impl Team {
         })?;
         let ring = || FairRings::new(usize::from(workers), HANDOFF_SLOTS);
         let rings: Arc<[_]> = std::iter::repeat_with(ring).take(usize::from(workers)).collect();
-        let frame = |n| traffic::frame(world::MACS[0], &traffic::inner(Direction::Out, n, n as usize, size));
+        let frame =
+            |n| traffic::frame(world::MACS[0], &traffic::inner(world, Direction::Out, n, n as usize, size));
         let frames: Arc<[Vec<u8>]> = (0..world.sas).map(frame).collect();
         let mut members = Vec::new();
         for (index, side) in (0..workers).zip(side.workers) {
@@ -254,7 +255,7 @@ impl Member {
     }
 
     fn install(&mut self, world: &World, sa_capacity: u32, workers: u16) -> Result<(), Failure> {
-        install::apply(&mut self.path, self.now, install::pool()?, &mut self.outlets)?;
+        install::apply(&mut self.path, self.now, install::pool(world::Family::V4)?, &mut self.outlets)?;
         for n in 0..world.sas {
             let owner = owner_of_spi(world.pair(n).inbound_spi, sa_capacity, workers);
             for operation in install::client(world, n)? {

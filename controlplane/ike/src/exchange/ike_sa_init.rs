@@ -112,7 +112,7 @@ pub(crate) fn begin(
 }
 
 /// Whether a handshake may begin now; if not, what there is to answer was answered.
-pub(super) fn admit(cx: &mut Cx<'_>, datagram: &Datagram, message: &Message, ni: &Nonce) -> bool {
+fn admit(cx: &mut Cx<'_>, datagram: &Datagram, message: &Message, ni: &Nonce) -> bool {
     let limits = cx.world.config.limits;
     let no_room = |cx: &mut Cx<'_>, counter| {
         match redirect::of_newcomer(cx, message, ni, Redirected::WhenFull) {
@@ -155,11 +155,11 @@ pub(super) fn admit(cx: &mut Cx<'_>, datagram: &Datagram, message: &Message, ni:
 }
 
 /// Answers without keeping anything: the responder's SPI stays zero.
-pub(super) fn refuse(cx: &mut Cx<'_>, datagram: &Datagram, message: &Message, notify: Notify) {
+fn refuse(cx: &mut Cx<'_>, datagram: &Datagram, message: &Message, notify: Notify) {
     let header = Header::new(
         message.header.initiator_spi,
         IkeSpi::ZERO,
-        message.header.exchange,
+        ExchangeType::IkeSaInit,
         false,
         true,
         message.header.message_id,
@@ -356,7 +356,6 @@ impl KeyExchange {
             rsa_pss: false,
             redirect: extensions.redirect,
             local_auth: "psk",
-            ticket: None,
         };
         Ok(intermediate::next(hs, 0))
     }

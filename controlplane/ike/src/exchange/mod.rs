@@ -17,6 +17,4 @@ pub(crate) mod informational;
 pub(crate) mod intermediate;
 pub(crate) mod mobility;
 pub(crate) mod redirect;
-pub(crate) mod session_resume;
-pub(crate) mod ticket;
 pub(crate) mod upkeep;

@@ -11,8 +11,7 @@ mod random;
 mod sa;
 
 pub use initiator::{
-    Arrange, AuthWith, ClientChild, EapPeer, Initiator, InitiatorConfig, InitiatorTicket, Notable, Outgoing,
-    TestError,
+    Arrange, AuthWith, ClientChild, EapPeer, Initiator, InitiatorConfig, Notable, Outgoing, TestError,
 };
 pub use ppk::InitiatorPpk;
 pub use random::Seeded;

@@ -21,4 +21,3 @@ mod resume;
 mod robustness;
 mod snapshot;
 mod states;
-mod tickets;
