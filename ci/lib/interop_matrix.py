@@ -1,4 +1,4 @@
-"""What the interop matrix is: its dimensions, the cells that cannot be, and the subset of `--quick`. Nothing runs here."""
+"""What the interop matrix is: its dimensions, the cells that cannot be, and the subsets of `--quick` and `--brief`. Nothing runs here."""
 from dataclasses import dataclass
 
 
@@ -97,14 +97,29 @@ def pairs(cell):
             (cell.suite, cell.network)}
 
 
-def quick():
-    """A subset in which every pair that can be is seen at least once. The same one each time: always the first cell that
-    brings most new pairs."""
+def singles(cell):
+    """What `--brief` wants to see: every client on every network, every authentication and every suite."""
+    return {(cell.client, cell.network), cell.auth, cell.suite}
+
+
+def subset(wanted):
+    """A subset in which everything that `wanted` says of a cell that can be is seen at least once. The same one each time: always
+    the first cell that brings most of what is missing."""
     candidates = [cell for cell in cells() if not impossible(cell)]
-    missing = set().union(*map(pairs, candidates))
+    missing = set().union(*map(wanted, candidates))
     chosen = set()
     while missing:
-        best = max(candidates, key=lambda cell: len(pairs(cell) & missing))
+        best = max(candidates, key=lambda cell: len(wanted(cell) & missing))
         chosen.add(best)
-        missing -= pairs(best)
+        missing -= wanted(best)
     return [cell for cell in candidates if cell in chosen]
+
+
+def quick():
+    """The pairwise subset."""
+    return subset(pairs)
+
+
+def brief():
+    """The subset for every run of the tests."""
+    return subset(singles)

@@ -11,7 +11,7 @@ from shell import Failure, expect, run, tail
 from swan import PASSWORD, Client
 from traffic import PINGER
 from uml import Guest, KernelClient
-from world import LAN_HOST, World
+from world import GATEWAY6_OUTSIDE, GATEWAY_OUTSIDE, LAN6_HOST, LAN6_NET, LAN_HOST, LAN_NET, World
 
 CERTIFICATES = {"certificate-rsa": "-rsa", "certificate-ed25519": "-ed25519"}
 METHODS = ["eap-mschapv2", "eap-tls", "eap-ttls", "eap-peap", "eap-gtc", "eap-md5", "certificate", "psk"]
@@ -24,6 +24,13 @@ def site_key(cell):
     return cell.client, cell.network, CERTIFICATES.get(cell.auth, "")
 
 
+def families(cell):
+    """The families inside of the tunnel: over IPv6 both, where the client can."""
+    if NETWORKS[cell.network].family == 4:
+        return (4,)
+    return (6,) if cell.client.startswith("libreswan") else (4, 6)
+
+
 class Site:
     """One network, appliance and client. `take` makes client and gateway ready for a cell."""
 
@@ -31,7 +38,9 @@ class Site:
         self.client_name, _, suffix = site_key(cell)
         self.network, self.pki = NETWORKS[cell.network], pki
         self.auth, self.suite, self.peer, self.guest, self.count, self.repeated = None, None, None, None, 0, 0
-        self.world = World(directory, nat_clients=int(self.network.nat))
+        self.world = World(directory, nat_clients=int(self.network.nat), ipv6=self.network.family == 6)
+        self.gateway = GATEWAY6_OUTSIDE if self.network.family == 6 else GATEWAY_OUTSIDE
+        self.families = families(cell)
         try:
             self.appliance = Appliance(
                 self.world, pki, binaries, certificate=f"gateway{suffix}",
@@ -63,22 +72,28 @@ class Site:
         certificate = f"client{CERTIFICATES.get(auth, '')}"
         by_certificate = auth.startswith("certificate-")
         if self.client_name == "libreswan-kernel":
-            return Libreswan(self.guest, self.pki, f"pluto{self.count}", certificate if by_certificate else None, suite.ike, suite.esp)
-        options = {"auth": "cert" if by_certificate else auth, "certificate": certificate, "ike": suite.ike, "esp": suite.esp,
+            return Libreswan(self.guest, self.pki, f"pluto{self.count}", certificate if by_certificate else None, suite.ike, suite.esp,
+                             gateway=self.gateway, family=self.families[0])
+        nets = ", ".join({4: LAN_NET, 6: LAN6_NET}[family] for family in self.families)
+        options = {"gateway": self.gateway, "families": self.families, "remote_ts": nets, "auth": "cert" if by_certificate else auth, "certificate": certificate, "ike": suite.ike, "esp": suite.esp,
                    "connection": "encap = no", "plugins": "eap-ttls {\nphase2_method = mschapv2\n}"}
         if self.guest:
             return KernelClient(self.guest, self.pki, str(self.count), **options)
         add = self.world.add_nat_client if self.network.nat else self.world.add_direct_client
         return Client(self.world, add(self.count + 1), self.pki, **options)
 
-    def pings(self, address):
-        """Pings of several sizes from the client to the LAN host, and from there to the client's `address`, all answered. A busy
-        machine may lose one, which is sent again and told in `self.repeated`."""
+    def pings(self, session):
+        """Pings of several sizes from the client to the LAN host, and from there to the client, in each family that the client has
+        inside, all answered. A busy machine may lose one, which is sent again and told in `self.repeated`."""
         namespace = None if self.guest else self.peer.namespace
-        for source, target in ((namespace, LAN_HOST), ("lan", address)):
-            if not self._answered(source, target):
-                self.repeated += 1
-                expect(self._answered(source, target), f"pings from {source or 'the client'} to {target} were not answered, twice")
+        inside = {4: session["inner_address"], 6: (session["inner_prefix6"] or "").split("/")[0]}
+        for family in self.families:
+            expect(inside[family], f"the client has an inner IPv{family} address")
+            for source, target in ((namespace, {4: LAN_HOST, 6: LAN6_HOST}[family]), ("lan", inside[family])):
+                if not self._answered(source, target):
+                    self.repeated += 1
+                    expect(self._answered(source, target),
+                           f"pings from {source or 'the client'} to {target} were not answered, twice")
 
     def _answered(self, namespace, target):
         """Whether each ping was answered; from the guest if there is no namespace."""

@@ -11,7 +11,7 @@ import subprocess
 from pki import GATEWAY_NAME, USER
 from shell import Failure, run, tail
 from swan import PSK
-from world import GATEWAY_OUTSIDE, LAN_NET
+from world import GATEWAY_OUTSIDE, LAN6_NET, LAN_NET
 
 UNPACKED = os.environ.get("CAUSEWAY_LIBRESWAN", "/var/tmp/causeway-peers/libreswan")
 BIN = "/usr/libexec/ipsec"
@@ -21,10 +21,10 @@ AUTHORITIES = {"client": "ca", "client-rsa": "ca-rsa"}
 
 class Libreswan:
     """One pluto. `certificate` is the name of a client certificate, or nothing for a pre-shared key; `ike` and `esp` are proposals
-    in this product's names."""
+    in this product's names. `family` is the one inside of the tunnel."""
 
-    def __init__(self, guest, pki, name, certificate=None, ike="", esp=""):
-        self.guest, self.pki, self.certificate = guest, pki, certificate
+    def __init__(self, guest, pki, name, certificate=None, ike="", esp="", gateway=GATEWAY_OUTSIDE, family=4):
+        self.guest, self.pki, self.certificate, self.gateway, self.family = guest, pki, certificate, gateway, family
         self.directory = os.path.join(guest.directory, name)
         self.log_path = os.path.join(self.directory, "log")
         for folder in ("nss", "ipsec.d/policies", "dump"):
@@ -59,14 +59,14 @@ class Libreswan:
   dnssec-enable=no
 conn home
   ikev2=insist
-  left={self.guest.address}
+  left={self.guest.address6 if ":" in self.gateway else self.guest.address}
   leftid={USER}
   leftmodecfgclient=yes
   modecfgpull=yes
-  leftsubnet=0.0.0.0/0
-  right={GATEWAY_OUTSIDE}
+  leftsubnet={"::/0" if self.family == 6 else "0.0.0.0/0"}
+  right={self.gateway}
   rightid=@{GATEWAY_NAME}
-  rightsubnet={LAN_NET}
+  rightsubnet={LAN6_NET if self.family == 6 else LAN_NET}
   narrowing=yes
   ike={ike_name(ike) if ike else "aes256-sha2_256-dh19"}
   esp={esp_name(esp) if esp else "aes_gcm256-null"}

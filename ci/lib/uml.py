@@ -8,9 +8,12 @@ import subprocess
 from shell import Failure, read, run, tail, wait_until
 from swan import Client
 from traffic import PINGER
+from world import NAT6_INSIDE
 
 GUEST_ADDRESS = "10.99.1.30"
 GUEST_ADDRESS_BEHIND_NAT = "192.168.77.30"
+GUEST6_ADDRESS = "2001:db8:1::30"
+GUEST6_ADDRESS_BEHIND_NAT = "2001:db8:77::30"
 
 
 class Guest:
@@ -20,6 +23,7 @@ class Guest:
     def __init__(self, world, name="uml", behind_nat=False):
         self.world, self.directory = world, os.path.join(world.directory, name)
         self.address = GUEST_ADDRESS_BEHIND_NAT if behind_nat else GUEST_ADDRESS
+        self.address6 = GUEST6_ADDRESS_BEHIND_NAT if behind_nat else GUEST6_ADDRESS
         os.makedirs(self.directory)
         self.count = 0
         # The guest hides some folders of the host, so what it needs lies in its exchange folder.
@@ -36,7 +40,8 @@ class Guest:
             "linux.uml", "mem=256M", "umid=guest", f"uml_dir={self.directory}/", "root=/dev/root", "rootfstype=hostfs",
             "rootflags=/", "ro", "quiet", "con=null", "con0=null,fd:1", "ssl=null",
             f"vec0:transport=tap,ifname={tap},depth=128,gro=0", f"init={init}", f"cw.dir={self.directory}",
-            f"cw.ip={self.address}/24", f"cw.via={route}"], "uml-console.log", env={"LD_PRELOAD": shim})
+            f"cw.ip={self.address}/24", f"cw.via={route}",
+            *([f"cw.ip6={self.address6}/64", f"cw.via6={NAT6_INSIDE if behind_nat else ''}"] if world.ipv6 else [])], "uml-console.log", env={"LD_PRELOAD": shim})
         wait_until(f"the guest booted (console: {world.directory}/uml-console.log)", 90,
                    lambda: os.path.exists(os.path.join(self.directory, "ready")))
 

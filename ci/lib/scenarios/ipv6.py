@@ -78,12 +78,11 @@ def neighbours(context):
     # The LAN host has said nothing yet: the gateway must ask for it.
     world.exec("lan", "ip", "-6", "neigh", "flush", "all")
     expect_ping(world, "c1", target=LAN6_HOST, count=5)
-    entry = world.exec("lan", "ip", "-6", "neigh", "show", GATEWAY6_INSIDE).stdout
-    expect("lladdr" in entry and "router" in entry, f"the LAN host knows the gateway as a router: {entry!r}")
-    # The entry is confirmed when it has grown old (unicast solicitation), not only when it is made.
+    entry = lambda: world.exec("lan", "ip", "-6", "neigh", "show", GATEWAY6_INSIDE).stdout
+    expect("lladdr" in entry(), f"the LAN host knows the gateway from its solicitation: {entry()!r}")
+    # The host confirms what it has learnt, by unicast; only the answer says that we are a router.
     world.exec("lan", "ip", "-6", "neigh", "change", GATEWAY6_INSIDE, "dev", "eth0", "nud", "probe", check=False)
-    wait_until("the gateway confirms itself to the LAN host", 20,
-               lambda: "REACHABLE" in world.exec("lan", "ip", "-6", "neigh", "show", GATEWAY6_INSIDE).stdout)
+    wait_until("the gateway confirms itself, as a router", 20, lambda: "REACHABLE" in entry() and "router" in entry())
     expect_ping(world, "lan", target=one.inner_address(6), count=5)
 
 
