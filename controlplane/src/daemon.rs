@@ -202,6 +202,7 @@ pub async fn serve<L: Link>(
     let board = Arc::new(Board::default());
     let mut core = Core::new(link, endpoint, jobs, services, slots, version.to_owned(), (table, desk))
         .watched_by(Arc::clone(&board))
+        .with_tickets(setup::tickets(&config.ike, &store))
         .accounted_by(setup::accounts(config)?);
     // Memory forgets with the process: nothing could go on.
     let boot_id = match config.store.backend {

@@ -16,3 +16,4 @@ pub mod sessions;
 pub mod setup;
 pub mod slots;
 pub mod store;
+pub mod tickets;

@@ -21,7 +21,7 @@ use causeway_ike::policy::{
 use causeway_ike::ppk::{Ppk, PpkPolicy};
 use causeway_ike::suite::{EspPolicy, Group};
 use causeway_shared::config::{
-    self, AuthMethod, CertificateLogin, Config, Ike, InnerMethod, PeapBinding, Redirect,
+    self, AuthMethod, CertificateLogin, Config, Ike, InnerMethod, PeapBinding, Redirect, TicketForm,
 };
 
 use crate::aaa::radius::{self, Accountant, Asker, Bookkeeper, RadiusEap, RadiusError};
@@ -32,6 +32,8 @@ use crate::aaa::{
 use crate::driver::{Accounts, Services};
 use crate::keys::{Keys, read};
 use crate::pool::{AddressPools, PoolError};
+use crate::store::handle::StoreHandle;
+use crate::tickets::{Form, Tickets};
 
 /// Why the configuration cannot be put to work.
 #[derive(Debug, thiserror::Error)]
@@ -144,12 +146,23 @@ pub fn endpoint_config(config: &Config, keyring: &Keyring) -> Result<EndpointCon
             childless: config.ike.childless,
             redirect: redirect_policy(&config.ike)?,
             eap_only: config.auth.eap_only,
+            tickets: config.ike.tickets != TicketForm::Off,
         },
         ppk: PpkPolicy {
             required: config.auth.ppk_required,
             keys: config.auth.ppks.iter().map(ppk).collect(),
         },
     })
+}
+
+/// What makes and reads tickets, if clients get any.
+pub fn tickets(ike: &Ike, store: &StoreHandle) -> Option<Tickets> {
+    let form = match ike.tickets {
+        TicketForm::Off => return None,
+        TicketForm::Value => Form::Value,
+        TicketForm::Reference => Form::Reference,
+    };
+    Some(Tickets::new(store.ticket_secret(), form, ike.ticket_secs))
 }
 
 fn redirect_policy(ike: &Ike) -> Result<RedirectPolicy, SetupError> {

@@ -24,6 +24,7 @@ use crate::ident::Identity;
 use crate::job::{PublicKeyJob, PublicKeyResult};
 use crate::policy::{GatewayName, Subnet};
 use crate::suite::{EspSuite, Prf};
+pub use crate::ticket::{Ticket, TicketState};
 pub use facts::{
     ChildFacts, ClientKind, DownReason, Event, Fragmentation, IkeFacts, IkeSpis, Liveness, SessionFacts, Side,
 };
@@ -209,6 +210,15 @@ pub enum JobKind {
     },
     /// A step of this session's EAP conversation. Answer: [`JobResult::Eap`].
     Eap(EapStep),
+    /// Find what this ticket was given for (RFC 5723 §4.3.2). It comes from anybody, and nothing is believed yet but what the
+    /// driver itself has put into it or behind it. Answer: [`JobResult::TicketFound`].
+    FindTicket {
+        /// As it was presented, at most [`MAX_TICKET_OCTETS`](crate::ticket::MAX_TICKET_OCTETS).
+        ticket: Vec<u8>,
+    },
+    /// Make a ticket for this session, in place of any that it has. Answer: [`JobResult::TicketMade`]; whoever asked is told
+    /// nothing before that.
+    MakeTicket(Box<TicketState>),
     /// Lease an inner address. Only ever asked for a client whose AUTH was verified, so it is also the moment to take
     /// over a session that the client resumes. Answer: [`JobResult::Address`].
     Address(AddressRequest),
@@ -225,6 +235,10 @@ pub enum JobResult {
     /// Of [`JobKind::PskLookup`]; `None` when the identity has none. The client's MAC is then compared with one under a
     /// random key and refused as a wrong one is, so that identities cannot be told apart.
     Psk(Option<PskAnswer>),
+    /// Of [`JobKind::FindTicket`]; `None` when it may not be used (any more).
+    TicketFound(Option<Box<TicketAnswer>>),
+    /// Of [`JobKind::MakeTicket`]; `None` when this session gets none.
+    TicketMade(Option<Ticket>),
     /// Of [`JobKind::Eap`].
     Eap(EapOutcome),
     /// Of [`JobKind::Address`].
@@ -304,8 +318,10 @@ pub struct AddressRequest {
     /// Every attribute of the CFG_REQUEST in its order, type (without the reserved bit) and value; at most
     /// [`MAX_CFG_ATTRIBUTES`](crate::wire::MAX_CFG_ATTRIBUTES).
     pub attributes: Vec<(u16, Vec<u8>)>,
-    /// The session that the client resumes: its shared key was this session's token.
+    /// The session that the client resumes: its shared key was this session's token, or its ticket this session's.
     pub resume: Option<Resume>,
+    /// Whether the client wants to be able to resume this session by a ticket (RFC 5723); [`JobKind::MakeTicket`] follows.
+    pub ticket: bool,
 }
 
 /// What a client would like to have of one family.
@@ -350,6 +366,16 @@ pub struct PskAnswer {
 /// Most [`PskAnswer::burnt_keys`] that are compared.
 pub const MAX_BURNT_KEYS: usize = 4;
 
+/// What a ticket was given for.
+#[derive(Clone, Debug)]
+pub struct TicketAnswer {
+    /// The IKE SA that it was given for.
+    pub state: TicketState,
+    /// The driver's own number of the session that is resumed, and which of its tickets this is; it comes back in
+    /// [`AddressRequest::resume`].
+    pub resume: Resume,
+}
+
 /// How the gateway proves itself to a client with a shared key.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum GatewayAuth {
@@ -364,7 +390,7 @@ pub enum GatewayAuth {
 pub struct Resume {
     /// [`PskAnswer::resume`].
     pub tag: u64,
-    /// Whether the client used [`PskAnswer::previous_key`]: it has not got the answer that named the newer one.
+    /// Whether the client used [`PskAnswer::previous_key`], or the ticket before the last: it has not got the answer that named the newer one.
     pub previous_key: bool,
 }
 

@@ -80,6 +80,14 @@ ike_counters! {
     AuthFailed = "ike_auth_failed", remedy "Wrong credentials, or somebody who guesses.";
     /// Authentications failed: the token of a session was used that is not in force any more.
     TokensReplayed = "ike_tokens_replayed", remedy "Somebody may have copied a client's token; see the event log.";
+    /// Tickets given to clients (RFC 5723).
+    TicketsMade = "ike_tickets_made", remedy "";
+    /// Clients that asked for a ticket and got none, or none yet.
+    TicketsWithheld = "ike_tickets_withheld", remedy "";
+    /// Sessions resumed by a ticket.
+    TicketsUsed = "ike_tickets_used", remedy "";
+    /// Tickets refused: used, expired, or not ours.
+    TicketsRefused = "ike_tickets_refused", remedy "Clients that come too late log in anew; somebody may be guessing.";
     /// Authentications failed: the client's certificate does not hold.
     CertificateRefused = "ike_certificate_refused", remedy "Expired, or not signed by auth.client_ca_file.";
     /// Authentications refused: the method is switched off.

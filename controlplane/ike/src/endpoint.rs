@@ -15,7 +15,7 @@ use crate::counters::{IkeCounter, IkeCounters};
 use crate::crypto::{IkeKeys, Role};
 use crate::env::Env;
 use crate::established::Task;
-use crate::exchange::ike_sa_init;
+use crate::exchange::{ike_sa_init, session_resume};
 use crate::policy::{EndpointConfig, Redirected};
 use crate::sa::Path;
 use crate::state::{Session, State, StateName};
@@ -231,7 +231,7 @@ impl Endpoint {
             }
             return;
         }
-        if header.exchange == ExchangeType::IkeSaInit {
+        if matches!(header.exchange, ExchangeType::IkeSaInit | ExchangeType::IkeSessionResume) {
             return self.on_first_request(call, datagram, &header);
         }
         // The I flag says which of the two SPIs is ours.
@@ -308,7 +308,11 @@ impl Endpoint {
             cx.count(IkeCounter::DropShutdown);
             return;
         }
-        if let Some(session) = ike_sa_init::begin(&mut cx, datagram, &message, key) {
+        let begun = match header.exchange {
+            ExchangeType::IkeSessionResume => session_resume::begin(&mut cx, datagram, &message, key),
+            _ => ike_sa_init::begin(&mut cx, datagram, &message, key),
+        };
+        if let Some(session) = begun {
             self.put_back(call, session);
         }
     }

@@ -36,6 +36,8 @@ pub(crate) enum IkeError {
     Authentication(&'static str),
     #[error("authentication failed: the token was replaced")]
     Replayed,
+    #[error("ticket refused: {0}")]
+    Ticket(&'static str),
     #[error("client certificate refused: {0}")]
     Certificate(&'static str),
     #[error("authentication method is switched off")]
@@ -118,7 +120,7 @@ impl IkeError {
             Syntax(_) | BadKeyExchange | Authentication(_) | Replayed | ChildNotFound | StateNotFound => {
                 Fault::PeerMisbehaved
             }
-            HandshakeTimeout | Certificate(_) | NoIkeProposal | NoEspProposal | InvalidKe(_)
+            HandshakeTimeout | Ticket(_) | Certificate(_) | NoIkeProposal | NoEspProposal | InvalidKe(_)
             | TsUnacceptable | PeerGaveUp(_) | UnexpectedNat => Fault::PeerIncompatible,
             MethodOff | UnsafeEap | Ppk(_) | IdrMismatch | CpRequired | NoAdditionalSas | Temporary => {
                 Fault::LocalPolicy
@@ -133,6 +135,7 @@ impl IkeError {
         match self {
             Syntax(error) => error.notify(),
             BadKeyExchange => NotifyType::InvalidSyntax,
+            Ticket(_) => NotifyType::TicketNack,
             NoIkeProposal | NoEspProposal => NotifyType::NoProposalChosen,
             HandshakeTimeout | Authentication(_) | Replayed | Certificate(_) | MethodOff | UnsafeEap
             | Ppk(_) | IdrMismatch | PeerGaveUp(_) => NotifyType::AuthenticationFailed,
@@ -177,6 +180,7 @@ impl IkeError {
             NoIkeProposal => IkeCounter::IkeNoProposal,
             Authentication(_) | PeerGaveUp(_) => IkeCounter::AuthFailed,
             Replayed => IkeCounter::TokensReplayed,
+            Ticket(_) => IkeCounter::TicketsRefused,
             HandshakeTimeout => IkeCounter::HandshakeTimeout,
             Certificate(_) => IkeCounter::CertificateRefused,
             MethodOff | UnsafeEap => IkeCounter::MethodRefused,

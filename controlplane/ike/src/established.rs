@@ -23,6 +23,7 @@ use crate::exchange::follow_up::{PeerFollowUp, PeerKe};
 use crate::exchange::ike_rekey::{IkeRekey, PeerIkeRekey};
 use crate::exchange::mobility::Routability;
 use crate::exchange::redirect::Leaving;
+use crate::exchange::ticket::PeerTicket;
 use crate::sa::{IkeSa, Path};
 use crate::selected::Selected;
 use crate::state::{Arrival, State};
@@ -144,6 +145,7 @@ pub(crate) enum PeerRequest {
     Child(Box<PeerCreate>),
     Ike(Box<PeerIkeRekey>),
     FollowUp(Box<PeerKe>),
+    Ticket(Box<PeerTicket>),
 }
 
 /// An exchange of ours.
@@ -501,6 +503,7 @@ impl Established {
             PeerRequest::Child(create) => self.on_peer_create_job(cx, local_spi, *create, result),
             PeerRequest::Ike(rekey) => self.on_peer_ike_rekey_job(cx, local_spi, *rekey, result),
             PeerRequest::FollowUp(exchange) => self.on_follow_up_job(cx, local_spi, *exchange, result),
+            PeerRequest::Ticket(ticket) => self.on_ticket_job(cx, local_spi, *ticket, result),
         };
         match done {
             Ok(()) => Ok(Flow::Stay),
@@ -803,6 +806,7 @@ impl Working {
             PeerRequest::Child(create) => create.job(),
             PeerRequest::Ike(rekey) => rekey.job(),
             PeerRequest::FollowUp(exchange) => exchange.job(),
+            PeerRequest::Ticket(ticket) => ticket.job(),
         }
     }
 }

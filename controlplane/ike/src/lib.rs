@@ -30,6 +30,7 @@ pub mod suite;
 pub mod testing;
 #[cfg(test)]
 mod tests;
+pub mod ticket;
 pub mod time;
 pub mod wire;
 mod world;

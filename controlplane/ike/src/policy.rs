@@ -94,6 +94,8 @@ pub struct ExtensionPolicy {
     pub redirect: RedirectPolicy,
     /// EAP alone may prove both sides to a client that asks for it (RFC 5998).
     pub eap_only: bool,
+    /// Clients may resume a session by a ticket (RFC 5723).
+    pub tickets: bool,
 }
 
 impl Default for ExtensionPolicy {
@@ -103,6 +105,7 @@ impl Default for ExtensionPolicy {
             childless: true,
             redirect: RedirectPolicy::default(),
             eap_only: false,
+            tickets: false,
         }
     }
 }

@@ -6,6 +6,8 @@
 
 mod snapshot;
 
+pub(crate) use snapshot::{read_suite, write_suite};
+
 use std::net::IpAddr;
 
 use crate::api::{Datagram, Fragmentation, IkeSpis};

@@ -10,6 +10,7 @@ use crate::error::IkeError;
 use crate::established::Established;
 use crate::exchange::{
     admission, closing::Closing, closing::Farewell, eap, ike_auth, ike_sa_init::KeyExchange, intermediate,
+    session_resume, ticket,
 };
 use crate::sa::{IkeSa, Received};
 use crate::time::Instant;
@@ -30,6 +31,8 @@ pub(crate) enum State {
     AwaitIntermediate(Box<intermediate::AwaitIntermediate>),
     /// Its secret is being made.
     Encapsulating(Box<intermediate::Encapsulating>),
+    /// IKE_SESSION_RESUME came; what its ticket was given for is looked up.
+    TicketLookup(Box<session_resume::TicketLookup>),
     /// The keys are made; the first IKE_AUTH request is expected.
     AwaitAuth(Box<ike_auth::AwaitAuth>),
     /// The client authenticates by PSK; its key is looked up.
@@ -50,6 +53,8 @@ pub(crate) enum State {
     Addressing(Box<admission::Addressing>),
     /// Authenticated; the first Child SA is being installed.
     Installing(Box<admission::Installing>),
+    /// Authenticated; the ticket that the client asked for is being made.
+    Ticketing(Box<ticket::Ticketing>),
     /// Up.
     Established(Box<Established>),
     /// We delete it and wait for the peer's answer; nothing but the IKE SA is left.
@@ -66,6 +71,7 @@ pub(crate) enum StateName {
     KeyExchange,
     AwaitIntermediate,
     Encapsulating,
+    TicketLookup,
     AwaitAuth,
     PskLookup,
     CertificateCheck,
@@ -76,6 +82,7 @@ pub(crate) enum StateName {
     EapFinalAuth,
     Addressing,
     Installing,
+    Ticketing,
     Established,
     Closing,
     Farewell,
@@ -88,21 +95,25 @@ impl StateName {
         use StateName::{
             Addressing, AwaitAuth, AwaitIntermediate, CertificateCheck, CertificateSign, Closing, EapClient,
             EapFinalAuth, EapServer, EapSign, Encapsulating, Ended, Established, Farewell, Installing,
-            KeyExchange, PskLookup,
+            KeyExchange, PskLookup, TicketLookup, Ticketing,
         };
         match self {
             KeyExchange => &[AwaitIntermediate, AwaitAuth, Ended],
             AwaitIntermediate => &[Encapsulating, Farewell, Ended],
             Encapsulating => &[AwaitIntermediate, AwaitAuth, Farewell, Ended],
-            AwaitAuth => &[PskLookup, CertificateCheck, EapSign, EapServer, Farewell, Ended],
+            TicketLookup => &[AwaitAuth, Ended],
+            AwaitAuth => {
+                &[PskLookup, CertificateCheck, EapSign, EapServer, Addressing, Established, Farewell, Ended]
+            }
             PskLookup => &[CertificateSign, Addressing, Installing, Established, Farewell, Ended],
             CertificateSign | EapFinalAuth => &[Addressing, Installing, Established, Farewell, Ended],
             CertificateCheck => &[CertificateSign, Farewell, Ended],
             EapSign => &[EapServer, Farewell, Ended],
             EapServer => &[EapClient, EapFinalAuth, Farewell, Ended],
             EapClient => &[EapServer, Farewell, Ended],
-            Addressing => &[Installing, Established, Farewell, Ended],
-            Installing => &[Established, Farewell, Ended],
+            Addressing => &[Installing, Ticketing, Established, Farewell, Ended],
+            Installing => &[Ticketing, Established, Farewell, Ended],
+            Ticketing => &[Established, Farewell, Ended],
             Established => &[Closing, Farewell, Ended],
             Closing => &[Farewell, Ended],
             Farewell => &[Ended],
@@ -129,6 +140,8 @@ impl StateName {
             }
             StateName::Farewell => (exchange, is_response) == (Informational, false),
             StateName::KeyExchange
+            | StateName::TicketLookup
+            | StateName::Ticketing
             | StateName::Encapsulating
             | StateName::PskLookup
             | StateName::CertificateCheck
@@ -201,6 +214,8 @@ impl Session {
     pub(crate) fn on_job(mut self, cx: &mut Cx<'_>, job: JobId, result: JobResult) -> Session {
         self.state = match self.state {
             State::KeyExchange(state) => state.on_job(cx, job, result),
+            State::TicketLookup(state) => state.on_job(cx, job, result),
+            State::Ticketing(state) => state.on_job(cx, job, result),
             State::Encapsulating(state) => state.on_job(cx, job, result),
             State::PskLookup(state) => state.on_job(cx, job, result),
             State::CertificateCheck(state) => state.on_job(cx, job, result),
@@ -260,6 +275,8 @@ impl State {
     pub(crate) fn name(&self) -> StateName {
         match self {
             State::KeyExchange(_) => StateName::KeyExchange,
+            State::TicketLookup(_) => StateName::TicketLookup,
+            State::Ticketing(_) => StateName::Ticketing,
             State::AwaitIntermediate(_) => StateName::AwaitIntermediate,
             State::Encapsulating(_) => StateName::Encapsulating,
             State::AwaitAuth(_) => StateName::AwaitAuth,
@@ -324,7 +341,7 @@ impl State {
 
     pub(crate) fn sa_mut(&mut self, local_spi: u64) -> Option<&mut IkeSa> {
         let sa = match self {
-            State::KeyExchange(_) | State::Ended(_) => return None,
+            State::KeyExchange(_) | State::TicketLookup(_) | State::Ended(_) => return None,
             State::AwaitIntermediate(state) => &mut state.hs.sa,
             State::Encapsulating(state) => &mut state.hs.sa,
             State::AwaitAuth(state) => &mut state.hs.sa,
@@ -337,6 +354,7 @@ impl State {
             State::EapFinalAuth(state) => &mut state.talk.hs.sa,
             State::Addressing(state) => &mut state.admission.hs.sa,
             State::Installing(state) => &mut state.admission.hs.sa,
+            State::Ticketing(state) => &mut state.admission.hs.sa,
             State::Established(state) => return state.sa_mut(local_spi),
             State::Closing(state) => &mut state.sa,
             State::Farewell(state) => &mut state.sa,
@@ -373,7 +391,9 @@ impl State {
             State::EapFinalAuth(state) => Some(&state.talk.hs),
             State::Addressing(state) => Some(&state.admission.hs),
             State::Installing(state) => Some(&state.admission.hs),
+            State::Ticketing(state) => Some(&state.admission.hs),
             State::KeyExchange(_)
+            | State::TicketLookup(_)
             | State::Established(_)
             | State::Closing(_)
             | State::Farewell(_)
@@ -384,6 +404,7 @@ impl State {
     fn handshake_deadline(&self) -> Option<Instant> {
         match self {
             State::KeyExchange(state) => Some(state.deadline()),
+            State::TicketLookup(state) => Some(state.deadline()),
             state => state.handshake().map(|hs| hs.deadline),
         }
     }
@@ -391,6 +412,7 @@ impl State {
     fn peer(&self) -> std::net::IpAddr {
         match self {
             State::KeyExchange(state) => state.peer(),
+            State::TicketLookup(state) => state.peer(),
             state => state.handshake().map_or(std::net::Ipv4Addr::UNSPECIFIED.into(), |hs| hs.sa.path.peer),
         }
     }
@@ -406,6 +428,7 @@ impl State {
             State::EapFinalAuth(state) => &state.talk.applicant,
             State::Addressing(state) => &state.admission.applicant,
             State::Installing(state) => &state.admission.applicant,
+            State::Ticketing(state) => &state.admission.applicant,
             _ => return None,
         };
         Some(applicant.id_i.identity.to_string())

@@ -365,7 +365,10 @@ impl Cx<'_> {
                 Asks::Install(spi)
             }
             JobKind::Eap(_) => Asks::Eap,
-            JobKind::PublicKey(_) | JobKind::PskLookup { .. } => Asks::Other,
+            JobKind::PublicKey(_)
+            | JobKind::PskLookup { .. }
+            | JobKind::FindTicket { .. }
+            | JobKind::MakeTicket(_) => Asks::Other,
         };
         self.world.jobs.insert(id, PendingJob { session, asks });
         self.out.push(Output::Job(Job { id, session, kind }));

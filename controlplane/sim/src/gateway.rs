@@ -280,6 +280,8 @@ impl Gateway {
                 });
                 ("psk", Effect::Answer(id, JobResult::Psk(answer)))
             }
+            JobKind::FindTicket { .. } => ("find ticket", Effect::Answer(id, JobResult::TicketFound(None))),
+            JobKind::MakeTicket(_) => ("make ticket", Effect::Answer(id, JobResult::TicketMade(None))),
             JobKind::Eap(step) => ("eap", Effect::Answer(id, JobResult::Eap(self.eap(session, step)))),
             JobKind::Address(request) => ("address", Effect::Address(id, session, request)),
             JobKind::InstallChild(install) => ("install", Effect::Install(id, install)),

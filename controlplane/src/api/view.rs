@@ -72,10 +72,12 @@ pub(super) fn complete(
 /// What does not change while the session is up. `known` is what the record has filled in by itself.
 fn details(known: IkeDetails, facts: &SessionFacts, numbers: Numbers, policy: &ViewPolicy) -> IkeDetails {
     let resumed = facts.resumed.is_some();
+    // Who comes back with a token calls itself by the session's id.
+    let by_token = resumed && !facts.by_ticket;
     let end = |address, port| Some(UdpEnd { address, port });
-    let identity = if resumed { upper_hex(&facts.identity) } else { text(&facts.identity) };
-    let by_eap = !resumed && facts.auth_method.contains("eap");
-    let is_anyconnect = facts.client == ClientKind::AnyConnect && !resumed;
+    let identity = if by_token { upper_hex(&facts.identity) } else { text(&facts.identity) };
+    let by_eap = !by_token && facts.auth_method.contains("eap");
+    let is_anyconnect = facts.client == ClientKind::AnyConnect && !by_token;
     IkeDetails {
         profile: known.profile.or_else(|| Some(policy.profile.clone())),
         interface: Some(format!("Virtual-Access{}", numbers.serial)),
@@ -93,6 +95,7 @@ fn details(known: IkeDetails, facts: &SessionFacts, numbers: Numbers, policy: &V
         remote_eap_id: by_eap.then(|| facts.user.clone()),
         peer_type: is_anyconnect.then(|| "AnyConnect".to_owned()),
         resumed,
+        by_ticket: facts.by_ticket,
         ppk: facts.ppk,
         ..known
     }
@@ -176,6 +179,7 @@ fn esp(child: &mut ChildSa, policy: &ViewPolicy) {
 /// IOS's word for how the client has proved itself.
 fn verified_by(facts: &SessionFacts) -> &'static str {
     match facts.auth_method.as_str() {
+        _ if facts.by_ticket => "Ticket",
         _ if facts.resumed.is_some() => "PSK",
         "psk" => "PSK",
         method if method.contains("anyconnect") => "AnyConnect-EAP",
@@ -293,6 +297,7 @@ mod tests {
             local_identity: Identity::from_text("10.106.45.225"),
             local_auth: "rsa",
             resumed: None,
+            by_ticket: false,
             ppk: false,
             started_at: Instant::from_millis(0),
             established_at: Instant::from_millis(1000),

@@ -295,6 +295,8 @@ fn job_name(kind: &JobKind) -> &'static str {
     match kind {
         JobKind::PublicKey(_) => "public key",
         JobKind::PskLookup { .. } => "look up the pre-shared key",
+        JobKind::FindTicket { .. } => "find what a ticket is for",
+        JobKind::MakeTicket(_) => "make a ticket",
         JobKind::Eap(_) => "EAP step",
         JobKind::Address(_) => "lease an address",
         JobKind::InstallChild(_) => "install a Child SA",
@@ -306,6 +308,10 @@ fn outcome_name(result: &JobResult) -> String {
         JobResult::PublicKey(_) => "public key done".to_owned(),
         JobResult::Psk(None) => "no pre-shared key".to_owned(),
         JobResult::Psk(Some(_)) => "pre-shared key found".to_owned(),
+        JobResult::TicketFound(None) => "the ticket may not be used".to_owned(),
+        JobResult::TicketFound(Some(_)) => "the ticket is good".to_owned(),
+        JobResult::TicketMade(None) => "no ticket".to_owned(),
+        JobResult::TicketMade(Some(ticket)) => format!("a ticket of {} octets", ticket.octets.len()),
         JobResult::Eap(EapOutcome::Request { packet }) => format!("EAP request of {} octets", packet.len()),
         JobResult::Eap(EapOutcome::Success { user, method, .. }) => {
             format!("EAP success: {user} by {method}")

@@ -35,6 +35,7 @@ use crate::reconnect::{Table, ending};
 use crate::sessions::Registry;
 use crate::sessions::limits::Limits;
 use crate::slots::Slots;
+use crate::tickets::Tickets;
 
 /// Longest time between two looks at the clock.
 const MAX_SLEEP: Duration = Duration::from_secs(60);
@@ -83,6 +84,8 @@ pub struct Core<L> {
     pub(super) version: String,
     /// Sessions that outlive their IKE SAs.
     pub(super) table: Table,
+    /// What makes and reads tickets (RFC 5723), if clients get any.
+    pub(super) tickets: Option<Tickets>,
     /// What is waited for.
     pub(super) desk: Desk,
     /// Of logins whose address is still to come.
@@ -133,6 +136,7 @@ impl<L: Link> Core<L> {
             counts: DriverCounts::default(),
             version,
             table,
+            tickets: None,
             desk,
             logins: HashMap::new(),
             limits: Limits::default(),
@@ -149,6 +153,13 @@ impl<L: Link> Core<L> {
             shutting_down: false,
             shutdown_complete: false,
         }
+    }
+
+    /// Gives clients tickets to come back with.
+    #[must_use]
+    pub fn with_tickets(mut self, tickets: Option<Tickets>) -> Core<L> {
+        self.tickets = tickets;
+        self
     }
 
     /// Logs in detail what `board` asks for.
@@ -377,6 +388,14 @@ impl<L: Link> Core<L> {
                 Some(result) => result,
                 None => return,
             },
+            JobKind::FindTicket { ticket } => match self.find_ticket(id, session, &ticket) {
+                Some(result) => result,
+                None => return,
+            },
+            JobKind::MakeTicket(state) => match self.make_ticket(id, session, &state) {
+                Some(result) => result,
+                None => return,
+            },
             JobKind::Eap(step) => match self.eap(id, session, step) {
                 Some(outcome) => JobResult::Eap(outcome),
                 None => return,
@@ -474,6 +493,7 @@ impl<L: Link> Core<L> {
                 self.table.handshake_failed(session.0, authentication, now);
             }
             Event::PeerConfirmed { session } => self.table.first_message(session.0),
+            Event::IkeRekeyed { session, .. } => self.table.ike_rekeyed(session.0),
             Event::TokenReplayed { session, .. } => self.table.burnt(session.0),
             Event::PeerMoved { session, peer, peer_port } => {
                 self.table.moved(session.0, (*peer, *peer_port));

@@ -16,17 +16,20 @@ use crate::reconnect::Write;
 use crate::reconnect::attributes::Attribute;
 use crate::store::handle::StoreHandle;
 use crate::store::{
-    Changed, Claim, Claimed, DurableId, IkeState, SessionRecord, SessionStore, StoreError, Token, Tokens,
-    WallSecs,
+    Changed, Claim, Claimed, DurableId, IkeState, Rotation, SessionRecord, SessionStore, StoreError, Token,
+    Tokens, WallSecs,
 };
+use crate::tickets::Presented;
 
 /// Turns of EAP conversations on the threads, waiting ones included; above it, logins are refused.
 pub const MAX_EAP_TURNS: usize = 4096;
 
 /// Something that was waited for.
 pub(super) enum Ended {
-    /// What the store has of a session id.
-    Fetched { job: JobId, session: SessionId, found: Box<Found> },
+    /// What the store has of a session id, which a ticket named or a shared-key login.
+    Fetched { job: JobId, session: SessionId, found: Box<Found>, ticket: Option<Presented> },
+    /// The token of a ticket was stored, or not.
+    TicketStored(TicketStored),
     /// The same after a claim that was lost.
     FetchedAgain { job: JobId, session: SessionId, requested: Vec<Attribute>, found: Box<Found> },
     /// A session was claimed, or not.
@@ -48,6 +51,14 @@ pub(super) enum Ended {
     Written { write: Write, ticket: Ticket, outcome: Result<Changed, StoreError> },
     /// States of sessions were saved, or not.
     Saved(Saved),
+}
+
+/// A ticket whose token was stored, or not.
+pub(super) struct TicketStored {
+    pub(super) job: JobId,
+    pub(super) session: SessionId,
+    pub(super) ticket: causeway_ike::api::Ticket,
+    pub(super) outcome: Result<Changed, StoreError>,
 }
 
 /// States of sessions that were saved, or not.
@@ -131,11 +142,27 @@ impl Desk {
         self.under_way == 0
     }
 
-    pub(super) fn fetch(&mut self, job: JobId, session: SessionId, id: DurableId) {
+    pub(super) fn fetch(&mut self, job: JobId, session: SessionId, id: DurableId, ticket: Option<Presented>) {
         let read = self.store.as_ref().map(|store| store.read(move |store| store.get(&id)));
         self.wait(async move {
             let found = Box::new(answer(read).await);
-            Ended::Fetched { job, session, found }
+            Ended::Fetched { job, session, found, ticket }
+        });
+    }
+
+    /// Stores the token of a ticket.
+    pub(super) fn rotate(
+        &mut self,
+        id: DurableId,
+        generation: u64,
+        rotation: Rotation,
+        mut stored: TicketStored,
+    ) {
+        let rotate = move |store: &mut dyn SessionStore| store.rotate(&id, generation, &rotation);
+        let change = self.store.as_ref().map(|store| store.change(rotate));
+        self.wait(async move {
+            stored.outcome = answer(change).await;
+            Ended::TicketStored(stored)
         });
     }
 

@@ -270,18 +270,19 @@ impl<L: Link> Core<L> {
         let lease = convert::lease(grant, &authorization, &request.attributes);
         let settings = self.table.settings();
         let wants = attributes::wants_reconnect(&settings.attributes, &request.attributes);
-        let resumable = settings.enabled && wants;
+        let by_token = settings.enabled && wants;
+        let by_ticket = !by_token && request.ticket && self.tickets.is_some();
         let (client, accounting_id) =
             notes.map(|notes| (notes.client, notes.accounting_id)).unwrap_or_default();
         let known = (client, accounting_id.unwrap_or_else(new_accounting_id));
-        if !resumable {
+        if !by_token && !by_ticket {
             self.limit_lifetime(session, authorization.session_lifetime_secs);
             let record = self.record(&request.user, &authorization, &lease, known);
             self.account_login(session, &record, false);
             self.note_plain_login(session.0, SessionRecord { generation: 1, ..record });
             return Some(Ok(lease));
         }
-        self.store_login(job, session, request, &authorization, (lease, known))
+        self.store_login(job, session, request, &authorization, (lease, known, by_ticket))
     }
 
     fn grant(
@@ -319,11 +320,11 @@ impl<L: Link> Core<L> {
         session: SessionId,
         request: AddressRequest,
         authorization: &Authorization,
-        (lease, known): (Lease, (Vec<u8>, String)),
+        (lease, known, by_ticket): (Lease, (Vec<u8>, String), bool),
     ) -> Option<Result<Lease, AddressFailure>> {
         let lifetime = authorization.session_lifetime_secs;
         let record = self.record(&request.user, authorization, &lease, known);
-        let login = NewSession { session: session.0, record, method: request.method };
+        let login = NewSession { session: session.0, record, method: request.method, by_ticket };
         match self.table.login(login, &mut fill_random) {
             Ok((record, tokens)) => {
                 self.account_login(session, &record, true);
@@ -383,6 +384,8 @@ impl<L: Link> Core<L> {
     pub(super) fn login_stored(&mut self, stored: Stored) {
         let Stored { job, session, mut lease, id, token, requested, outcome } = stored;
         match outcome {
+            // What a client is told that comes back with a ticket, it is told with the ticket.
+            Ok(()) if self.table.ticket_session(session.0).is_some() => {}
             Ok(()) => lease.attributes.extend(self.table.settings().reply(id, &token, &requested)),
             Err(error) => {
                 tracing::error!(%error, session = session.0, "a session cannot be stored, so it cannot be resumed");

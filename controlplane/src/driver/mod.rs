@@ -20,6 +20,7 @@ mod orders;
 mod reconnect;
 mod request;
 mod restore;
+mod ticket;
 
 pub use self::core::{Core, Services};
 pub use accounting::Accounts;

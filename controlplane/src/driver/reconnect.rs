@@ -21,15 +21,21 @@ use crate::reconnect::attributes::Attribute;
 use crate::reconnect::{Effect, Event, Incoming, NotWon, Now, Proof, Resumption, Write};
 use crate::sessions::SessionPolicy;
 use crate::store::{Changed, Claimed, StoreError, WallSecs};
+use crate::tickets::is_of_ticket;
 
 impl<L: Link> Core<L> {
     /// Something that was waited for has ended.
     pub(super) fn later(&mut self, ended: Ended) {
         match ended {
-            Ended::Fetched { job, session, found } => {
+            Ended::Fetched { job, session, found, ticket: None } => {
                 let answer = self.offer(session, *found);
                 self.answer_job(job, JobResult::Psk(answer));
             }
+            Ended::Fetched { job, session, found, ticket: Some(presented) } => {
+                let answer = self.ticket_found(session, &presented, *found);
+                self.answer_job(job, JobResult::TicketFound(answer));
+            }
+            Ended::TicketStored(stored) => self.ticket_stored(stored),
             Ended::FetchedAgain { job, session, requested, found } => {
                 let now = self.desk.wall();
                 match self.table.fetched_again(session.0, *found, &requested, now, &mut fill_random) {
@@ -67,7 +73,7 @@ impl<L: Link> Core<L> {
         let source = self.current_peer.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
         let now = self.both_clocks();
         if let Incoming::Fetch(id) = self.table.incoming(session.0, source, &octets, now) {
-            self.desk.fetch(job, session, id);
+            self.desk.fetch(job, session, id, None);
             return None;
         }
         if self.source_is_locked() {
@@ -153,7 +159,7 @@ impl<L: Link> Core<L> {
         let mut lease = convert::lease(grant, &authorization, requested);
         let left = |ends: WallSecs| ends.0.saturating_sub(self.desk.wall().0).max(1);
         lease.lifetime_secs = convert::lifetime_secs(resumption.record.ends_at.map_or(0, left));
-        if let Some(tokens) = &resumption.tokens {
+        if let Some(tokens) = resumption.tokens.as_ref().filter(|tokens| !is_of_ticket(&tokens.current)) {
             let id = resumption.record.id;
             lease.attributes.extend(self.table.settings().reply(id, &tokens.current, requested));
         }
@@ -174,6 +180,10 @@ impl<L: Link> Core<L> {
         let group = Some(record.group.clone()).filter(|group| !group.is_empty());
         self.sessions.set_serial(session, record.serial);
         self.sessions.describe(session, SessionPolicy { group, reconnect_capable: true, ends_ms });
+        if self.table.ticket_session(session).is_some() {
+            // Its client does not expect Auto Reconnect's way of asking.
+            return;
+        }
         let (session, liveness) = (SessionId(session), self.services.liveness);
         self.inputs.push_back(Input::Operator(Operator::SetLiveness { session, liveness }));
     }

@@ -7,10 +7,12 @@
 pub mod attempts;
 pub mod attributes;
 mod ike;
+mod inactive;
 mod lifetime;
 mod resume;
 mod statistics;
 mod table;
+mod ticket;
 mod write;
 
 use std::net::IpAddr;
@@ -20,9 +22,10 @@ use causeway_ike::api::PolicyEnd;
 use causeway_shared::config::{self, OnClientDelete, OnTokenReplay, ReconnectAttributes, TokenPolicy};
 
 pub use ike::ending;
+pub use inactive::{Inactive, InactivePlace};
 pub use resume::{MAX_CLAIMS, NotWon};
 pub use statistics::Counts;
-pub use table::{Inactive, InactivePlace, Login, Table};
+pub use table::{Login, Table};
 pub use write::Write;
 
 use crate::store::{DurableId, SessionRecord, StoreError, Token, Tokens, WallSecs};

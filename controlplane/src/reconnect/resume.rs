@@ -11,12 +11,14 @@ use causeway_shared::config::{OnTokenReplay, TokenPolicy};
 
 use super::attributes::{self, Attribute};
 use super::table::{Table, without_blobs};
+use super::ticket::TicketStand;
 use super::{Effect, Event, Incoming, Now, Offer, Phase, Proof, Refusal, Resumption, Write, fresh_token};
 use crate::counters::bump;
 use crate::store::{
     Claim, Claimed, DurableId, Presented, Rotation, SessionRecord, StoreError, StoredState, Token, Tokens,
     WallSecs,
 };
+use crate::tickets::is_of_ticket;
 
 /// Claims of one attempt: each is lost to an older attempt of the same client, and those are few.
 pub const MAX_CLAIMS: u32 = 8;
@@ -28,11 +30,14 @@ pub(super) struct Attempt {
     /// What the store said of it when its token was looked at.
     generation: Option<u64>,
     was_active: bool,
+    /// By a ticket (RFC 5723), whose token only its tokens are.
+    by_ticket: bool,
     /// The tokens of that moment.
     offered: Option<Tokens>,
     /// Whether its client has shown that it has the current one.
     confirmed: bool,
-    /// The one that was proven.
+    /// Which was proven, and it.
+    presented: Presented,
     held: Option<Token>,
     claims: u32,
     refusal: Option<Refusal>,
@@ -54,6 +59,16 @@ impl Table {
         let Some(id) = DurableId::parse(id).filter(|_| self.settings.enabled) else {
             return Incoming::NotAnId;
         };
+        self.begin_attempt(session, source, id, false, now);
+        Incoming::Fetch(id)
+    }
+
+    /// A ticket of this session came. Ask the store about it, then [`Table::fetched`].
+    pub fn incoming_ticket(&mut self, session: u64, source: IpAddr, id: DurableId, now: Now) {
+        self.begin_attempt(session, source, id, true, now);
+    }
+
+    fn begin_attempt(&mut self, session: u64, source: IpAddr, id: DurableId, by_ticket: bool, now: Now) {
         bump(&mut self.counts.incoming);
         let at = now.monotonic;
         let frozen = self.by_id.is_frozen(&id, at) || self.by_source.is_frozen(&link_of(source), at);
@@ -63,15 +78,16 @@ impl Table {
             source,
             generation: None,
             was_active: false,
+            by_ticket,
             offered: None,
             confirmed: false,
+            presented: Presented::Current,
             held: None,
             claims: 0,
             refusal,
             won: false,
         };
         self.attempts.insert(session, attempt);
-        Incoming::Fetch(id)
     }
 
     /// What the store has of the id; an error is for it to say. Returns the tokens that may be proven; `None` for a session
@@ -86,6 +102,9 @@ impl Table {
         let attempt = self.attempts.get_mut(&session)?;
         let judged = match found {
             Err(_) => Err(Refusal::Store),
+            Ok(Some((_, Some(tokens)))) if is_of_ticket(&tokens.current) != attempt.by_ticket => {
+                Err(Refusal::UnknownId)
+            }
             Ok(Some((record, Some(tokens)))) => match record.state {
                 StoredState::Inactive { expires_at, .. } if expires_at <= now => Err(Refusal::Expired),
                 StoredState::Active | StoredState::Resuming if !allow_takeover => Err(Refusal::StillActive),
@@ -141,12 +160,13 @@ impl Table {
         let (Some(generation), Some(offered)) = (attempt.generation, &attempt.offered) else {
             return Err(Refusal::Handshake);
         };
+        attempt.presented = presented;
         attempt.held = match presented {
             Presented::Current => Some(offered.current.clone()),
             Presented::Previous => offered.previous.as_ref().map(|previous| previous.token.clone()),
         };
         attempt.claims = attempt.claims.saturating_add(1);
-        let id = attempt.id;
+        let (id, by_ticket) = (attempt.id, attempt.by_ticket);
         // A client begins an attempt when it has given up the one before: what is still on its way from that one must not
         // take the session away from the client. IKE sessions are numbered as their first messages came.
         if let Some(entry) = self.entries.get_mut(&id) {
@@ -157,7 +177,8 @@ impl Table {
             entry.newest_attempt = session;
         }
         let asks = attributes::is_requested(requested, self.settings.attributes.token);
-        let rotates = asks && self.settings.token_policy == TokenPolicy::Rotate;
+        // A ticket is replaced when the next one is made.
+        let rotates = asks && !by_ticket && self.settings.token_policy == TokenPolicy::Rotate;
         let rotation = match rotates.then(|| fresh_token(fill)) {
             Some(Ok(token)) => {
                 let previous_usable_until = now.after(self.settings.rotate_grace_secs);
@@ -194,6 +215,13 @@ impl Table {
             _ => return Err(*attempt.refusal.get_or_insert(Refusal::Raced)),
         };
         self.proven(session, proof, requested, now, fill)
+    }
+
+    /// The peer presented a ticket that counts no longer. That is no proof of anything: tickets can be seen on their way.
+    pub fn ticket_refused(&mut self, session: u64) {
+        if let Some(attempt) = self.attempts.get_mut(&session) {
+            attempt.refusal.get_or_insert(Refusal::Replay);
+        }
     }
 
     /// The peer's AUTH was made with a token that counts no longer.
@@ -262,6 +290,9 @@ impl Table {
     ) -> Result<Resumption, Refusal> {
         let id = record.id;
         self.leave_inactive(&id);
+        let attempt = self.attempts.get(&session);
+        let by_ticket = attempt.is_some_and(|attempt| attempt.by_ticket);
+        let presented = attempt.map_or(Presented::Current, |attempt| attempt.presented);
         let Some(entry) = self.entries.get_mut(&id) else {
             // It ended between the claim and its answer: the store must not keep what nobody here knows.
             let generation = Some(record.generation);
@@ -276,6 +307,7 @@ impl Table {
         entry.phase = Phase::Resuming;
         entry.token_generation = tokens.as_ref().map_or(0, |tokens| tokens.generation);
         entry.confirmed = tokens.as_ref().is_none_or(|tokens| tokens.previous.is_none());
+        entry.ticket = by_ticket.then_some(TicketStand { valid: false, presented });
         // Its end may have been changed since it was stored.
         let ends_at = entry.record.ends_at;
         entry.record = SessionRecord { ends_at, ..without_blobs(record.clone()) };
@@ -309,9 +341,13 @@ impl Table {
             let proven_wrong = if authentication { Refusal::WrongToken } else { Refusal::Handshake };
             let reason = *attempt.refusal.get_or_insert(proven_wrong);
             let (id, source) = (attempt.id, attempt.source);
+            let by_ticket = attempt.by_ticket;
             let guessed = matches!(reason, Refusal::WrongToken | Refusal::UnknownId | Refusal::Replay);
             if guessed {
-                self.by_id.failed(id, now.monotonic);
+                // A ticket says nothing about its session, so nobody guesses at one.
+                if !by_ticket {
+                    self.by_id.failed(id, now.monotonic);
+                }
                 self.by_source.failed(link_of(source), now.monotonic);
             }
         }

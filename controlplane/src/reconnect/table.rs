@@ -4,20 +4,22 @@
 //! Leaves: [`Effect`]s. Resuming is in `resume.rs`.
 
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
-use std::fmt;
 use std::net::IpAddr;
 use std::ops::Bound;
-use std::str::FromStr;
 
 use causeway_ike::api::PolicyEnd;
 
 use super::attempts::{Attempts, Bounds, FAILURES_PER_ID, FAILURES_PER_SOURCE};
+use super::inactive::{Inactive, InactivePlace};
 use super::resume::Attempt;
+use super::ticket::TicketStand;
 use super::{Counts, Effect, Ending, Event, Phase, Settings, Write, fresh_token};
 use crate::counters::bump;
 use crate::store::{
-    DurableId, PreviousToken, SessionRecord, StoreError, StoredState, Tokens, Totals, WallSecs,
+    DurableId, Presented, PreviousToken, SessionRecord, StoreError, StoredState, Token, Tokens, Totals,
+    WallSecs,
 };
+use crate::tickets::is_of_ticket;
 
 /// Owners of leases that were taken over from an earlier run begin here; IKE sessions have lower numbers.
 const RESTORED_OWNERS: u64 = 1 << 63;
@@ -59,6 +61,9 @@ pub(super) struct Entry {
     pub(super) newest_attempt: u64,
     /// Whether the client has shown that it has the last token.
     pub(super) confirmed: bool,
+    /// Its ticket, if it is resumed by tickets (RFC 5723); `None` for one that is resumed by a token, or waits since before the
+    /// last restart.
+    pub(super) ticket: Option<TicketStand>,
     /// Where its client was last.
     pub(super) last_peer: Option<(IpAddr, u16)>,
     pub(super) method: String,
@@ -72,46 +77,8 @@ pub struct Login {
     pub record: SessionRecord,
     /// How the user proved itself.
     pub method: String,
-}
-
-/// An inactive session, for the operator.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Inactive {
-    /// The session.
-    pub record: SessionRecord,
-    /// Where its client was last.
-    pub last_peer: Option<(IpAddr, u16)>,
-    /// How the user proved itself; empty after a restart.
-    pub method: String,
-    /// Since when it waits.
-    pub since: WallSecs,
-    /// Until when.
-    pub expires_at: WallSecs,
-}
-
-/// A place in the order of the inactive sessions: longest inactive first.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct InactivePlace {
-    /// Since when the session there waits.
-    pub since: WallSecs,
-    /// Its id.
-    pub id: DurableId,
-}
-
-impl fmt::Display for InactivePlace {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}-{}", self.since.0, self.id)
-    }
-}
-
-impl FromStr for InactivePlace {
-    type Err = ();
-
-    fn from_str(text: &str) -> Result<InactivePlace, ()> {
-        let (since, id) = text.split_once('-').ok_or(())?;
-        let since = WallSecs(since.parse().map_err(|_| ())?);
-        Ok(InactivePlace { since, id: DurableId::parse(id.as_bytes()).ok_or(())? })
-    }
+    /// Whether it is to be resumed by tickets, which are made later ([`Table::ticket_made`]).
+    pub by_ticket: bool,
 }
 
 impl Table {
@@ -160,6 +127,7 @@ impl Table {
             token_generation: 0,
             newest_attempt: 0,
             confirmed: false,
+            ticket: None,
             last_peer: None,
             method: String::new(),
         };
@@ -183,6 +151,10 @@ impl Table {
             newest_attempt: session,
             token_generation: tokens.generation,
             confirmed: tokens.previous.as_ref().is_none_or(PreviousToken::is_burnt),
+            ticket: is_of_ticket(&tokens.current).then(|| TicketStand {
+                valid: !tokens.current.as_bytes().is_empty(),
+                presented: Presented::Current,
+            }),
             last_peer: None,
             method,
         };
@@ -220,8 +192,8 @@ impl Table {
         login: Login,
         fill: &mut dyn FnMut(&mut [u8]),
     ) -> Result<(SessionRecord, Tokens), StoreError> {
-        let Login { session, mut record, method } = login;
-        let tokens = Tokens::new(fresh_token(fill)?);
+        let Login { session, mut record, method, by_ticket } = login;
+        let tokens = Tokens::new(if by_ticket { Token::none() } else { fresh_token(fill)? });
         record.id = loop {
             let id = DurableId::random(&mut *fill);
             if !self.entries.contains_key(&id) {
@@ -240,6 +212,7 @@ impl Table {
                 token_generation: tokens.generation,
                 newest_attempt: session,
                 confirmed: false,
+                ticket: by_ticket.then_some(TicketStand { valid: false, presented: Presented::Current }),
                 last_peer: None,
                 method,
             },
@@ -275,6 +248,10 @@ impl Table {
         if entry.phase == Phase::Resuming {
             let generation = entry.record.generation;
             self.effects.push_back(Effect::Write(Write::Activate { id, generation }));
+            if entry.ticket.is_some_and(|ticket| !ticket.valid) {
+                // Its client has not asked for another one, and the one that it came with is used.
+                self.effects.push_back(Effect::Write(Write::Revoke { id, generation }));
+            }
         }
         entry.phase = Phase::Active;
     }
@@ -336,8 +313,12 @@ impl Table {
         self.leases.remove(&session);
         let Some(id) = self.by_session.get(&session).copied() else { return };
         self.unbind(session);
+        let ticket = self.entries.get(&id).and_then(|entry| entry.ticket);
         let keeps = match ending {
-            Ending::Silent => true,
+            // Nobody comes back without a ticket.
+            Ending::Silent => ticket.is_none_or(|ticket| ticket.valid),
+            // Its ticket goes with the IKE SA (RFC 5723 §6.2).
+            Ending::ClientDeleted if ticket.is_some() => false,
             Ending::ClientDeleted => {
                 self.settings.on_client_delete == causeway_shared::config::OnClientDelete::Keep
             }

@@ -130,7 +130,7 @@ impl World {
     }
 
     fn offer_login(&mut self, session: u64, record: SessionRecord) -> (SessionRecord, Tokens) {
-        let login = Login { session, record, method: "anyconnect-eap".to_owned() };
+        let login = Login { session, record, method: "anyconnect-eap".to_owned(), by_ticket: false };
         let (record, tokens) = self.table.login(login, &mut filler(&mut self.seed)).unwrap();
         self.store.begin().unwrap();
         self.store.put_new(&record, Some(&tokens)).unwrap();

@@ -3,7 +3,9 @@
 //! Enters: a change that [`Table`](super::Table) has decided on, and the store when the change's turn comes. Leaves: what
 //! became of it. Every store that stands behind a table is changed here, so that all of them mean the same by a change.
 
-use crate::store::{Changed, DurableId, SessionStore, StoreError, Totals, WallSecs};
+use crate::store::{
+    Changed, DurableId, Presented, Rotation, SessionStore, StoreError, Token, Totals, WallSecs,
+};
 
 /// A change.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -35,6 +37,13 @@ pub enum Write {
         /// Held by; `None` whoever holds it.
         generation: Option<u64>,
     },
+    /// The ticket that it has may not be used any more.
+    Revoke {
+        /// Whose.
+        id: DurableId,
+        /// Held by.
+        generation: u64,
+    },
     /// The client holds the token.
     Confirm {
         /// Whose.
@@ -58,6 +67,11 @@ impl Write {
                 store.park(&id, generation, since, expires_at, totals)
             }
             Write::Remove { id, generation } => store.remove(&id, generation),
+            Write::Revoke { id, generation } => {
+                let previous_usable_until = WallSecs(0);
+                let (token, presented) = (Token::none(), Presented::Current);
+                store.rotate(&id, generation, &Rotation { token, presented, previous_usable_until })
+            }
             Write::Confirm { id, generation, token_generation } => {
                 store.confirm_token(&id, generation, token_generation)
             }

@@ -46,6 +46,7 @@ fn facts(session: u64) -> SessionFacts {
         local_identity: Identity::from_text("vpn.example"),
         local_auth: "ecdsa",
         resumed: None,
+        by_ticket: false,
         ppk: false,
         started_at: Instant::from_millis(1_000),
         established_at: Instant::from_millis(1_120),

@@ -14,6 +14,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
+use zeroize::Zeroizing;
 
 use super::clock::StoreClock;
 use super::{Integrity, SessionStore, StoreError, WallSecs};
@@ -46,6 +47,7 @@ pub struct StoreHandle {
     queue: SyncSender<Box<dyn Request>>,
     clock: StoreClock,
     integrity: Integrity,
+    ticket_secret: Arc<Zeroizing<[u8; 32]>>,
     // Dropped after the queue.
     _thread: Arc<Thread>,
 }
@@ -60,16 +62,23 @@ impl StoreHandle {
     /// When the system gives no thread.
     pub fn start(store: Box<dyn SessionStore>) -> std::io::Result<StoreHandle> {
         let (clock, integrity) = (StoreClock::start(store.mark()), store.integrity());
+        let ticket_secret = Arc::new(store.ticket_secret());
         let (queue, requests) = sync_channel(QUEUE);
         let thread = std::thread::Builder::new()
             .name("store".to_owned())
             .spawn(move || Worker { store, clock }.serve(&requests))?;
-        Ok(StoreHandle { queue, clock, integrity, _thread: Arc::new(Thread(Mutex::new(Some(thread)))) })
+        let thread = Arc::new(Thread(Mutex::new(Some(thread))));
+        Ok(StoreHandle { queue, clock, integrity, ticket_secret, _thread: thread })
     }
 
     /// How sound the store is, as far as is known.
     pub fn integrity(&self) -> &Integrity {
         &self.integrity
+    }
+
+    /// What keys of tickets are derived from ([`SessionStore::ticket_secret`]).
+    pub fn ticket_secret(&self) -> &[u8; 32] {
+        &self.ticket_secret
     }
 
     /// Now, in the time that stored moments are in.

@@ -22,6 +22,8 @@ mod tests;
 
 use std::collections::HashSet;
 
+use zeroize::Zeroizing;
+
 pub use configured::open;
 pub use error::StoreError;
 pub use integrity::{Integrity, Verdict};
@@ -259,6 +261,15 @@ pub trait SessionStore: Send {
 
     /// Sessions by state.
     fn counts(&self) -> Counts;
+
+    /// What keys of tickets are derived from: the same for as long as the store is, if it has a key. Otherwise tickets end with
+    /// this process.
+    fn ticket_secret(&self) -> Zeroizing<[u8; 32]> {
+        let mut secret = Zeroizing::new([0; 32]);
+        // Without randomness there is no session to give a ticket to.
+        let _ = aws_lc_rs::rand::fill(secret.as_mut());
+        secret
+    }
 
     /// Where the store says how sound it is.
     fn integrity(&self) -> Integrity {

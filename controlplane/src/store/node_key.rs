@@ -106,6 +106,11 @@ impl NodeKey {
         self.derived(b"causeway store 1 check", &[])
     }
 
+    /// What keys of tickets are derived from, and nothing else.
+    pub(super) fn ticket_secret(&self) -> Zeroizing<[u8; 32]> {
+        Zeroizing::new(self.derived(b"causeway store 1 tickets", &[]))
+    }
+
     /// `secret`, to be opened for the same session and purpose only, and only beside the same `bound` octets.
     pub(super) fn seal(
         &self,

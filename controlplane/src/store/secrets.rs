@@ -6,7 +6,7 @@ use super::record::check_size;
 use super::{StoreError, WallSecs};
 
 /// Most octets of a token.
-pub const MAX_TOKEN_OCTETS: usize = 256;
+pub const MAX_TOKEN_OCTETS: usize = 1024;
 /// Most octets of an IKE SA's state.
 pub const MAX_IKE_STATE_OCTETS: usize = 64 * 1024;
 
@@ -26,6 +26,11 @@ impl Token {
         let octets = Token(octets);
         check_size("token", octets.0.len(), MAX_TOKEN_OCTETS)?;
         Ok(octets)
+    }
+
+    /// The empty token, which nobody holds.
+    pub fn none() -> Token {
+        Token(Vec::new())
     }
 
     /// The octets.

@@ -14,7 +14,9 @@ use causeway_ike::cert::{Credential, RsaHash};
 use causeway_ike::crypto::SystemRandom;
 use causeway_ike::ident::Identity;
 use causeway_ike::suite::Prf;
-use causeway_ike::testing::{AuthWith, EapPeer, Initiator, InitiatorConfig, Notable, Outgoing};
+use causeway_ike::testing::{
+    AuthWith, EapPeer, Initiator, InitiatorConfig, InitiatorTicket, Notable, Outgoing,
+};
 use causeway_shared::config::ReconnectAttributes;
 
 use crate::gateway::{DEADLINE, Gateway, NAME, PSK};
@@ -42,6 +44,29 @@ impl Client {
 
     /// One that knows a password, behind a NAT.
     pub fn eap(gateway: &Gateway, user: &str, password: &str) -> Client {
+        Client::eap_with(gateway, user, password, |_| {})
+    }
+
+    /// One that comes back by a ticket.
+    pub fn by_ticket(
+        gateway: &Gateway,
+        user: &str,
+        ticket: &InitiatorTicket,
+        change: impl FnOnce(&mut InitiatorConfig),
+    ) -> Client {
+        Client::new(gateway, user, AuthWith::Ticket(Box::new(ticket.clone())), |config| {
+            config.force_nat = true;
+            change(config);
+        })
+    }
+
+    /// One that knows a password, behind a NAT, with other requests.
+    pub fn eap_with(
+        gateway: &Gateway,
+        user: &str,
+        password: &str,
+        change: impl FnOnce(&mut InitiatorConfig),
+    ) -> Client {
         let hash = NtHash::of_password(password);
         let config = PeerConfig { identity: user.to_owned(), user: user.to_owned(), hash };
         let peer = Peer(Mutex::new(PeerState { method: Mschapv2::new(config, [7; 16]), msk: None }));
@@ -50,6 +75,7 @@ impl Client {
             config.trust = Some(trust);
             config.unix_secs = causeway_controlplane::clock::unix_secs();
             config.force_nat = true;
+            change(config);
         })
     }
 

@@ -76,6 +76,11 @@ impl Gateway {
         Gateway::run(directory, authority, config, ANY, |link| link)
     }
 
+    /// Changes what the configuration says in its next run.
+    pub fn change(&mut self, change: impl FnOnce(&mut Config)) {
+        change(&mut self.config);
+    }
+
     /// The next run of a gateway that was stopped or has crashed.
     pub fn again(mut self) -> Gateway {
         assert!(self.thread.is_none(), "it still runs");

@@ -15,3 +15,4 @@ mod limits;
 mod operator;
 mod reconnect;
 mod sessions;
+mod tickets;

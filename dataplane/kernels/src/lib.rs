@@ -43,6 +43,33 @@ pub struct OpenJob<'a, K> {
     pub opened: bool,
 }
 
+/// Most packets that are given at once as a queue's items.
+pub const MAX_ITEMS: usize = 32;
+
+/// What the kernels must know of packets that wait in a caller's queue: they are worked on there, and nothing is copied.
+pub trait View<T> {
+    /// A key as an SA keeps it.
+    type Key;
+
+    /// The key of a packet's SA; `None` and the packet is left alone.
+    fn key<'v>(&'v self, item: &T) -> Option<&'v Self::Key>;
+
+    /// From SPI to ICV.
+    fn packet<'p>(&self, item: &'p mut T) -> &'p mut [u8];
+
+    /// The 64-bit sequence number; see [`SealJob::sequence`] and [`OpenJob::sequence`].
+    fn sequence(&self, item: &T) -> u64;
+}
+
+/// What became of a queue's items, a bit for each, the first one's lowest.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Outcome {
+    /// Those that were sealed, or whose ICV was right.
+    pub done: u32,
+    /// Those that were left alone, because their key is of another algorithm.
+    pub left: u32,
+}
+
 /// Proof that this processor has AVX-512 (F, BW, VL, DQ), VAES, VPCLMULQDQ and BMI2. Only [`Wide::detect`] makes one.
 #[derive(Clone, Copy, Debug)]
 pub struct Wide(());

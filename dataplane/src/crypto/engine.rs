@@ -5,7 +5,9 @@
 
 use std::sync::OnceLock;
 
+use arrayvec::ArrayVec;
 use causeway_dpdk::CryptoDirection;
+use causeway_kernels::Outcome;
 use causeway_kernels::cbc::{CbcKey, MaybeCbc};
 use causeway_kernels::gcm::{GcmKey, MaybeGcm};
 use causeway_shared::config::CryptoEngine;
@@ -17,7 +19,7 @@ use super::lookaside::{self, DeviceKey};
 use super::portable::PortableKey;
 use super::self_test::{self_test, test_against_aws_lc};
 use super::wide::{MaybeLibrary, Wide, WideKey};
-use super::{AwsLc, EspEngine, OpenJob, Portable, SealJob, SelfTestError, SetupError};
+use super::{AwsLc, EspEngine, MAX_ITEMS, OpenJob, Portable, SealJob, SelfTestError, SetupError, View};
 
 /// The engines, best first.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -238,6 +240,71 @@ impl Engine {
     pub fn forget_all(&mut self) {
         self.wide.iter_mut().for_each(Wide::forget_all);
     }
+
+    /// As [`EspEngine::open_burst`], for at most [`MAX_ITEMS`] packets that stay where they wait; more are not looked at. A bit
+    /// for each that is authentic, the first one's lowest.
+    #[inline]
+    pub fn open_items<T, V: View<T, Key = InboundKey>>(&mut self, items: &mut [T], view: &V) -> u32 {
+        let mut outcome = Outcome { done: 0, left: u32::MAX };
+        if let Some(wide) = &mut self.wide
+            && items.first().and_then(|item| view.key(item)?.gcm_key()).is_some()
+        {
+            outcome = wide.open_items(items, view);
+        }
+        if outcome.left == 0 {
+            outcome.done
+        } else {
+            outcome.done | self.open_left(items, view, outcome.left)
+        }
+    }
+
+    /// As [`EspEngine::seal_burst`], for at most [`MAX_ITEMS`] packets that stay where they wait; more are not looked at. A bit
+    /// for each that may leave, the first one's lowest.
+    #[inline]
+    pub fn seal_items<T, V: View<T, Key = OutboundKey>>(&mut self, items: &mut [T], view: &V) -> u32 {
+        let mut outcome = Outcome { done: 0, left: u32::MAX };
+        if let Some(wide) = &mut self.wide
+            && items.first().and_then(|item| view.key(item)?.gcm_key()).is_some()
+        {
+            outcome = wide.seal_items(items, view);
+        }
+        if outcome.left == 0 {
+            outcome.done
+        } else {
+            outcome.done | self.seal_left(items, view, outcome.left)
+        }
+    }
+
+    /// Those of `wanted` whose keys are not of AES-GCM, or all where there are no kernels.
+    #[inline(never)]
+    fn open_left<T, V: View<T, Key = InboundKey>>(&mut self, items: &mut [T], view: &V, wanted: u32) -> u32 {
+        let mut jobs: ArrayVec<OpenJob<'_, InboundKey>, MAX_ITEMS> = ArrayVec::new();
+        let mut places: ArrayVec<usize, MAX_ITEMS> = ArrayVec::new();
+        for (place, item) in items.iter_mut().enumerate().take(MAX_ITEMS) {
+            // An SA that is gone has no key: there should be none here.
+            let Some(key) = view.key(item).filter(|_| wanted >> place & 1 == 1) else { continue };
+            let sequence = view.sequence(item);
+            jobs.push(OpenJob { key, packet: view.packet(item), sequence, opened: false });
+            places.push(place);
+        }
+        self.open_burst(&mut jobs);
+        jobs.iter().zip(places).fold(0, |all, (job, place)| all | u32::from(job.opened) << place)
+    }
+
+    /// As [`Engine::open_left`].
+    #[inline(never)]
+    fn seal_left<T, V: View<T, Key = OutboundKey>>(&mut self, items: &mut [T], view: &V, wanted: u32) -> u32 {
+        let mut jobs: ArrayVec<SealJob<'_, OutboundKey>, MAX_ITEMS> = ArrayVec::new();
+        let mut places: ArrayVec<usize, MAX_ITEMS> = ArrayVec::new();
+        for (place, item) in items.iter_mut().enumerate().take(MAX_ITEMS) {
+            let Some(key) = view.key(item).filter(|_| wanted >> place & 1 == 1) else { continue };
+            let sequence = view.sequence(item);
+            jobs.push(SealJob { key, packet: view.packet(item), sequence, sealed: false });
+            places.push(place);
+        }
+        self.seal_burst(&mut jobs);
+        jobs.iter().zip(places).fold(0, |all, (job, place)| all | u32::from(job.sealed) << place)
+    }
 }
 
 impl EspEngine for Engine {
@@ -379,6 +446,7 @@ may_be_wide!(InboundKey, AwsLcInboundKey; OutboundKey, AwsLcOutboundKey);
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::crypto::ESP_HEADER_LEN;
 
     #[test]
     fn every_engine_that_runs_here_passes_its_test() {
@@ -418,5 +486,58 @@ mod tests {
             assert_eq!(choose(choice).unwrap(), first);
         }
         assert_eq!(Engine::default().wide.is_some(), first == EngineKind::Wide);
+    }
+
+    /// Packets in a queue: each one's key, if its SA is still there.
+    struct Waiting<K>(Vec<Option<K>>);
+
+    impl<K> View<(usize, Vec<u8>)> for Waiting<K> {
+        type Key = K;
+
+        fn key<'v>(&'v self, (key, _): &(usize, Vec<u8>)) -> Option<&'v K> {
+            self.0[*key].as_ref()
+        }
+
+        fn packet<'p>(&self, (_, packet): &'p mut (usize, Vec<u8>)) -> &'p mut [u8] {
+            packet
+        }
+
+        fn sequence(&self, _: &(usize, Vec<u8>)) -> u64 {
+            7
+        }
+    }
+
+    #[test]
+    fn every_suite_in_one_queue_is_sealed_and_opened_where_it_waits() {
+        let material = EspKeys { cipher: [3; 32], salt: [4; 4], integrity: [5; 64] };
+        let mut engine = Engine::default();
+        // The first decides which way the burst goes, so each suite is first once; one SA is gone.
+        for first in 0..EspSuite::ALL.len() {
+            let suite = |at: usize| EspSuite::ALL[(first + at) % EspSuite::ALL.len()];
+            let mut sealing = Waiting(Vec::new());
+            let mut opening = Waiting(Vec::new());
+            let mut items = Vec::new();
+            for at in 0..MAX_ITEMS {
+                let there = at != 9;
+                sealing.0.push(there.then(|| Engine::setup_outbound(suite(at), true, &material).unwrap()));
+                opening.0.push(there.then(|| Engine::setup_inbound(suite(at), true, &material).unwrap()));
+                let len = ESP_HEADER_LEN + suite(at).iv_len() + (1 + at * 3) * 16 + suite(at).icv_len();
+                let mut packet = vec![at as u8; len];
+                packet[..ESP_HEADER_LEN].copy_from_slice(&[1, 2, 3, 4, 0, 0, 0, 7]);
+                items.push((at, packet));
+            }
+            let clear = items.clone();
+            assert_eq!(engine.seal_items(&mut items, &sealing), !(1 << 9), "{first}");
+            // One packet of each suite is spoilt.
+            for (_, packet) in items.iter_mut().take(EspSuite::ALL.len()) {
+                *packet.last_mut().unwrap() ^= 1;
+            }
+            let spoilt = (1 << EspSuite::ALL.len()) - 1;
+            assert_eq!(engine.open_items(&mut items, &opening), !(1 << 9) & !spoilt, "{first}");
+            for ((at, opened), (_, clear)) in items.iter().zip(&clear).skip(EspSuite::ALL.len()) {
+                let text = ESP_HEADER_LEN + suite(*at).iv_len()..clear.len() - suite(*at).icv_len();
+                assert_eq!(opened[text.clone()], clear[text], "{first} {at}");
+            }
+        }
     }
 }

@@ -15,7 +15,7 @@ mod wide;
 use causeway_shared::sa::{EspKeys, EspSuite};
 
 pub use aws_lc::AwsLc;
-pub use causeway_kernels::{ESP_HEADER_LEN, OpenJob, SealJob};
+pub use causeway_kernels::{ESP_HEADER_LEN, MAX_ITEMS, OpenJob, SealJob, View};
 pub use engine::{Engine, EngineError, EngineKind, InboundKey, OutboundKey, choose};
 pub use lookaside::{DeviceKey, Line, start as start_device};
 pub(crate) use lookaside::{Kind, Waiting, shorten};

@@ -4,6 +4,7 @@
 use causeway_kernels::Wide as Processor;
 use causeway_kernels::cbc::{Cbc, CbcKey, Hash, MaybeCbc};
 use causeway_kernels::gcm::{Gcm, GcmKey, MaybeGcm};
+use causeway_kernels::{Outcome, View};
 use causeway_shared::sa::{EspKeys, EspSuite};
 
 use super::aws_lc::AeadKey;
@@ -45,6 +46,18 @@ impl Wide {
     /// See [`Gcm::wipe`].
     pub(super) fn forget_all(&mut self) {
         self.gcm.wipe();
+    }
+
+    /// See [`Gcm::open_items`].
+    #[inline]
+    pub(super) fn open_items<T, V: View<T, Key: MaybeGcm>>(&mut self, items: &mut [T], view: &V) -> Outcome {
+        self.gcm.open_items(items, view)
+    }
+
+    /// See [`Gcm::seal_items`].
+    #[inline]
+    pub(super) fn seal_items<T, V: View<T, Key: MaybeGcm>>(&mut self, items: &mut [T], view: &V) -> Outcome {
+        self.gcm.seal_items(items, view)
     }
 
     pub(super) fn open<K: MaybeGcm + MaybeCbc + MaybeLibrary>(&mut self, jobs: &mut [OpenJob<'_, K>]) {

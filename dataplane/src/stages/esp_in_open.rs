@@ -4,18 +4,16 @@
 //!
 //! Enters: [`EspIn`] at the ESP header. Leaves: the same, decrypted in place between IV and ICV, to `esp_in_accept`.
 
-use arrayvec::ArrayVec;
 use causeway_shared::counters::Drop;
 
 use super::{Burst, EspIn, Out, State, lookaside};
 use crate::buffer::{Allocator, Buffer};
-use crate::crypto::{EspEngine, InboundKey, OpenJob};
+use crate::crypto::{InboundKey, MAX_ITEMS, View};
 use crate::path::{BURST, SaDirection, Sink};
 use crate::probe::Probe;
+use crate::sa::SaTable;
 
-/// A bit for each packet of a burst.
-type Places = u32;
-const _: () = assert!(BURST <= Places::BITS as usize);
+const _: () = assert!(BURST <= MAX_ITEMS);
 
 pub(crate) fn run<A: Allocator, S: Sink<A::Buffer>, P: Probe>(
     items: &mut Burst<EspIn<A::Buffer>>,
@@ -40,34 +38,34 @@ pub(crate) fn run<A: Allocator, S: Sink<A::Buffer>, P: Probe>(
     }
 }
 
-/// Opens at most [`BURST`] packets; a bit for each that was authentic.
-fn open<A: Allocator>(
-    burst: &mut [EspIn<A::Buffer>],
-    state: &mut State<A>,
-    probe: &mut impl Probe,
-) -> Places {
-    // Packets whose SA is gone: there should be none.
-    let mut gone: Places = 0;
-    let mut jobs: ArrayVec<OpenJob<'_, InboundKey>, BURST> = ArrayVec::new();
-    for (place, packet) in (0..).zip(burst.iter_mut().take(BURST)) {
-        let Some(key) = state.tables.sas.inbound(packet.place).and_then(|sa| sa.key()) else {
-            gone |= 1 << place;
-            continue;
-        };
-        jobs.push(OpenJob {
-            key,
-            packet: packet.buffer.data_mut(),
-            sequence: packet.sequence,
-            opened: false,
-        });
-    }
+/// Opens at most [`BURST`] packets where they wait; a bit for each that was authentic.
+fn open<A: Allocator>(burst: &mut [EspIn<A::Buffer>], state: &mut State<A>, probe: &mut impl Probe) -> u32 {
+    let count = burst.len().min(BURST);
+    let Some(burst) = burst.get_mut(..count) else { return 0 };
     let began = probe.engine_now();
-    state.engine.open_burst(&mut jobs);
-    probe.engine(jobs.len(), began);
-    let mut results = jobs.iter().map(|job| job.opened);
-    if gone == 0 {
-        return results.rev().fold(0, |all, opened| all << 1 | Places::from(opened));
+    let opened = state.engine.open_items(burst, &Opening(&state.tables.sas));
+    probe.engine(count, began);
+    opened
+}
+
+/// What the engine must know of a packet, with the SAs.
+struct Opening<'a>(&'a SaTable);
+
+impl<B: Buffer> View<EspIn<B>> for Opening<'_> {
+    type Key = InboundKey;
+
+    #[inline(always)]
+    fn key<'v>(&'v self, packet: &EspIn<B>) -> Option<&'v InboundKey> {
+        self.0.inbound(packet.place).and_then(|sa| sa.key())
     }
-    let places = (0..BURST).filter(|place| gone >> place & 1 == 0);
-    places.fold(0, |all, place| all | Places::from(results.next().unwrap_or(false)) << place)
+
+    #[inline(always)]
+    fn packet<'p>(&self, packet: &'p mut EspIn<B>) -> &'p mut [u8] {
+        packet.buffer.data_mut()
+    }
+
+    #[inline(always)]
+    fn sequence(&self, packet: &EspIn<B>) -> u64 {
+        packet.sequence
+    }
 }

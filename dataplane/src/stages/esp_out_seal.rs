@@ -4,18 +4,16 @@
 //!
 //! Enters: [`EspOut`] from SPI to the room for its ICV, padded. Leaves: the same sealed, to `encap`.
 
-use arrayvec::ArrayVec;
 use causeway_shared::counters::Drop;
 
 use super::{Burst, EspOut, Out, State, lookaside};
 use crate::buffer::{Allocator, Buffer};
-use crate::crypto::{EspEngine, OutboundKey, SealJob};
+use crate::crypto::{MAX_ITEMS, OutboundKey, View};
 use crate::path::{BURST, SaDirection, Sink};
 use crate::probe::Probe;
+use crate::sa::SaTable;
 
-/// A bit for each packet of a burst.
-type Places = u32;
-const _: () = assert!(BURST <= Places::BITS as usize);
+const _: () = assert!(BURST <= MAX_ITEMS);
 
 pub(crate) fn run<A: Allocator, S: Sink<A::Buffer>, P: Probe>(
     items: &mut Burst<EspOut<A::Buffer>>,
@@ -40,34 +38,34 @@ pub(crate) fn run<A: Allocator, S: Sink<A::Buffer>, P: Probe>(
     }
 }
 
-/// Seals at most [`BURST`] packets; a bit for each that may leave.
-fn seal<A: Allocator>(
-    burst: &mut [EspOut<A::Buffer>],
-    state: &mut State<A>,
-    probe: &mut impl Probe,
-) -> Places {
-    // Packets whose SA is gone: there should be none.
-    let mut gone: Places = 0;
-    let mut jobs: ArrayVec<SealJob<'_, OutboundKey>, BURST> = ArrayVec::new();
-    for (place, packet) in (0..).zip(burst.iter_mut().take(BURST)) {
-        let Some(key) = state.tables.sas.outbound(packet.place).and_then(|sa| sa.key()) else {
-            gone |= 1 << place;
-            continue;
-        };
-        jobs.push(SealJob {
-            key,
-            packet: packet.buffer.data_mut(),
-            sequence: packet.sequence,
-            sealed: false,
-        });
-    }
+/// Seals at most [`BURST`] packets where they wait; a bit for each that may leave.
+fn seal<A: Allocator>(burst: &mut [EspOut<A::Buffer>], state: &mut State<A>, probe: &mut impl Probe) -> u32 {
+    let count = burst.len().min(BURST);
+    let Some(burst) = burst.get_mut(..count) else { return 0 };
     let began = probe.engine_now();
-    state.engine.seal_burst(&mut jobs);
-    probe.engine(jobs.len(), began);
-    let mut results = jobs.iter().map(|job| job.sealed);
-    if gone == 0 {
-        return results.rev().fold(0, |all, sealed| all << 1 | Places::from(sealed));
+    let sealed = state.engine.seal_items(burst, &Sealing(&state.tables.sas));
+    probe.engine(count, began);
+    sealed
+}
+
+/// What the engine must know of a packet, with the SAs.
+struct Sealing<'a>(&'a SaTable);
+
+impl<B: Buffer> View<EspOut<B>> for Sealing<'_> {
+    type Key = OutboundKey;
+
+    #[inline(always)]
+    fn key<'v>(&'v self, packet: &EspOut<B>) -> Option<&'v OutboundKey> {
+        self.0.outbound(packet.place).and_then(|sa| sa.key())
     }
-    let places = (0..BURST).filter(|place| gone >> place & 1 == 0);
-    places.fold(0, |all, place| all | Places::from(results.next().unwrap_or(false)) << place)
+
+    #[inline(always)]
+    fn packet<'p>(&self, packet: &'p mut EspOut<B>) -> &'p mut [u8] {
+        packet.buffer.data_mut()
+    }
+
+    #[inline(always)]
+    fn sequence(&self, packet: &EspOut<B>) -> u64 {
+        packet.sequence
+    }
 }

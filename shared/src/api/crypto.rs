@@ -77,8 +77,11 @@ pub struct IkeDetails {
     pub peer_type: Option<String>,
     /// Authorization group whose attributes the session has.
     pub group: Option<String>,
-    /// Whether the session was resumed by session id and token.
+    /// Whether the session was resumed: by session id and token, or by a ticket.
     pub resumed: bool,
+    /// Whether that was a ticket (session resumption, RFC 5723).
+    #[serde(default)]
+    pub by_ticket: bool,
     /// Whether the keys depend on a post-quantum pre-shared key (PPK, RFC 8784).
     #[serde(default)]
     pub ppk: bool,

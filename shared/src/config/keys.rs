@@ -13,7 +13,7 @@ pub(super) use eap::RawEap;
 pub(super) use radius::{RawDynamic, RawLockout, RawRadius, RawRadiusServer};
 
 use super::model::{
-    AuthMethod, CryptoEngine, Hugepages, PollMode, PortRole, Redirect, Secret, TrafficSelectors,
+    AuthMethod, CryptoEngine, Hugepages, PollMode, PortRole, Redirect, Secret, TicketForm, TrafficSelectors,
 };
 use super::schema::{Section, SectionDoc, section};
 use super::value::{InterfaceAddress, InterfaceAddress6};
@@ -203,6 +203,12 @@ section! {
         mobike: bool = default("true");
         /// Whether clients may log in without a Child SA, and make one when they need it (RFC 6023).
         childless: bool = default("true");
+        /// Whether clients that ask for it get a ticket to come back with, to the same session and without logging in anew (session
+        /// resumption, RFC 5723): not at all, one that holds the keys of the session under seal, or one that names them in the
+        /// store. How long the session waits is in [reconnect], whose `enabled` is for Cisco's Auto Reconnect alone.
+        tickets: TicketForm = default(r#""reference""#);
+        /// How long a ticket may be used. One that is not used by then is worth nothing, though the session may still wait.
+        ticket_secs: u64 = default("14400").unit("seconds").range(60, 86_400);
         /// Another gateway for clients that follow a REDIRECT (RFC 5685): an IP address or a DNS name.
         redirect_to: Option<String> = optional("none").sketch(r#""vpn2.example.com""#);
         /// Whom `redirect_to` is for: clients that this gateway has no room for, all new ones at once, or all once they

@@ -217,12 +217,28 @@ pub struct Ike {
     pub mobike: bool,
     /// Whether clients may log in without a Child SA (RFC 6023).
     pub childless: bool,
+    /// Which tickets clients get (RFC 5723).
+    pub tickets: TicketForm,
+    /// Seconds for which a ticket may be used.
+    pub ticket_secs: u64,
     /// Where clients are sent that follow a REDIRECT (RFC 5685): an IP address or a DNS name.
     pub redirect_to: Option<String>,
     /// Which.
     pub redirect: Redirect,
     /// Seconds that a client has to leave whose session is sent on.
     pub redirect_grace_secs: u64,
+}
+
+/// Which tickets clients get to resume their sessions with (RFC 5723).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum TicketForm {
+    /// None.
+    Off,
+    /// Tickets that hold the state of the session, sealed.
+    Value,
+    /// Tickets that name the state, which stays in the store.
+    #[default]
+    Reference,
 }
 
 /// Which new clients are sent to another gateway.

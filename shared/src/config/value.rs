@@ -11,7 +11,7 @@ use toml::de::DeValue;
 use super::model::{
     AttributeProfile, AuthMethod, CertificateLogin, CertificateUser, CryptoEngine, GroupAttribute, Hugepages,
     InnerMethod, NtHash, OnClientDelete, OnSessionLimit, OnSuspend, OnTokenReplay, PasswordHash, PeapBinding,
-    PollMode, PortRole, Redirect, Secret, ServerCertHash, StoreBackend, TlsVersion, TokenPolicy,
+    PollMode, PortRole, Redirect, Secret, ServerCertHash, StoreBackend, TicketForm, TlsVersion, TokenPolicy,
     TrafficSelectors, TtlsInner,
 };
 use super::phc;
@@ -464,6 +464,11 @@ choices! {
         ("filter-id", GroupAttribute::FilterId),
     ];
     TrafficSelectors: "choice" = [("subnets", TrafficSelectors::Subnets), ("any", TrafficSelectors::Any)];
+    TicketForm: "choice" = [
+        ("off", TicketForm::Off),
+        ("value", TicketForm::Value),
+        ("reference", TicketForm::Reference),
+    ];
     Redirect: "choice" = [
         ("full", Redirect::Full),
         ("all", Redirect::All),

@@ -197,6 +197,8 @@ impl Gateway {
                 JobResult::PublicKey(work.run(&self.keyring, UNIX_NOW, &mut SystemRandom))
             }
             JobKind::PskLookup { identity } => JobResult::Psk(self.find(&identity)),
+            JobKind::FindTicket { .. } => JobResult::TicketFound(None),
+            JobKind::MakeTicket(_) => JobResult::TicketMade(None),
             JobKind::Eap(EapStep::Start { signed_octets, prf, .. }) => {
                 self.prf = Some(prf);
                 let setup = ConversationSetup {

@@ -134,10 +134,12 @@ pub struct SessionFacts {
     pub fragmentation: Fragmentation,
     /// IDr.
     pub local_identity: Identity,
-    /// How we proved ourselves: `rsa`, `ecdsa`, `ed25519`, `psk` or `eap` (RFC 5998).
+    /// How we proved ourselves: `rsa`, `ecdsa`, `ed25519`, `psk`, `eap` (RFC 5998) or `ticket` (RFC 5723).
     pub local_auth: &'static str,
     /// The session that this one resumes ([`PskAnswer::resume`](super::PskAnswer::resume)).
     pub resumed: Option<u64>,
+    /// Whether it resumes it by a ticket (RFC 5723); otherwise by a token used as a shared key.
+    pub by_ticket: bool,
     /// Whether its keys depend on a post-quantum pre-shared key (RFC 8784).
     pub ppk: bool,
     /// When the first message of IKE_SA_INIT arrived.

@@ -8,6 +8,8 @@ use crate::wire::{IkeSpi, Nonce};
 
 /// The text that RFC 7296 §2.15 mixes into shared keys.
 const KEY_PAD: &[u8] = b"Key Pad for IKEv2";
+/// The text that RFC 5723 §5.1 mixes into the keys of resumed IKE SAs.
+const RESUMPTION: &[u8] = b"Resumption";
 
 /// Which side of the IKE SA we are; never changes while the SA lives.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -91,6 +93,21 @@ impl IkeKeys {
         let parts: Vec<&[u8]> =
             first.into_iter().chain(additional.iter().map(SharedSecret::as_bytes)).collect();
         let skeyseed = prf(old.suite.prf, old.sk_d.as_bytes(), &parts);
+        IkeKeys::expand(suite, &skeyseed, values)
+    }
+
+    /// The keys of an IKE SA that resumes one that had `old_sk_d`: SKEYSEED = prf(SK_d_old, "Resumption" | Ni | Nr)
+    /// (RFC 5723 §5.1). `suite` is the old one's.
+    ///
+    /// # Errors
+    /// When the library fails.
+    pub fn resumed(
+        suite: IkeSuite,
+        old_sk_d: &Secret,
+        values: &ExchangeValues<'_>,
+    ) -> Result<IkeKeys, CryptoError> {
+        let (ni, nr) = (values.initiator_nonce.as_bytes(), values.responder_nonce.as_bytes());
+        let skeyseed = prf(suite.prf, old_sk_d.as_bytes(), &[RESUMPTION, ni, nr]);
         IkeKeys::expand(suite, &skeyseed, values)
     }
 
@@ -199,6 +216,12 @@ impl IkeKeys {
 pub fn shared_key_auth(algorithm: Prf, key: &[u8], signed_octets: &[u8]) -> Secret {
     let padded = prf(algorithm, key, &[KEY_PAD]);
     prf(algorithm, padded.as_bytes(), &[signed_octets])
+}
+
+/// AUTH data after IKE_SESSION_RESUME (RFC 5723 §4.3.3): prf(SK_px, signed octets), `sk_p` being SK_pi or SK_pr of the new
+/// IKE SA.
+pub fn resumption_auth(algorithm: Prf, sk_p: &Secret, signed_octets: &[u8]) -> Secret {
+    prf(algorithm, sk_p.as_bytes(), &[signed_octets])
 }
 
 /// Checks AUTH data of method 2 in constant time.

@@ -19,7 +19,9 @@ pub use error::CryptoError;
 pub use int_auth::IntAuth;
 pub use ke::{KePrivate, SharedSecret};
 pub use kem::{KemPrivate, encapsulate};
-pub use keys::{ChildKeymat, ExchangeValues, IkeKeys, Role, shared_key_auth, verify_shared_key_auth};
+pub use keys::{
+    ChildKeymat, ExchangeValues, IkeKeys, Role, resumption_auth, shared_key_auth, verify_shared_key_auth,
+};
 pub use nat::{NAT_HASH_LEN, nat_detection_hash};
 pub use prf::{prf, prf_plus};
 pub use random::{Random, SystemRandom};

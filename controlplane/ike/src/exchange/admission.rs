@@ -16,6 +16,7 @@ use crate::exchange::authenticated::Authenticated;
 use crate::exchange::closing::Farewell;
 use crate::exchange::config;
 use crate::exchange::ike_auth::{Applicant, ChildOffer, Handshake};
+use crate::exchange::ticket::{self, Ticketing};
 use crate::ppk::PpkUse;
 use crate::selectors;
 use crate::state::State;
@@ -67,6 +68,8 @@ impl Admission {
             self.applicant.cp.as_ref().map(|request| (config::wish4(request), config::wish6(request)));
         let childless = self.applicant.child.is_none();
         let (ip4, ip6) = match wishes {
+            // The session has its address, whether its client asks for it or knows it.
+            None | Some((Wish::None, Wish::None)) if self.hs.ticket.is_some() => (Wish::None, Wish::None),
             Some((Wish::None, Wish::None)) | None if childless => {
                 return self.establish(cx, None, None, Vec::new());
             }
@@ -90,6 +93,7 @@ impl Admission {
             client: self.client(),
             attributes: self.applicant.cp.as_ref().map(config::raw_attributes).unwrap_or_default(),
             resume: self.who.resume(),
+            ticket: self.applicant.ticket,
         };
         let job = cx.job(self.hs.id, JobKind::Address(request));
         State::Addressing(Box::new(Addressing { admission: self, job }))
@@ -170,9 +174,29 @@ impl Admission {
         cx: &mut Cx<'_>,
         lease: Option<Lease>,
         child: Option<Child>,
+        mut tail: Vec<Payload>,
+    ) -> State {
+        match lease {
+            Some(lease) if self.applicant.ticket => Ticketing::begin(cx, self, lease, child, tail),
+            lease => {
+                if self.applicant.ticket {
+                    tail.push(ticket::withheld(cx, NotifyType::TicketNack));
+                }
+                self.come_up(cx, lease, child, tail)
+            }
+        }
+    }
+
+    /// The client is told everything; the session is up.
+    pub(crate) fn come_up(
+        self,
+        cx: &mut Cx<'_>,
+        lease: Option<Lease>,
+        child: Option<Child>,
         tail: Vec<Payload>,
     ) -> State {
-        let (holder, client) = (self.holder(), self.client());
+        let holder = self.holder();
+        let facts = self.facts(cx, lease.as_ref());
         let Admission { mut hs, who, mut head, applicant } = self;
         head.extend(tail);
         if let Some(secs) = lease.as_ref().and_then(|lease| lease.lifetime_secs) {
@@ -194,8 +218,25 @@ impl Admission {
             PpkUse::Declined => cx.count(IkeCounter::PpkDeclined),
             PpkUse::NotAnnounced | PpkUse::Announced => {}
         }
+        if facts.by_ticket {
+            cx.count(IkeCounter::TicketsUsed);
+        }
+        cx.event(Event::SessionUp(facts.clone()));
+        let mut session = Established::new(cx, facts, who, hs.sa, lease, child);
+        session.mobike = applicant.mobike;
+        session.redirect = hs.redirect;
+        if applicant.child.is_none() {
+            // As it wants it.
+            session.childless_until = None;
+        }
+        State::Established(Box::new(session))
+    }
+
+    /// What the operator is told once it is up.
+    pub(crate) fn facts(&self, cx: &Cx<'_>, lease: Option<&Lease>) -> Box<SessionFacts> {
+        let Admission { hs, who, .. } = self;
         let path = hs.sa.path;
-        let facts = Box::new(SessionFacts {
+        Box::new(SessionFacts {
             session: hs.id,
             user: who.user().to_owned(),
             identity: who.identity().clone(),
@@ -208,26 +249,18 @@ impl Admission {
             local_port: path.local_port,
             peer: path.peer,
             peer_port: path.peer_port,
-            lease: lease.clone(),
-            client,
-            vendor_ids: hs.announced.names,
+            lease: lease.cloned(),
+            client: self.client(),
+            vendor_ids: hs.announced.names.clone(),
             fragmentation: hs.sa.fragmentation,
             local_identity: cx.world.config.identity.clone(),
             local_auth: hs.local_auth,
             resumed: who.resume().map(|resume| resume.tag),
-            ppk: hs.ppk == PpkUse::Mixed,
+            by_ticket: hs.ticket.is_some(),
+            ppk: hs.ppk == PpkUse::Mixed || hs.ticket.as_ref().is_some_and(|ticket| ticket.state.ppk),
             started_at: hs.started_at,
             established_at: cx.now,
-        });
-        cx.event(Event::SessionUp(facts.clone()));
-        let mut session = Established::new(cx, facts, who, hs.sa, lease, child);
-        session.mobike = applicant.mobike;
-        session.redirect = hs.redirect;
-        if applicant.child.is_none() {
-            // As it wants it.
-            session.childless_until = None;
-        }
-        State::Established(Box::new(session))
+        })
     }
 }
 

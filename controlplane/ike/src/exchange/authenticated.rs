@@ -1,11 +1,12 @@
 //! The proof that a client is who it says. Only the verifiers in this file make one.
 //!
-//! Enters: AUTH data and keys, a verified certificate, or a finished EAP conversation (RFC 7296 §2.15, §2.16).
+//! Enters: AUTH data and keys, a verified certificate, a finished EAP conversation (RFC 7296 §2.15, §2.16), or a ticket
+//! (RFC 5723 §4.3.3).
 //! Leaves: [`Authenticated`], without which no session is established.
 
-use crate::api::{MAX_BURNT_KEYS, PskAnswer, Resume, Secret, SessionFacts};
+use crate::api::{MAX_BURNT_KEYS, PskAnswer, Resume, Secret, SessionFacts, TicketAnswer, TicketState};
 use crate::cert::ProvenIdentity;
-use crate::crypto::verify_shared_key_auth;
+use crate::crypto::{IkeKeys, Role, resumption_auth, verify_shared_key_auth};
 use crate::error::IkeError;
 use crate::ident::Identity;
 use crate::suite::Prf;
@@ -63,6 +64,27 @@ impl Authenticated {
         let user = answer.user.clone().unwrap_or_else(|| identity.to_string());
         let (identity, method) = (identity.clone(), "psk".to_owned());
         Ok((Authenticated { identity, user, method, key: None, resume }, key))
+    }
+
+    /// By an AUTH payload under the keys of an IKE SA that was made from a ticket (RFC 5723 §4.3.3).
+    pub(crate) fn by_ticket(
+        ticket: &TicketAnswer,
+        keys: &IkeKeys,
+        octets: &[u8],
+        auth: &Auth,
+    ) -> Result<Authenticated, IkeError> {
+        let expected = resumption_auth(keys.suite.prf, keys.sk_p(Role::Initiator), octets);
+        if auth.method != AuthMethod::SharedKey || !expected.matches(&auth.data) {
+            return Err(IkeError::Authentication("wrong keys for the ticket"));
+        }
+        let TicketState { identity, user, method, peer_key, .. } = &ticket.state;
+        Ok(Authenticated {
+            identity: identity.clone(),
+            user: user.clone(),
+            method: method.clone(),
+            key: *peer_key,
+            resume: Some(ticket.resume),
+        })
     }
 
     /// By a certificate that names the identity, and whose key made the AUTH payload.

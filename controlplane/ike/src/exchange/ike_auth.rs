@@ -9,7 +9,9 @@
 
 use std::net::IpAddr;
 
-use crate::api::{ClientKind, DownReason, Event, GatewayAuth, JobId, JobKind, JobResult, SessionId};
+use crate::api::{
+    ClientKind, DownReason, Event, GatewayAuth, JobId, JobKind, JobResult, SessionId, TicketAnswer,
+};
 use crate::cert::{self, RsaHash};
 use crate::cisco::{self, Announced};
 use crate::counters::IkeCounter;
@@ -20,7 +22,7 @@ use crate::exchange::authenticated::Authenticated;
 use crate::exchange::closing::Farewell;
 use crate::exchange::eap::{EapSign, EapTalk};
 use crate::exchange::eap_only::GatewayProof;
-use crate::exchange::mobility;
+use crate::exchange::{mobility, session_resume, ticket};
 use crate::job::{PublicKeyJob, PublicKeyResult, SignedAuth, VerifyJob};
 use crate::policy::IdrMismatch;
 use crate::ppk::PpkUse;
@@ -59,6 +61,8 @@ pub(crate) struct Handshake {
     pub(crate) redirect: bool,
     /// How we have proved ourselves, for the operator.
     pub(crate) local_auth: &'static str,
+    /// What its keys come from, if not from a key exchange (RFC 5723).
+    pub(crate) ticket: Option<Box<TicketAnswer>>,
 }
 
 /// What the first IKE_AUTH request asks for.
@@ -69,6 +73,8 @@ pub(crate) struct Applicant {
     pub(crate) initial_contact: bool,
     /// It may move to other addresses (RFC 4555).
     pub(crate) mobike: bool,
+    /// It wants a ticket, and may have one (RFC 5723).
+    pub(crate) ticket: bool,
     /// The first Child SA; `None` for a client that wants none now (RFC 6023).
     pub(crate) child: Option<ChildOffer>,
     pub(crate) cp: Option<Configuration>,
@@ -187,7 +193,7 @@ impl Handshake {
     }
 
     /// Our identity, and what our AUTH covers.
-    fn own_octets(&self, cx: &Cx<'_>) -> (Identification, Vec<u8>) {
+    pub(crate) fn own_octets(&self, cx: &Cx<'_>) -> (Identification, Vec<u8>) {
         let id_r = Identification::new(cx.world.config.identity.clone());
         let octets = self.sa.keys.signed_octets(Role::Responder, &self.response, &self.ni, &id_r.body());
         (id_r, [octets, self.sa.int_auth.octets()].concat())
@@ -241,6 +247,9 @@ impl AwaitAuth {
         }
         if applicant.mobike && !mobility::untouched(&message, from, hs.sa.nat) {
             return hs.refuse_applicant(cx, &applicant, IkeError::UnexpectedNat);
+        }
+        if let Some(ticket) = hs.ticket.take() {
+            return session_resume::on_auth(cx, hs, ticket, applicant, &message);
         }
         let auth = match message.auth().cloned() {
             None => cx.world.config.ppk.check_announced(hs.ppk).map(|()| None),
@@ -311,6 +320,7 @@ impl Applicant {
             initial_contact: message.notify(NotifyType::InitialContact).is_some(),
             mobike: cx.world.config.extensions.mobike
                 && message.notify(NotifyType::MobikeSupported).is_some(),
+            ticket: ticket::is_requested(cx, message),
             child: ChildOffer::read(cx, message)?,
             cp: message.cp().cloned(),
         })

@@ -18,11 +18,14 @@ use crate::established::{
 use crate::exchange::agreed::{Agreed, Half, read_answer, read_follow_up};
 use crate::exchange::follow_up::{Secrets, link_notify};
 use crate::exchange::ike_sa_init::NONCE_LEN;
+use crate::exchange::ticket;
 use crate::job::{PublicKeyJob, PublicKeyResult};
 use crate::sa::{IkeSa, IkeSaParameters};
 use crate::suite::{IkeChoice, IkeProposal, IkeStage, SelectError, select_ike};
 use crate::time::Instant;
-use crate::wire::{Delete, ExchangeType, IkeSpi, Ke, Message, Nonce, Payload, PayloadType, Sa, WireError};
+use crate::wire::{
+    Delete, ExchangeType, IkeSpi, Ke, Message, Nonce, NotifyType, Payload, PayloadType, Sa, WireError,
+};
 use crate::world::Cx;
 
 /// The peer's rekey of the IKE SA, waiting for the key exchange.
@@ -33,6 +36,8 @@ pub(crate) struct PeerIkeRekey {
     pub(crate) choice: IkeChoice,
     ni: Nonce,
     nr: Nonce,
+    /// It asks for a ticket of the new IKE SA (RFC 5723 §4.1).
+    ticket: bool,
 }
 
 /// Our rekey of the IKE SA.
@@ -162,6 +167,7 @@ impl Established {
                 choice,
                 ni,
                 nr,
+                ticket: ticket::is_requested(cx, message),
             })),
         });
         Ok(())
@@ -187,11 +193,15 @@ impl Established {
                 });
             }
         };
-        let payloads = vec![
+        let mut payloads = vec![
             Payload::Sa(rekey.choice.answer(&IkeSpi(rekey.local_spi).to_bytes())),
             Payload::Nonce(rekey.nr.clone()),
             Payload::Ke(Ke { group: rekey.choice.suite.group.number(), data: public }),
         ];
+        if rekey.ticket {
+            // The IKE SA that it would be of is not there yet; the client asks again once it is.
+            payloads.push(ticket::withheld(cx, NotifyType::TicketAck));
+        }
         self.go_on_with_peer_rekey(cx, on_spi, rekey, Secrets::new(shared), payloads)
     }
 

@@ -112,7 +112,7 @@ pub(crate) fn begin(
 }
 
 /// Whether a handshake may begin now; if not, what there is to answer was answered.
-fn admit(cx: &mut Cx<'_>, datagram: &Datagram, message: &Message, ni: &Nonce) -> bool {
+pub(super) fn admit(cx: &mut Cx<'_>, datagram: &Datagram, message: &Message, ni: &Nonce) -> bool {
     let limits = cx.world.config.limits;
     let no_room = |cx: &mut Cx<'_>, counter| {
         match redirect::of_newcomer(cx, message, ni, Redirected::WhenFull) {
@@ -155,11 +155,11 @@ fn admit(cx: &mut Cx<'_>, datagram: &Datagram, message: &Message, ni: &Nonce) ->
 }
 
 /// Answers without keeping anything: the responder's SPI stays zero.
-fn refuse(cx: &mut Cx<'_>, datagram: &Datagram, message: &Message, notify: Notify) {
+pub(super) fn refuse(cx: &mut Cx<'_>, datagram: &Datagram, message: &Message, notify: Notify) {
     let header = Header::new(
         message.header.initiator_spi,
         IkeSpi::ZERO,
-        ExchangeType::IkeSaInit,
+        message.header.exchange,
         false,
         true,
         message.header.message_id,
@@ -356,6 +356,7 @@ impl KeyExchange {
             rsa_pss: false,
             redirect: extensions.redirect,
             local_auth: "psk",
+            ticket: None,
         };
         Ok(intermediate::next(hs, 0))
     }

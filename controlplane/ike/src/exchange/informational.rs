@@ -46,7 +46,7 @@ impl Established {
         if !ours.is_empty() {
             answer.push(Payload::Delete(Delete::Esp(ours)));
         }
-        self.respond(cx, local_spi, answer)?;
+        self.respond_with_ticket(cx, local_spi, message, answer)?;
         Ok(Flow::Stay)
     }
 

@@ -17,4 +17,6 @@ pub(crate) mod informational;
 pub(crate) mod intermediate;
 pub(crate) mod mobility;
 pub(crate) mod redirect;
+pub(crate) mod session_resume;
+pub(crate) mod ticket;
 pub(crate) mod upkeep;

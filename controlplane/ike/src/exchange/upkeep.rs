@@ -3,7 +3,7 @@
 //!
 //! Enters: the clock. Leaves: tasks, requests sent again, the end of the session when the peer is dead.
 
-use crate::api::{DownReason, Liveness, WakeReason};
+use crate::api::{DownReason, JobResult, Liveness, WakeReason};
 use crate::child::ChildRole;
 use crate::counters::IkeCounter;
 use crate::error::IkeError;
@@ -145,12 +145,20 @@ impl Established {
     /// Gives up on jobs whose answer does not come; what they bring later is given back by the ledger.
     fn jobs_on_timer(&mut self, cx: &mut Cx<'_>) -> Result<Flow, IkeError> {
         if let Some(working) = self.working.take_if(|working| working.deadline <= cx.now) {
+            let on_spi = working.local_spi;
             match &working.what {
                 PeerRequest::Child(create) => cx.release_child(self.id, create.inbound_spi()),
                 PeerRequest::Ike(rekey) => cx.release_ike_spi(self.id, rekey.local_spi()),
                 PeerRequest::FollowUp(exchange) => cx.release_ike_spi(self.id, exchange.local_spi()),
+                PeerRequest::Ticket(_) => {}
             }
-            self.refuse_kind(cx, working.local_spi, IkeError::Unavailable("job"))?;
+            match working.what {
+                // It asked for other things, too, and those are done.
+                PeerRequest::Ticket(ticket) => {
+                    self.on_ticket_job(cx, on_spi, *ticket, JobResult::Unavailable)?;
+                }
+                _ => self.refuse_kind(cx, on_spi, IkeError::Unavailable("job"))?,
+            }
         }
         if self.follow_up.as_ref().is_some_and(|follow_up| follow_up.until() <= cx.now) {
             self.drop_follow_up(cx);

@@ -27,12 +27,7 @@ impl IkeSa {
         out.u64(self.spis.responder);
         out.index(&ROLES, &self.role);
         let IkeKeys { suite, sk_d, sk_ai, sk_ar, sk_ei, sk_er, sk_pi, sk_pr } = &self.keys;
-        out.index(&Cipher::ALL, &suite.cipher);
-        out.option(suite.integ, |out, integ| out.index(&Integ::ALL, &integ));
-        out.index(&Prf::ALL, &suite.prf);
-        out.index(&Group::ALL, &suite.group);
-        let kems: Vec<Kem> = suite.kems.iter().collect();
-        out.list(&kems, |out, kem| out.index(&Kem::ALL, kem));
+        write_suite(out, suite);
         for key in [sk_d, sk_ai, sk_ar, sk_ei, sk_er, sk_pi, sk_pr] {
             out.bytes(key.as_bytes());
         }
@@ -66,13 +61,7 @@ impl IkeSa {
     pub(crate) fn read(input: &mut Reader<'_>, now: Instant, env: &mut dyn Env) -> Read<IkeSa> {
         let spis = IkeSpis { initiator: input.u64()?, responder: input.u64()? };
         let role = input.index(&ROLES)?;
-        let suite = IkeSuite {
-            cipher: input.index(&Cipher::ALL)?,
-            integ: input.option(|input| input.index(&Integ::ALL))?,
-            prf: input.index(&Prf::ALL)?,
-            group: input.index(&Group::ALL)?,
-            kems: kems(&input.list(|input| input.index(&Kem::ALL))?)?,
-        };
+        let suite = read_suite(input)?;
         let keys = IkeKeys {
             suite,
             sk_d: input.secret()?,
@@ -119,6 +108,25 @@ impl IkeSa {
         })?;
         Ok(sa)
     }
+}
+
+pub(crate) fn write_suite(out: &mut Writer, suite: &IkeSuite) {
+    out.index(&Cipher::ALL, &suite.cipher);
+    out.option(suite.integ, |out, integ| out.index(&Integ::ALL, &integ));
+    out.index(&Prf::ALL, &suite.prf);
+    out.index(&Group::ALL, &suite.group);
+    let kems: Vec<Kem> = suite.kems.iter().collect();
+    out.list(&kems, |out, kem| out.index(&Kem::ALL, kem));
+}
+
+pub(crate) fn read_suite(input: &mut Reader<'_>) -> Read<IkeSuite> {
+    Ok(IkeSuite {
+        cipher: input.index(&Cipher::ALL)?,
+        integ: input.option(|input| input.index(&Integ::ALL))?,
+        prf: input.index(&Prf::ALL)?,
+        group: input.index(&Group::ALL)?,
+        kems: kems(&input.list(|input| input.index(&Kem::ALL))?)?,
+    })
 }
 
 fn kems(list: &[Kem]) -> Read<Kems> {

@@ -27,6 +27,11 @@ impl Writer {
         Writer(Vec::with_capacity(USUAL_OCTETS))
     }
 
+    /// For values of at most so many octets.
+    pub(crate) fn with_room(octets: usize) -> Writer {
+        Writer(Vec::with_capacity(octets))
+    }
+
     pub(crate) fn finish(self) -> crate::api::Secret {
         crate::api::Secret::new(self.0)
     }

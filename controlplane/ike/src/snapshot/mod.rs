@@ -19,9 +19,10 @@ mod session;
 
 pub(crate) use codec::{Read, Reader, Writer};
 pub use mark::Mark;
+pub(crate) use session::{PEER_KEYS, read_identity, write_identity};
 
 /// First octets of every snapshot: a name and the version of the layout.
-const MAGIC: &[u8; 5] = b"CWIK\x06";
+const MAGIC: &[u8; 5] = b"CWIK\x07";
 
 /// Why a session cannot be restored.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]

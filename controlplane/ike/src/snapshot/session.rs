@@ -26,8 +26,8 @@ use crate::world::Cx;
 const KINDS: [ClientKind; 2] = [ClientKind::AnyConnect, ClientKind::Standard];
 /// More would be no state of ours.
 const MAX_OLD_SAS_READ: u32 = MAX_OLD_SAS as u32;
-const PEER_KEYS: [&str; 3] = ["rsa", "ecdsa", "ed25519"];
-const LOCAL_AUTHS: [&str; 6] = ["psk", "rsa", "ecdsa", "ed25519", "unknown", "eap"];
+pub(crate) const PEER_KEYS: [&str; 3] = ["rsa", "ecdsa", "ed25519"];
+const LOCAL_AUTHS: [&str; 7] = ["psk", "rsa", "ecdsa", "ed25519", "unknown", "eap", "ticket"];
 
 /// Writes a session; `None` while our rekey of the IKE SA is under way, whose outcome the octets could not follow. A
 /// stored snapshot is to be deleted then.
@@ -48,6 +48,7 @@ pub(crate) fn write(session: &Established, now: Instant) -> Option<Secret> {
     write_identity(&mut out, &facts.local_identity);
     out.index(&LOCAL_AUTHS, &facts.local_auth);
     out.option(facts.resumed, Writer::u64);
+    out.bool(facts.by_ticket);
     out.bool(facts.ppk);
     out.u64(now.millis_since(facts.started_at));
     out.u64(now.millis_since(facts.established_at));
@@ -143,6 +144,7 @@ fn read(input: &mut Reader<'_>, now: Instant, elapsed_ms: u64, env: &mut dyn Env
     let local_identity = read_identity(input)?;
     let local_auth = input.index(&LOCAL_AUTHS)?;
     let resumed = input.option(Reader::u64)?;
+    let by_ticket = input.bool()?;
     let ppk = input.bool()?;
     let started_at = past(input.u64()?);
     let established_at = past(input.u64()?);
@@ -200,6 +202,7 @@ fn read(input: &mut Reader<'_>, now: Instant, elapsed_ms: u64, env: &mut dyn Env
         local_identity,
         local_auth,
         resumed,
+        by_ticket,
         ppk,
         started_at,
         established_at,
@@ -261,14 +264,14 @@ impl Endpoint {
     }
 }
 
-fn write_identity(out: &mut Writer, identity: &Identity) {
+pub(crate) fn write_identity(out: &mut Writer, identity: &Identity) {
     let mut data = Vec::new();
     identity.emit(&mut data);
     out.u8(identity.id_type());
     out.bytes(&data);
 }
 
-fn read_identity(input: &mut Reader<'_>) -> Read<Identity> {
+pub(crate) fn read_identity(input: &mut Reader<'_>) -> Read<Identity> {
     let id_type = input.u8()?;
     Identity::parse(id_type, input.bytes()?).map_err(|_| RestoreError::Malformed("an identity"))
 }

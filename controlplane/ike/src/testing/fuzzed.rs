@@ -11,7 +11,8 @@ use std::net::{IpAddr, Ipv4Addr};
 use crate::Endpoint;
 use crate::api::{
     AddressFailure, ChildCommand, Datagram, EapOutcome, EapStep, GatewayAuth, Inner6, Input, Job, JobKind,
-    JobResult, Lease, Output, Outputs, PskAnswer, Secret, SelectorPolicy, Wish,
+    JobResult, Lease, Output, Outputs, PskAnswer, Resume, Secret, SelectorPolicy, Ticket, TicketAnswer,
+    TicketState, Wish,
 };
 use crate::cisco::{CiscoFragments, MAX_CISCO_MESSAGE, Pushed, is_cisco_fragment};
 use crate::crypto::Random;
@@ -136,6 +137,8 @@ struct Gateway {
     spis: BTreeSet<u32>,
     installed: BTreeSet<u32>,
     leases: BTreeSet<Ipv4Addr>,
+    /// By number.
+    tickets: Vec<TicketState>,
     sent: Vec<Datagram>,
     elsewhere: bool,
 }
@@ -151,6 +154,7 @@ impl Gateway {
             spis: BTreeSet::new(),
             installed: BTreeSet::new(),
             leases: BTreeSet::new(),
+            tickets: Vec::new(),
             sent: Vec::new(),
             elsewhere: false,
         }
@@ -212,6 +216,16 @@ impl Gateway {
             }
             JobKind::PskLookup { identity } => {
                 JobResult::Psk((identity.to_string() == "client.example").then(psk))
+            }
+            JobKind::FindTicket { ticket } => {
+                let state = ticket.first().and_then(|number| self.tickets.get(usize::from(*number))).cloned();
+                let resume = Resume { tag: 1, previous_key: false };
+                JobResult::TicketFound(state.map(|state| Box::new(TicketAnswer { state, resume })))
+            }
+            JobKind::MakeTicket(state) => {
+                let number = u8::try_from(self.tickets.len()).ok();
+                self.tickets.push(*state);
+                JobResult::TicketMade(number.map(|number| Ticket { octets: vec![number], lifetime_secs: 60 }))
             }
             JobKind::Eap(EapStep::Start { .. }) => {
                 JobResult::Eap(EapOutcome::Request { packet: vec![1, 1, 0, 5, 1] })
@@ -298,7 +312,7 @@ fn config() -> EndpointConfig {
         limits: Limits::default(),
         fragment_size: 1280,
         cisco: CiscoPolicy::default(),
-        extensions: ExtensionPolicy::default(),
+        extensions: ExtensionPolicy { tickets: true, ..ExtensionPolicy::default() },
         ppk: crate::ppk::PpkPolicy::default(),
     }
 }

@@ -3,6 +3,7 @@
 //! Long because a test's reader finds what the client does in one place.
 
 mod follow_up;
+mod resume;
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -11,7 +12,7 @@ use crate::cert::{CertUse, Credential, SIGNATURE_HASHES, TrustStore};
 use crate::cisco::VendorId;
 use crate::crypto::{
     ExchangeValues, IkeKeys, KePrivate, KemPrivate, Random, Role, SharedSecret, nat_detection_hash,
-    shared_key_auth, verify_shared_key_auth,
+    resumption_auth, shared_key_auth, verify_shared_key_auth,
 };
 use crate::exchange::mobility::protected_addresses;
 use crate::ident::Identity;
@@ -30,6 +31,7 @@ use crate::wire::{
 use super::ppk::{InitiatorPpk, Unmixed};
 use super::sa::{ClientSa, Opened};
 use follow_up::RekeyedIke;
+pub use resume::InitiatorTicket;
 
 /// How the initiator proves itself.
 pub enum AuthWith {
@@ -41,6 +43,8 @@ pub enum AuthWith {
     Eap(Box<dyn EapPeer + Send>),
     /// The token of an earlier session, whose id is the identity; the gateway has a certificate.
     Resume(Vec<u8>),
+    /// A ticket of an earlier session (RFC 5723); the gateway has the same.
+    Ticket(Box<InitiatorTicket>),
 }
 
 /// The client's side of an EAP method.
@@ -100,6 +104,8 @@ pub struct InitiatorConfig {
     pub attributes: Vec<(u16, Vec<u8>)>,
     /// The reserved octets of IDi, which the MAC covers.
     pub id_reserved: [u8; 3],
+    /// Asks for a ticket with its login (RFC 5723).
+    pub ask_ticket: bool,
     /// Asks for an inner address.
     pub ask_address: bool,
     /// Sends INITIAL_CONTACT.
@@ -151,6 +157,7 @@ impl InitiatorConfig {
             eap_only: false,
             attributes: Vec::new(),
             id_reserved: [0; 3],
+            ask_ticket: false,
             ask_address: true,
             initial_contact: false,
             mobike: false,
@@ -284,6 +291,8 @@ pub struct Initiator {
     rivals: Vec<(Rekeyed, Nonce)>,
     notable: VecDeque<Notable>,
     gateways_rekey: Option<Box<RekeyedIke>>,
+    ticket: Option<InitiatorTicket>,
+    asks_with_rekeys: bool,
     /// AUTH says nothing of IKE_INTERMEDIATE, as nobody's should.
     forgets_intermediate: bool,
 }
@@ -375,6 +384,8 @@ impl Initiator {
             rivals: Vec::new(),
             notable: VecDeque::new(),
             gateways_rekey: None,
+            ticket: None,
+            asks_with_rekeys: false,
             forgets_intermediate: false,
         })
     }
@@ -426,6 +437,10 @@ impl Initiator {
 
     /// The IKE_SA_INIT request.
     pub fn start(&mut self) -> Result<Vec<Outgoing>, TestError> {
+        if let AuthWith::Ticket(ticket) = &self.config.auth {
+            let ticket = ticket.clone();
+            return self.start_resumption(&ticket);
+        }
         let private = KePrivate::generate(self.group, &mut *self.random).map_err(|_| TestError::Crypto)?;
         let public = private.public().map_err(|_| TestError::Crypto)?;
         self.private = Some(private);
@@ -488,6 +503,9 @@ impl Initiator {
         let header = Header::parse(datagram).map_err(|_| TestError::Wire)?;
         if header.exchange == ExchangeType::IkeSaInit {
             return self.on_init(datagram);
+        }
+        if header.exchange == ExchangeType::IkeSessionResume {
+            return self.on_resumption(datagram);
         }
         let local = if header.from_initiator { header.responder_spi } else { header.initiator_spi };
         let Some(at) = self.sas.iter().position(|sa| sa.local_spi() == local) else { return Ok(Vec::new()) };
@@ -647,6 +665,9 @@ impl Initiator {
         if self.config.mobike {
             payloads.push(Payload::Notify(Notify::new(NotifyType::MobikeSupported)));
         }
+        if self.config.ask_ticket {
+            payloads.push(Payload::Notify(Notify::new(NotifyType::TicketRequest)));
+        }
         if self.config.initial_contact {
             payloads.push(Payload::Notify(Notify::new(NotifyType::InitialContact)));
         }
@@ -680,7 +701,7 @@ impl Initiator {
 
     fn on_answer(&mut self, at: usize, about: About, message: &Message) -> Result<Vec<Outgoing>, TestError> {
         self.last_answer.clone_from(&message.payloads);
-        match about {
+        let next = match about {
             About::Intermediate { index, private } => self.on_intermediate(index, &private, message),
             About::Eap { spi } => self.on_eap(spi, message),
             About::Auth { spi } => self.on_auth(spi, message),
@@ -710,7 +731,9 @@ impl Initiator {
                 self.notable.push_back(error.unwrap_or(Notable::Answered));
                 Ok(Vec::new())
             }
-        }
+        };
+        self.note_ticket(message)?;
+        next
     }
 
     fn on_eap(&mut self, spi: u32, message: &Message) -> Result<Vec<Outgoing>, TestError> {
@@ -817,6 +840,10 @@ impl Initiator {
                 self.first_sa()?.keys.sk_p(Role::Responder).as_bytes().to_vec()
             }
             AuthWith::Eap(peer) => peer.msk().ok_or(TestError::Gateway("no MSK"))?,
+            AuthWith::Ticket(_) => {
+                let mac = resumption_auth(prf, self.first_sa()?.keys.sk_p(Role::Responder), &octets);
+                return mac.matches(&auth.data).then_some(()).ok_or(TestError::Gateway("wrong MAC"));
+            }
             AuthWith::Resume(_) | AuthWith::Certificate(_) => {
                 return Err(TestError::Gateway("PSK instead of a certificate"));
             }
@@ -852,6 +879,10 @@ impl Initiator {
         };
         match &self.config.auth {
             AuthWith::Psk(key) | AuthWith::Resume(key) => Ok(mac(key)),
+            AuthWith::Ticket(_) => {
+                let mac = resumption_auth(keys.suite.prf, keys.sk_p(Role::Initiator), &octets);
+                Ok(Auth { method: AuthMethod::SharedKey, data: mac.as_bytes().to_vec() })
+            }
             AuthWith::Certificate(credential) => {
                 credential.sign(&octets, self.peer_hashes.as_deref()).map_err(|_| TestError::Crypto)
             }
@@ -907,11 +938,14 @@ impl Initiator {
         let private = KePrivate::generate(suite.group, &mut *self.random).map_err(|_| TestError::Crypto)?;
         let data = private.public().map_err(|_| TestError::Crypto)?;
         let proposal = IkeProposal::only(suite).to_wire(1, &spi.to_bytes());
-        let payloads = vec![
+        let mut payloads = vec![
             Payload::Sa(Sa { proposals: vec![proposal] }),
             Payload::Nonce(ni.clone()),
             Payload::Ke(Ke { group: suite.group.number(), data }),
         ];
+        if self.asks_with_rekeys {
+            payloads.push(Payload::Notify(Notify::new(NotifyType::TicketRequest)));
+        }
         self.request(at, ExchangeType::CreateChildSa, payloads, About::Ike { spi, private, ni })
     }
 

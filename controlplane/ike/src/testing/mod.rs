@@ -11,7 +11,8 @@ mod random;
 mod sa;
 
 pub use initiator::{
-    Arrange, AuthWith, ClientChild, EapPeer, Initiator, InitiatorConfig, Notable, Outgoing, TestError,
+    Arrange, AuthWith, ClientChild, EapPeer, Initiator, InitiatorConfig, InitiatorTicket, Notable, Outgoing,
+    TestError,
 };
 pub use ppk::InitiatorPpk;
 pub use random::Seeded;

@@ -32,6 +32,9 @@ pub(super) const CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::new(198, 51, 100, 7));
 pub(super) const UNIX_NOW: u64 = 1_893_456_000;
 pub(super) const PSK: &[u8] = b"a shared secret";
 pub(super) const PASSWORD: &[u8] = b"correct horse";
+/// The driver's number of every session that has a ticket, and how long those last.
+pub(super) const TICKET_TAG: u64 = 5723;
+pub(super) const TICKET_SECS: u32 = 3600;
 const MSK: [u8; 64] = [0x5a; 64];
 
 /// SPIs that are taken, and the data plane's clock readings.
@@ -79,6 +82,10 @@ pub(super) struct Gateway {
     pub(super) psks: BTreeMap<String, Vec<u8>>,
     /// Sessions to be resumed, by their id.
     pub(super) resumable: BTreeMap<Vec<u8>, PskAnswer>,
+    /// Tickets that may be used, each once, and what they are for.
+    pub(super) tickets: BTreeMap<Vec<u8>, TicketState>,
+    /// Whether clients get tickets.
+    pub(super) makes_tickets: bool,
     /// More attributes of a lease.
     pub(super) attributes: Vec<(u16, Vec<u8>)>,
     pub(super) address_requests: Vec<AddressRequest>,
@@ -186,6 +193,8 @@ impl Gateway {
             keyring,
             psks: BTreeMap::from([("client.example".to_owned(), PSK.to_vec())]),
             resumable: BTreeMap::new(),
+            tickets: BTreeMap::new(),
+            makes_tickets: true,
             attributes: Vec::new(),
             address_requests: Vec::new(),
             eap_starts: Vec::new(),
@@ -324,6 +333,8 @@ impl Gateway {
         let name = match &kind {
             JobKind::PublicKey(work) => work.name(),
             JobKind::PskLookup { .. } => "psk",
+            JobKind::FindTicket { .. } => "find ticket",
+            JobKind::MakeTicket(_) => "make ticket",
             JobKind::Eap(_) => "eap",
             JobKind::Address(_) => "address",
             JobKind::InstallChild(_) => "install",
@@ -339,6 +350,14 @@ impl Gateway {
                 JobResult::PublicKey(work.run(&self.keyring, UNIX_NOW, &mut self.env.random))
             }
             JobKind::PskLookup { identity } => JobResult::Psk(self.psk_answer(&identity)),
+            JobKind::FindTicket { ticket } => JobResult::TicketFound(self.ticket_answer(&ticket)),
+            JobKind::MakeTicket(state) => JobResult::TicketMade(self.makes_tickets.then(|| {
+                let state = TicketState::decode(state.encode().unwrap().expose()).unwrap();
+                let octets =
+                    [b"ticket ", &self.now.as_millis().to_be_bytes()[..], &session.0.to_be_bytes()].concat();
+                self.tickets.insert(octets.clone(), state);
+                Ticket { octets, lifetime_secs: TICKET_SECS }
+            })),
             JobKind::Eap(step) => JobResult::Eap(self.eap_step(session, step)),
             JobKind::Address(request) => JobResult::Address(self.lease(session, &request)),
             JobKind::InstallChild(install) => {
@@ -398,8 +417,17 @@ impl Gateway {
         }
     }
 
+    fn ticket_answer(&mut self, ticket: &[u8]) -> Option<Box<TicketAnswer>> {
+        let state = self.tickets.get(ticket)?.clone();
+        Some(Box::new(TicketAnswer { state, resume: Resume { tag: TICKET_TAG, previous_key: false } }))
+    }
+
     fn lease(&mut self, session: SessionId, request: &AddressRequest) -> Result<Lease, AddressFailure> {
         self.address_requests.push(request.clone());
+        if request.resume.is_some_and(|resume| resume.tag == TICKET_TAG) {
+            // Used.
+            self.tickets.clear();
+        }
         let address = wished(request.ip4, &mut self.pool);
         let address6 = wished(request.ip6, &mut self.pool6)
             .map(|address| Inner6 { address, prefix_len: self.client_prefix6 });

@@ -21,3 +21,4 @@ mod resume;
 mod robustness;
 mod snapshot;
 mod states;
+mod tickets;

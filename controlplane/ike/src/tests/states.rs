@@ -12,8 +12,9 @@ use crate::wire::{
     Delete, ExchangeType, Ke, Nonce, Notify, NotifyType, Payload, Sa, TrafficSelector, TsRange,
 };
 
-const ALL: [StateName; 17] = [
+const ALL: [StateName; 19] = [
     StateName::KeyExchange,
+    StateName::TicketLookup,
     StateName::AwaitIntermediate,
     StateName::Encapsulating,
     StateName::AwaitAuth,
@@ -26,6 +27,7 @@ const ALL: [StateName; 17] = [
     StateName::EapFinalAuth,
     StateName::Addressing,
     StateName::Installing,
+    StateName::Ticketing,
     StateName::Established,
     StateName::Closing,
     StateName::Farewell,
@@ -87,6 +89,7 @@ fn reach(state: StateName, pki: &Pki) -> Option<(Client, Gateway)> {
         if hybrid {
             config.ike_proposals = vec![suite.parse().unwrap()];
         }
+        config.extensions.tickets = true;
     });
     let hold: fn(&JobKind) -> bool = match state {
         StateName::PskLookup => |kind| matches!(kind, JobKind::PskLookup { .. }),
@@ -102,6 +105,7 @@ fn reach(state: StateName, pki: &Pki) -> Option<(Client, Gateway)> {
         StateName::EapServer => |kind| matches!(kind, JobKind::Eap(_)),
         StateName::Addressing => |kind| matches!(kind, JobKind::Address(_)),
         StateName::Installing => |kind| matches!(kind, JobKind::InstallChild(_)),
+        StateName::Ticketing => |kind| matches!(kind, JobKind::MakeTicket(_)),
         _ => |_| false,
     };
     gateway.hold = hold;
@@ -113,6 +117,7 @@ fn reach(state: StateName, pki: &Pki) -> Option<(Client, Gateway)> {
             eap_config(pki, PASSWORD)
         }
         StateName::Farewell => InitiatorConfig { auth: AuthWith::Psk(b"wrong".to_vec()), ..psk_config() },
+        StateName::Ticketing => InitiatorConfig { ask_ticket: true, ..psk_config() },
         _ if hybrid => InitiatorConfig { ike: vec![suite.parse().unwrap()], ..psk_config() },
         _ => psk_config(),
     };
@@ -123,7 +128,7 @@ fn reach(state: StateName, pki: &Pki) -> Option<(Client, Gateway)> {
         StateName::EapClient => 2,
         StateName::EapFinalAuth => 4,
         // Never seen from outside, or without keys that a message could be sealed with.
-        StateName::KeyExchange | StateName::Ended => return None,
+        StateName::KeyExchange | StateName::TicketLookup | StateName::Ended => return None,
         _ => {
             client.exchange(&mut gateway, first);
             if state == StateName::Closing {
@@ -164,6 +169,13 @@ fn payloads(exchange: ExchangeType, client: &Client) -> Vec<Payload> {
             Payload::Ke(Ke { group: 19, data: vec![1; 64] }),
             Payload::Nonce(Nonce::new(vec![7; 32]).unwrap()),
         ],
+        ExchangeType::IkeSessionResume => vec![
+            Payload::Nonce(Nonce::new(vec![7; 32]).unwrap()),
+            Payload::Notify(Notify::with_data(NotifyType::TicketOpaque, vec![7; 64])),
+        ],
+        ExchangeType::IkeIntermediate | ExchangeType::IkeFollowupKe => {
+            vec![Payload::Ke(Ke { group: 36, data: vec![1; 1184] })]
+        }
         _ => vec![Payload::Eap(vec![2, 1, 0, 5, 1])],
     }
 }

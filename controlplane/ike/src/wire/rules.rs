@@ -32,6 +32,8 @@ const IKE_SA_INIT_RESPONSE: &[Rule] = &[
     rule(PayloadType::Nonce, 1, 1),
     rule(PayloadType::CertReq, 0, MANY),
 ];
+/// RFC 5723 §4.3.2. That the request has a ticket is for its reader to see.
+const IKE_SESSION_RESUME: &[Rule] = &[rule(PayloadType::Nonce, 1, 1)];
 const IKE_AUTH_REQUEST: &[Rule] = &[
     rule(PayloadType::IdI, 0, 1),
     rule(PayloadType::IdR, 0, 1),
@@ -69,7 +71,7 @@ const INFORMATIONAL: &[Rule] = &[rule(PayloadType::Delete, 0, MANY), rule(Payloa
 
 /// Checks a message against its exchange's rules. `encrypted` says whether it came inside SK or SKF.
 ///
-/// A response that reports an error, a COOKIE or a REDIRECT may omit what the rules require.
+/// A response that reports an error, a COOKIE, a REDIRECT or a TICKET_NACK may omit what the rules require.
 ///
 /// # Errors
 /// [`WireError::Missing`], [`WireError::Unexpected`], [`WireError::NotEncrypted`], or [`WireError::BadValue`] for an
@@ -79,6 +81,7 @@ pub fn check(message: &Message, encrypted: bool) -> Result<(), WireError> {
     let rules = match (header.exchange, header.is_response) {
         (ExchangeType::IkeSaInit, false) => IKE_SA_INIT_REQUEST,
         (ExchangeType::IkeSaInit, true) => IKE_SA_INIT_RESPONSE,
+        (ExchangeType::IkeSessionResume, _) => IKE_SESSION_RESUME,
         (ExchangeType::IkeAuth, false) => IKE_AUTH_REQUEST,
         (ExchangeType::IkeAuth, true) => IKE_AUTH_RESPONSE,
         (ExchangeType::CreateChildSa, _) => CREATE_CHILD_SA,
@@ -87,7 +90,8 @@ pub fn check(message: &Message, encrypted: bool) -> Result<(), WireError> {
         (ExchangeType::IkeFollowupKe, _) => IKE_FOLLOWUP_KE,
         _ => return Err(WireError::BadValue { what: "exchange type" }),
     };
-    if encrypted != (header.exchange != ExchangeType::IkeSaInit) {
+    let clear = matches!(header.exchange, ExchangeType::IkeSaInit | ExchangeType::IkeSessionResume);
+    if encrypted == clear {
         return Err(if encrypted { WireError::Unexpected(PayloadType::Sk) } else { clear_error(message) });
     }
     for payload in &message.payloads {
@@ -116,7 +120,7 @@ pub fn check(message: &Message, encrypted: bool) -> Result<(), WireError> {
 }
 
 fn excuses(kind: NotifyType) -> bool {
-    kind.is_error() || matches!(kind, NotifyType::Cookie | NotifyType::Redirect)
+    kind.is_error() || matches!(kind, NotifyType::Cookie | NotifyType::Redirect | NotifyType::TicketNack)
 }
 
 fn clear_error(message: &Message) -> WireError {

@@ -268,6 +268,9 @@ impl Gateway {
             JobKind::PublicKey(work) => Work::PublicKey(job, work),
             JobKind::InstallChild(install) => Work::Install(job, install),
             JobKind::Eap(_) => return Err(format!("{session:?} speaks EAP")),
+            JobKind::FindTicket { .. } | JobKind::MakeTicket(_) => {
+                return Err(format!("{session:?} is about tickets"));
+            }
             JobKind::PskLookup { identity } => match self.incoming(now_ms, session, &identity) {
                 Incoming::Fetch(id) => Work::Fetch(job, session, id),
                 Incoming::NotAnId => return Err(format!("{identity} is no session id")),

@@ -98,7 +98,7 @@ fn before(count: u32, store: &mut MemoryStore, rng: &mut Rng) -> Result<Vec<Wait
             resumptions: 0,
             totals: Totals::default(),
         };
-        let login = Login { session, record, method: "anyconnect-eap".to_owned() };
+        let login = Login { session, record, method: "anyconnect-eap".to_owned(), by_ticket: false };
         let (record, tokens) = table.login(login, &mut |buffer| rng.draw(buffer))?;
         store.begin()?;
         store.put_new(&record, Some(&tokens))?;

@@ -14,6 +14,8 @@ use std::collections::HashSet;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
+use zeroize::Zeroizing;
+
 use rusqlite::{Error, ErrorCode, OptionalExtension, Params, Row, params};
 
 use self::check::Checker;
@@ -519,6 +521,10 @@ impl SessionStore for SqliteStore {
 
     fn counts(&self) -> Counts {
         self.counts
+    }
+
+    fn ticket_secret(&self) -> Zeroizing<[u8; 32]> {
+        self.key.ticket_secret()
     }
 
     fn integrity(&self) -> Integrity {

@@ -1,8 +1,8 @@
-//! What a packet's octets say to the cipher, and the short packets of a burst as arrays: what four lanes need is one load.
+//! What a packet's octets say to the cipher, and the packets of a burst as arrays: what four lanes need is one load.
 //!
 //! Enters: whole ESP packets. Leaves: their texts' places and lengths, nonces, AAD and length blocks (RFC 4106 §3–§5, NIST
-//! SP 800-38D §7). Arrays are filled here in words and read by the kernels, much later, in vectors: a vector read right
-//! after would wait for the words to reach the cache.
+//! SP 800-38D §7). Arrays are filled here in words, in the packet's own order of octets, and read by the kernels, much later, in
+//! vectors: a vector read right after would wait for the words to reach the cache.
 
 use core::arch::x86_64::*;
 use core::mem::MaybeUninit;
@@ -12,6 +12,7 @@ use crate::ESP_HEADER_LEN;
 use super::GcmKey;
 use super::counters::MAX_TEXT_LEN;
 use super::expand::LANES;
+use super::ghash::{reverse, reverse_one};
 
 /// Octets of the explicit IV.
 const IV_LEN: usize = 8;
@@ -20,102 +21,32 @@ const ICV_LEN: usize = 16;
 /// Octets in front of the text: just as long as a block.
 pub(super) const HEAD_LEN: usize = ESP_HEADER_LEN + IV_LEN;
 
-/// Packets that are worked on at once; longer bursts are cut.
+/// Packets that are worked on at once.
 pub(super) const CHUNK: usize = 32;
 
-/// A block: two words, octets in memory order or reversed.
-pub(super) type Words = [u64; 2];
+/// A block of octets as they are sent, or of two numbers.
+type Words = [u64; 2];
 
 /// Up to [`CHUNK`] packets. Their pointers are good for as long as the caller has the packets borrowed.
 pub(super) struct Batch {
     len: usize,
     texts: MaybeUninit<[*mut u8; CHUNK]>,
-    nonces: MaybeUninit<[Words; CHUNK]>,
+    /// Salt, IV, and a counter of 0.
+    nonces: MaybeUninit<[[u32; 4]; CHUNK]>,
+    /// RFC 4106 §5: SPI and sequence number, with ESN all 64 bits of it, and zeroes.
     aads: MaybeUninit<[Words; CHUNK]>,
+    /// Lengths of text and AAD in bits.
     lengths: MaybeUninit<[Words; CHUNK]>,
     keys: MaybeUninit<[*const GcmKey; CHUNK]>,
-    answers: MaybeUninit<[*mut bool; CHUNK]>,
+    /// Where the packets stand in the caller's burst.
+    places: MaybeUninit<[u8; CHUNK]>,
 }
 
-/// What a packet's octets say, before it has a place in a batch.
-#[derive(Clone, Copy)]
-pub(super) struct Frame {
-    /// The first octet of the text.
-    text: *mut u8,
-    /// Octets of the text.
-    pub text_len: usize,
-    /// SPI and sequence number as one big-endian number.
-    header: u64,
-    /// The IV as one little-endian number.
-    iv: u64,
-}
-
-impl Frame {
-    /// A packet to seal: writes its IV. `None` when it is too short or too long.
-    #[inline]
-    pub fn to_seal(packet: &mut [u8], sequence: u64) -> Option<Frame> {
-        let mut frame = Frame::to_open(packet)?;
-        let iv = sequence.to_be_bytes();
-        *packet.get_mut(ESP_HEADER_LEN..)?.first_chunk_mut::<IV_LEN>()? = iv;
-        frame.iv = u64::from_le_bytes(iv);
-        // The borrow that wrote the IV ended the older pointer's right to the packet.
-        frame.text = packet.as_mut_ptr().wrapping_add(HEAD_LEN);
-        Some(frame)
-    }
-
-    /// A packet to open. `None` when it is too short or too long.
-    #[inline]
-    pub fn to_open(packet: &mut [u8]) -> Option<Frame> {
-        let text_len = packet.len().checked_sub(HEAD_LEN + ICV_LEN)?;
-        if text_len > MAX_TEXT_LEN {
-            return None;
-        }
-        let header = u64::from_be_bytes(*packet.first_chunk::<ESP_HEADER_LEN>()?);
-        let iv = u64::from_le_bytes(*packet.get(ESP_HEADER_LEN..)?.first_chunk::<IV_LEN>()?);
-        Some(Frame { text: packet.as_mut_ptr().wrapping_add(HEAD_LEN), text_len, header, iv })
-    }
-
-    /// Salt, IV, and a counter of 0.
-    #[inline]
-    fn nonce(&self, key: &GcmKey) -> Words {
-        let salt = u64::from(u32::from_le_bytes(key.salt));
-        [salt | self.iv << 32, self.iv >> 32]
-    }
-
-    /// RFC 4106 §5: SPI and sequence number, with ESN all 64 bits of it; octets reversed.
-    #[inline]
-    fn aad(&self, key: &GcmKey, sequence: u64) -> Words {
-        let esn = u64::from(key.esn).wrapping_neg();
-        let plain = [0, self.header];
-        let extended = [self.header << 32, (self.header & !0xFFFF_FFFF) | (sequence >> 32)];
-        [plain[0] & !esn | extended[0] & esn, plain[1] & !esn | extended[1] & esn]
-    }
-
-    /// Lengths of text and AAD in bits, octets reversed.
-    #[inline]
-    fn lengths(&self, key: &GcmKey) -> Words {
-        [self.text_len as u64 * 8, 64 + (u64::from(key.esn) << 5)]
-    }
-
-    /// The packet by itself.
-    #[inline]
-    #[target_feature(enable = "sse2")]
-    pub fn packet(&self, key: &GcmKey, sequence: u64) -> Packet {
-        Packet {
-            text: self.text,
-            text_len: self.text_len,
-            nonce: vector(self.nonce(key)),
-            aad: vector(self.aad(key, sequence)),
-            lengths: vector(self.lengths(key)),
-        }
-    }
-}
-
-/// Two words in a register. In memory they would be written in halves and read as a whole, which waits.
-#[inline]
-#[target_feature(enable = "sse2")]
-fn vector([low, high]: Words) -> __m128i {
-    _mm_set_epi64x(high as i64, low as i64)
+/// Octets of a packet's text; `None` when the packet is too short or too long.
+#[inline(always)]
+pub(super) fn text_len(packet: &[u8]) -> Option<usize> {
+    let len = packet.len().wrapping_sub(HEAD_LEN + ICV_LEN);
+    (len <= MAX_TEXT_LEN).then_some(len)
 }
 
 impl Batch {
@@ -129,7 +60,7 @@ impl Batch {
             aads: MaybeUninit::uninit(),
             lengths: MaybeUninit::uninit(),
             keys: MaybeUninit::uninit(),
-            answers: MaybeUninit::uninit(),
+            places: MaybeUninit::uninit(),
         }
     }
 
@@ -139,19 +70,49 @@ impl Batch {
         self.len
     }
 
-    /// Adds a packet; a full batch stays as it is, which no chunk of [`CHUNK`] jobs meets.
-    #[inline]
-    pub fn push(&mut self, frame: Frame, key: &GcmKey, sequence: u64, answer: *mut bool) {
-        debug_assert!(self.len < CHUNK);
-        let at = self.len.min(CHUNK - 1);
-        // SAFETY: `at < CHUNK`, the length of every array.
+    /// Adds a packet whose [`text_len`] is given; if it is not to be opened, writes its IV.
+    ///
+    /// # Safety
+    /// The batch must have room, and `text_len` be the packet's.
+    #[inline(always)]
+    pub unsafe fn push<const OPEN: bool>(
+        &mut self,
+        packet: &mut [u8],
+        text_len: usize,
+        key: &GcmKey,
+        sequence: u64,
+        place: u8,
+    ) {
+        let at = self.len;
+        debug_assert!(at < CHUNK && packet.len() == HEAD_LEN + text_len + ICV_LEN);
+        let start = packet.as_mut_ptr();
+        // SAFETY: the caller promises that the packet has a head, and that `at < CHUNK`, the length of every array.
         unsafe {
-            *self.texts.as_mut_ptr().cast::<*mut u8>().add(at) = frame.text;
-            *self.nonces.as_mut_ptr().cast::<Words>().add(at) = frame.nonce(key);
-            *self.aads.as_mut_ptr().cast::<Words>().add(at) = frame.aad(key, sequence);
-            *self.lengths.as_mut_ptr().cast::<Words>().add(at) = frame.lengths(key);
+            let header = start.cast::<u64>().read_unaligned();
+            let iv_place = start.add(ESP_HEADER_LEN).cast::<u64>();
+            let iv = if OPEN { iv_place.read_unaligned() } else { sequence.swap_bytes() };
+            if !OPEN {
+                iv_place.write_unaligned(iv);
+            }
+            *self.texts.as_mut_ptr().cast::<*mut u8>().add(at) = start.add(HEAD_LEN);
+            let nonce = self.nonces.as_mut_ptr().cast::<u32>().add(at * 4);
+            *nonce = u32::from_le_bytes(key.salt);
+            nonce.add(1).cast::<u64>().write_unaligned(iv);
+            *nonce.add(3) = 0;
+            let aad = self.aads.as_mut_ptr().cast::<u64>().add(at * 2);
+            if key.esn {
+                let high = (sequence >> 32) as u32;
+                *aad = header & 0xFFFF_FFFF | u64::from(high.swap_bytes()) << 32;
+                *aad.add(1) = header >> 32;
+            } else {
+                *aad = header;
+                *aad.add(1) = 0;
+            }
+            let lengths = self.lengths.as_mut_ptr().cast::<u64>().add(at * 2);
+            *lengths = text_len as u64 * 8;
+            *lengths.add(1) = u64::from(key.aad_bits);
             *self.keys.as_mut_ptr().cast::<*const GcmKey>().add(at) = key;
-            *self.answers.as_mut_ptr().cast::<*mut bool>().add(at) = answer;
+            *self.places.as_mut_ptr().cast::<u8>().add(at) = place;
         }
         self.len = at + 1;
     }
@@ -169,7 +130,7 @@ impl Batch {
                 copy(&mut self.aads, from, at);
                 copy(&mut self.lengths, from, at);
                 copy(&mut self.keys, from, at);
-                copy(&mut self.answers, from, at);
+                copy(&mut self.places, from, at);
             }
         }
     }
@@ -194,14 +155,34 @@ impl Batch {
         unsafe { &**get(&self.keys, at) }
     }
 
-    /// Where the answer for the packet at `at` stands.
+    /// Where the packet at `at` stands in the caller's burst.
     ///
     /// # Safety
     /// `at` must be below the length, or filled.
     #[inline]
-    pub unsafe fn answer(&self, at: usize) -> *mut bool {
+    pub unsafe fn place(&self, at: usize) -> u8 {
         // SAFETY: the caller's promise.
-        unsafe { *get(&self.answers, at) }
+        unsafe { *get(&self.places, at) }
+    }
+
+    /// The packet at `at`.
+    ///
+    /// # Safety
+    /// `at` must be below the length, or filled.
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    pub unsafe fn packet(&self, at: usize) -> Packet {
+        // SAFETY: the caller's promise; a block has 16 octets.
+        unsafe {
+            let (text, text_len) = self.text(at);
+            Packet {
+                text,
+                text_len,
+                nonce: _mm_loadu_si128(get(&self.nonces, at).cast()),
+                aad: reverse_one(_mm_loadu_si128(get(&self.aads, at).cast())),
+                lengths: _mm_loadu_si128(get(&self.lengths, at).cast()),
+            }
+        }
     }
 
     /// Four packets from `at` on.
@@ -209,7 +190,7 @@ impl Batch {
     /// # Safety
     /// They must be there, or [filled](Self::fill_lanes).
     #[inline]
-    #[target_feature(enable = "avx512f")]
+    #[target_feature(enable = "avx512f,avx512bw")]
     pub unsafe fn four(&self, at: usize) -> Four {
         // SAFETY: the caller's promise; four blocks are 64 octets.
         unsafe {
@@ -217,7 +198,7 @@ impl Batch {
                 texts: *get(&self.texts, at).cast(),
                 text_lens: core::array::from_fn(|lane| (*get(&self.lengths, at + lane))[0] as usize / 8),
                 nonces: _mm512_loadu_si512(get(&self.nonces, at).cast()),
-                aads: _mm512_loadu_si512(get(&self.aads, at).cast()),
+                aads: reverse(_mm512_loadu_si512(get(&self.aads, at).cast())),
                 lengths: _mm512_loadu_si512(get(&self.lengths, at).cast()),
             }
         }
@@ -275,29 +256,39 @@ unsafe fn copy<T: Copy>(array: &mut MaybeUninit<[T; CHUNK]>, from: usize, to: us
 mod tests {
     use super::*;
 
+    /// The blocks of the only packet: nonce, AAD and lengths.
+    fn blocks(octets: &mut [u8], key: &GcmKey, sequence: u64) -> ([u8; 16], [u8; 16], Words) {
+        let mut batch = Batch::new();
+        let len = text_len(octets).unwrap();
+        // SAFETY: an empty batch has room.
+        unsafe { batch.push::<false>(octets, len, key, sequence, 0) };
+        // SAFETY: one packet was put in; any octets are a block.
+        unsafe {
+            let nonce = get(&batch.nonces, 0).cast::<[u8; 16]>().read();
+            (nonce, get(&batch.aads, 0).cast::<[u8; 16]>().read(), *get(&batch.lengths, 0))
+        }
+    }
+
     #[test]
     fn the_blocks_are_those_of_the_rfc() {
         let mut octets = [0; 40];
         octets[..8].copy_from_slice(&[0xa0, 0xa1, 0xa2, 0xa3, 0xb0, 0xb1, 0xb2, 0xb3]);
         let sequence = 0xc0c1_c2c3_b0b1_b2b3_u64;
+        let nonce = [1, 2, 3, 4, 0xc0, 0xc1, 0xc2, 0xc3, 0xb0, 0xb1, 0xb2, 0xb3, 0, 0, 0, 0];
+        let short = [0xa0, 0xa1, 0xa2, 0xa3, 0xb0, 0xb1, 0xb2, 0xb3, 0, 0, 0, 0, 0, 0, 0, 0];
         let key = GcmKey::new(&[7; 16], [1, 2, 3, 4], false).unwrap();
-        let frame = Frame::to_seal(&mut octets, sequence).unwrap();
-        assert_eq!(frame.text_len, 8);
-        assert_eq!(frame.aad(&key, sequence), [0, 0xa0a1_a2a3_b0b1_b2b3]);
-        assert_eq!(frame.lengths(&key), [64, 64]);
-        let nonce = frame.nonce(&key).map(u64::to_le_bytes).concat();
-        assert_eq!(nonce, [1, 2, 3, 4, 0xc0, 0xc1, 0xc2, 0xc3, 0xb0, 0xb1, 0xb2, 0xb3, 0, 0, 0, 0]);
-        let key = GcmKey::new(&[7; 16], [1, 2, 3, 4], true).unwrap();
-        assert_eq!(frame.aad(&key, sequence), [0xb0b1_b2b3_0000_0000, 0xa0a1_a2a3_c0c1_c2c3]);
-        assert_eq!(frame.lengths(&key), [64, 96]);
+        assert_eq!(blocks(&mut octets, &key, sequence), (nonce, short, [64, 64]));
         assert_eq!(octets[8..16], sequence.to_be_bytes());
+        let long = [0xa0, 0xa1, 0xa2, 0xa3, 0xc0, 0xc1, 0xc2, 0xc3, 0xb0, 0xb1, 0xb2, 0xb3, 0, 0, 0, 0];
+        let key = GcmKey::new(&[7; 16], [1, 2, 3, 4], true).unwrap();
+        assert_eq!(blocks(&mut octets, &key, sequence), (nonce, long, [64, 96]));
     }
 
     #[test]
     fn too_short_and_too_long_are_no_packets() {
-        assert!(Frame::to_open(&mut [0; 31]).is_none());
-        assert!(Frame::to_open(&mut [0; 32]).is_some());
-        assert!(Frame::to_seal(&mut vec![0; MAX_TEXT_LEN + 32], 0).is_some());
-        assert!(Frame::to_seal(&mut vec![0; MAX_TEXT_LEN + 33], 0).is_none());
+        assert!(text_len(&[0; 31]).is_none());
+        assert_eq!(text_len(&[0; 32]), Some(0));
+        assert_eq!(text_len(&vec![0; MAX_TEXT_LEN + 32]), Some(MAX_TEXT_LEN));
+        assert!(text_len(&vec![0; MAX_TEXT_LEN + 33]).is_none());
     }
 }

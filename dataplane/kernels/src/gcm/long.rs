@@ -1,6 +1,6 @@
 //! Packets of more than a few blocks, one by one: their keys, their groups of rows, their answers.
 //!
-//! Enters: jobs, and which of them are long. Leaves: each answered. A packet is cut into groups of three rows and of
+//! Enters: a batch. Leaves: those of it whose ICV was wrong. A packet is cut into groups of three rows and of
 //! four: fewer chains of AES rounds than three leave the processor idle. What a packet needs
 //! before its cipher is made right in front of it: the processor does that beside the cipher of the packet before. For the
 //! same reason all of it is one function.
@@ -8,8 +8,8 @@
 use arrayvec::ArrayVec;
 
 use super::GcmKey;
-use super::batch::HEAD_LEN;
-use super::burst::{Job, finish};
+use super::batch::{Batch, HEAD_LEN};
+use super::burst::refuse;
 use super::cache::Cache;
 use super::expand::LANES;
 use super::row::{Pending, ROW, Run, mask_of_last};
@@ -17,44 +17,42 @@ use super::row::{Pending, ROW, Run, mask_of_last};
 /// The packet whose ICV is pending.
 struct Before {
     context: usize,
-    /// Which job is its.
+    /// Where it stands in the batch.
     at: usize,
-    text: (*mut u8, usize),
 }
 
-/// Seals or opens the jobs that stand at `places`: of all lengths from 113 octets of text on, which are three rows.
+/// Seals or opens a batch of packets of all lengths from 113 octets of text on, which are three rows. Answers with those whose
+/// ICV was wrong, by their places in the caller's burst.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,vaes,vpclmulqdq,bmi2")]
-pub(super) fn long<'a, J: Job<'a>, const ROUNDS: usize, const OPEN: bool>(
-    cache: &mut Cache,
-    jobs: &mut [J],
-    places: &[u8],
-) {
+pub(super) fn long<const ROUNDS: usize, const OPEN: bool>(cache: &mut Cache, batch: &Batch) -> u32 {
+    let mut wrong = 0;
     let mut before: Option<Before> = None;
     // A key that comes next, and its context.
     let mut next: Option<(&GcmKey, usize)> = None;
     let mut nowhere = [0; 16];
     let mut pending = Pending::none(cache.context(0).0, 0, &mut nowhere);
-    for (turn, place) in places.iter().enumerate() {
-        let at = usize::from(*place);
-        let job = &mut jobs[at];
-        let (Some(key), Some(frame)) = (job.key(), job.frame()) else { continue };
-        let packet = frame.packet(key, job.sequence());
+    for at in 0..batch.len() {
+        // SAFETY: `at` is below the length; the caller has packets and keys borrowed.
+        let (key, packet) = unsafe { (batch.key(at), batch.packet(at)) };
         let context = match next {
             Some((next, context)) if core::ptr::eq(next, key) => context,
             _ => cache.find(key).unwrap_or_else(|| {
                 let keep = [before.as_ref().map(|before| before.context), None];
-                expand::<J, ROUNDS>(cache, jobs, &places[turn..], keep)
+                expand::<ROUNDS>(cache, batch, at, keep)
             }),
         };
         // The next key's expansion is a long chain: it begins one packet ahead.
         next = Some((key, context));
-        let following = places.get(turn + 1).and_then(|place| jobs[usize::from(*place)].key());
-        if let Some(following) = following.filter(|following| !core::ptr::eq(*following, key)) {
-            let found = cache.find(following).unwrap_or_else(|| {
-                let keep = [before.as_ref().map(|before| before.context), Some(context)];
-                expand::<J, ROUNDS>(cache, jobs, &places[turn + 1..], keep)
-            });
-            next = Some((following, found));
+        if at + 1 < batch.len() {
+            // SAFETY: as above.
+            let following = unsafe { batch.key(at + 1) };
+            if !core::ptr::eq(following, key) {
+                let found = cache.find(following).unwrap_or_else(|| {
+                    let keep = [before.as_ref().map(|before| before.context), Some(context)];
+                    expand::<ROUNDS>(cache, batch, at + 1, keep)
+                });
+                next = Some((following, found));
+            }
         }
         let (quad, lane) = cache.context(context);
         let len = HEAD_LEN + packet.text_len;
@@ -95,30 +93,40 @@ pub(super) fn long<'a, J: Job<'a>, const ROUNDS: usize, const OPEN: bool>(
                 right = run.last::<ROUNDS, OPEN, 3, true>(mask, &mut pending);
             }
             run.end((len - 1) % ROW + 1 + (rows - 1) * ROW, &packet, &mut pending);
-            if let Some(before) = before {
-                finish(jobs[before.at].answer(), right, before.text);
+            if let Some(before) = before
+                && OPEN
+                && !right
+            {
+                wrong |= refuse(batch, before.at);
             }
         }
-        before = Some(Before { context, at, text: (packet.text, packet.text_len) });
+        before = Some(Before { context, at });
     }
     if let Some(before) = before {
         // SAFETY: as above.
-        unsafe { finish(jobs[before.at].answer(), pending.finish::<OPEN>(), before.text) };
+        unsafe {
+            if !pending.finish::<OPEN>() && OPEN {
+                wrong |= refuse(batch, before.at);
+            }
+        }
     }
+    wrong
 }
 
-/// Makes a context for the key of the first of the jobs at `places`, and for up to three more that the next ones need. The
-/// context to `keep` stays.
+/// Makes a context for the key of the packet at `from`, and for up to three more that the next ones need. The contexts to
+/// `keep` stay.
 #[inline(never)]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,vaes,vpclmulqdq,bmi2")]
-fn expand<'a, J: Job<'a>, const ROUNDS: usize>(
+fn expand<const ROUNDS: usize>(
     cache: &mut Cache,
-    jobs: &[J],
-    places: &[u8],
+    batch: &Batch,
+    from: usize,
     keep: [Option<usize>; 2],
 ) -> usize {
     let mut new: ArrayVec<&GcmKey, LANES> = ArrayVec::new();
-    for key in places.iter().filter_map(|place| jobs[usize::from(*place)].key()) {
+    for at in from..batch.len() {
+        // SAFETY: `at` is below the length; the caller has the keys borrowed.
+        let key = unsafe { batch.key(at) };
         if !new.iter().any(|other| core::ptr::eq(*other, key)) && cache.find(key).is_none() {
             new.push(key);
             if new.is_full() {

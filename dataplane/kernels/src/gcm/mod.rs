@@ -16,10 +16,12 @@ mod lanes;
 mod long;
 mod row;
 
+use core::marker::PhantomData;
+
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use self::cache::Cache;
-use crate::{OpenJob, SealJob, Wide};
+use crate::{MAX_ITEMS, OpenJob, Outcome, SealJob, View, Wide};
 
 pub use self::counters::MAX_TEXT_LEN;
 
@@ -31,6 +33,8 @@ pub struct GcmKey {
     salt: [u8; 4],
     key_len: u8,
     esn: bool,
+    /// Of the AAD.
+    aad_bits: u16,
 }
 
 const _: () = assert!(size_of::<GcmKey>() == 40);
@@ -44,7 +48,7 @@ impl GcmKey {
             _ => return None,
         };
         raw.get_mut(..key.len())?.copy_from_slice(key);
-        Some(GcmKey { raw, salt, key_len, esn })
+        Some(GcmKey { raw, salt, key_len, esn, aad_bits: if esn { 96 } else { 64 } })
     }
 }
 
@@ -76,15 +80,37 @@ impl Gcm {
     /// with more than [`MAX_TEXT_LEN`] octets of text is not sealed. Answers with the number of jobs whose keys are of
     /// other algorithms; they are left alone.
     pub fn seal_burst<K: MaybeGcm>(&mut self, jobs: &mut [SealJob<'_, K>]) -> usize {
-        // SAFETY: whoever made `self` had a `Wide`, so the processor has the instructions.
-        unsafe { burst::run::<_, false>(&mut self.cache, jobs) }
+        let chunks = jobs.chunks_mut(MAX_ITEMS).map(|jobs| {
+            let outcome = self.seal_items(jobs, &Jobs(PhantomData));
+            let answers = jobs.iter_mut().enumerate().filter(|(at, _)| outcome.left >> at & 1 == 0);
+            answers.for_each(|(at, job)| job.sealed = outcome.done >> at & 1 == 1);
+            outcome.left.count_ones() as usize
+        });
+        chunks.sum()
     }
 
     /// Decrypts what lies between IV and ICV and compares the ICV in constant time. Where it is wrong, the text is zero
     /// afterwards. Answers as [`Gcm::seal_burst`] does.
     pub fn open_burst<K: MaybeGcm>(&mut self, jobs: &mut [OpenJob<'_, K>]) -> usize {
+        let chunks = jobs.chunks_mut(MAX_ITEMS).map(|jobs| {
+            let outcome = self.open_items(jobs, &Jobs(PhantomData));
+            let answers = jobs.iter_mut().enumerate().filter(|(at, _)| outcome.left >> at & 1 == 0);
+            answers.for_each(|(at, job)| job.opened = outcome.done >> at & 1 == 1);
+            outcome.left.count_ones() as usize
+        });
+        chunks.sum()
+    }
+
+    /// As [`Gcm::seal_burst`], for at most [`MAX_ITEMS`] packets that stay where they are; more are not looked at.
+    pub fn seal_items<T, V: View<T, Key: MaybeGcm>>(&mut self, items: &mut [T], view: &V) -> Outcome {
+        // SAFETY: whoever made `self` had a `Wide`, so the processor has the instructions.
+        unsafe { burst::run::<T, V, false>(&mut self.cache, items, view) }
+    }
+
+    /// As [`Gcm::open_burst`], for at most [`MAX_ITEMS`] packets that stay where they are; more are not looked at.
+    pub fn open_items<T, V: View<T, Key: MaybeGcm>>(&mut self, items: &mut [T], view: &V) -> Outcome {
         // SAFETY: as above.
-        unsafe { burst::run::<_, true>(&mut self.cache, jobs) }
+        unsafe { burst::run::<T, V, true>(&mut self.cache, items, view) }
     }
 
     /// Forgets what was expanded of a key: call it when its SA is removed, while the key still lies in its place.
@@ -95,5 +121,46 @@ impl Gcm {
     /// Forgets every expanded key. The cache is bounded, and is wiped with the engine, too.
     pub fn wipe(&mut self) {
         self.cache.wipe();
+    }
+}
+
+/// Jobs say themselves what they are.
+struct Jobs<'a, K>(PhantomData<&'a K>);
+
+impl<'a, K> View<SealJob<'a, K>> for Jobs<'a, K> {
+    type Key = K;
+
+    #[inline]
+    fn key<'v>(&'v self, job: &SealJob<'a, K>) -> Option<&'v K> {
+        Some(job.key)
+    }
+
+    #[inline]
+    fn packet<'p>(&self, job: &'p mut SealJob<'a, K>) -> &'p mut [u8] {
+        job.packet
+    }
+
+    #[inline]
+    fn sequence(&self, job: &SealJob<'a, K>) -> u64 {
+        job.sequence
+    }
+}
+
+impl<'a, K> View<OpenJob<'a, K>> for Jobs<'a, K> {
+    type Key = K;
+
+    #[inline]
+    fn key<'v>(&'v self, job: &OpenJob<'a, K>) -> Option<&'v K> {
+        Some(job.key)
+    }
+
+    #[inline]
+    fn packet<'p>(&self, job: &'p mut OpenJob<'a, K>) -> &'p mut [u8] {
+        job.packet
+    }
+
+    #[inline]
+    fn sequence(&self, job: &OpenJob<'a, K>) -> u64 {
+        job.sequence
     }
 }

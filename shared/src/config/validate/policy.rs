@@ -106,6 +106,8 @@ pub(super) fn ike(raw: RawIke) -> Option<Ike> {
         fragment_size: raw.fragment_size?.value,
         mobike: raw.mobike?.value,
         childless: raw.childless?.value,
+        tickets: raw.tickets?.value,
+        ticket_secs: raw.ticket_secs?.value,
         redirect_to: raw.redirect_to?.value,
         redirect: raw.redirect?.value,
         redirect_grace_secs: raw.redirect_grace_secs?.value,
