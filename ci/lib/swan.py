@@ -5,7 +5,7 @@ import shutil
 import signal
 
 from pki import GATEWAY_NAME, USER
-from shell import Failure, end, read, run, tail, wait_until
+from shell import Failure, end, expect_equal, read, run, tail, wait_until
 from world import GATEWAY_OUTSIDE, LAN_NET
 
 DEFAULT_IKE = "aes256gcm16-prfsha384-ecp384,aes256-sha256-ecp256,aes128-sha256-modp2048"
@@ -206,6 +206,20 @@ swanctl {{
     def sas(self):
         """The text of `swanctl --list-sas`."""
         return self.control("--list-sas").stdout
+
+    def rekey(self, kind, name, seconds=20):
+        """Rekeys an IKE SA ("ike") or a Child SA ("child") and waits until its successor has its place. swanctl ends when the
+        rekey is queued; while an IKE SA is rekeyed its Child SAs are moved, and a `--rekey --child` that looks at that moment
+        finds none and fails."""
+        pattern = {"ike": rf"^{name}: #(\d+), ESTABLISHED", "child": rf"^\s+{name}: #(\d+), reqid \d+, INSTALLED"}[kind]
+
+        def current():
+            return re.findall(pattern, self.sas(), re.MULTILINE)
+        before = current()
+        expect_equal(len(before), 1, f"{kind} SAs called {name} before their rekey: {self.log_path}")
+        self.control("--rekey", f"--{kind}", name)
+        wait_until(f"{kind} SA {name} is rekeyed: {self.log_path}", seconds,
+                   lambda: len(current()) == 1 and current() != before)
 
     def log(self):
         """All of charon's log."""

@@ -26,6 +26,8 @@ pub(crate) struct Child {
     pub(crate) inner: Inner,
     pub(crate) path: EspPath,
     pub(crate) role: ChildRole,
+    /// Whether the peer made it for one of its resources (RFC 9611), beside the one that packets to it leave by.
+    pub(crate) bound: bool,
     /// When it was made.
     pub(crate) established_at: Instant,
     /// When we rekey it; `None` leaves that to the peer.
@@ -62,6 +64,7 @@ pub(crate) struct Made<'a> {
     /// Our role in the exchange that makes it.
     pub(crate) local_role: Role,
     pub(crate) child_role: ChildRole,
+    pub(crate) bound: bool,
     pub(crate) outbound_selected: bool,
 }
 
@@ -118,6 +121,7 @@ pub(crate) fn plan(cx: &mut Cx<'_>, sa: &IkeSa, made: Made<'_>) -> Result<ChildP
         inner,
         path,
         role: made.child_role,
+        bound: made.bound,
         established_at: cx.now,
         rekey_at,
         hard_at,

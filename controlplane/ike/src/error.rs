@@ -60,6 +60,8 @@ pub(crate) enum IkeError {
     CpRequired,
     #[error("no more Child SAs for this session")]
     NoAdditionalSas,
+    #[error("no more Child SAs for resources of this client")]
+    NoMoreResources,
     #[error("another rekey or delete is under way")]
     Temporary,
     #[error("no such Child SA")]
@@ -122,9 +124,8 @@ impl IkeError {
             }
             HandshakeTimeout | Ticket(_) | Certificate(_) | NoIkeProposal | NoEspProposal | InvalidKe(_)
             | TsUnacceptable | PeerGaveUp(_) | UnexpectedNat => Fault::PeerIncompatible,
-            MethodOff | UnsafeEap | Ppk(_) | IdrMismatch | CpRequired | NoAdditionalSas | Temporary => {
-                Fault::LocalPolicy
-            }
+            MethodOff | UnsafeEap | Ppk(_) | IdrMismatch | CpRequired | NoAdditionalSas | NoMoreResources
+            | Temporary => Fault::LocalPolicy,
             NoAddress | Resources(_) | Unavailable(_) => Fault::Resources,
         }
     }
@@ -145,6 +146,7 @@ impl IkeError {
             NoAddress => NotifyType::InternalAddressFailure,
             CpRequired => NotifyType::FailedCpRequired,
             NoAdditionalSas => NotifyType::NoAdditionalSas,
+            NoMoreResources => NotifyType::TsMaxQueue,
             ChildNotFound => NotifyType::ChildSaNotFound,
             UnexpectedNat => NotifyType::UnexpectedNatDetected,
             Temporary | Resources(_) | Unavailable(_) | Bug(_) => NotifyType::TemporaryFailure,
@@ -192,7 +194,7 @@ impl IkeError {
             TsUnacceptable => IkeCounter::TsUnacceptable,
             NoAddress => IkeCounter::AddressFailure,
             CpRequired => IkeCounter::CpRequired,
-            NoAdditionalSas => IkeCounter::NoAdditionalSas,
+            NoAdditionalSas | NoMoreResources => IkeCounter::NoAdditionalSas,
             UnexpectedNat => IkeCounter::UnexpectedNat,
             Temporary | Resources(_) => IkeCounter::TemporaryFailure,
             Unavailable(_) => IkeCounter::JobsFailed,

@@ -631,10 +631,22 @@ impl Established {
         }
     }
 
+    /// Whether our traffic may move to a Child SA. It stays where it is when the peer makes more for its resources (RFC 9611): to
+    /// one of those it moves only if it has no other, or with the rekey of the one that it leaves by.
+    pub(crate) fn draws_traffic(&self, spi: u32, replaces: Option<u32>) -> bool {
+        let Some(child) = self.children.get(&spi) else { return false };
+        let inherits = replaces.is_some_and(|old| self.selected.all().any(|selected| selected == old));
+        !child.bound || inherits || self.selected.lacks(child.inner)
+    }
+
     /// Whether our traffic moves to a Child SA once the peer uses it: a successor, or one for the same traffic. One for
     /// other traffic does not draw everything to itself.
     fn takes_over(&self, spi: u32) -> bool {
         let Some(child) = self.children.get(&spi).filter(|child| child.is_current()) else { return false };
+        if child.bound {
+            let replaces = if let ChildRole::Successor { of } = child.role { Some(of) } else { None };
+            return self.draws_traffic(spi, replaces);
+        }
         let mut selected = self.selected.of(child.inner).filter_map(|selected| self.children.get(&selected));
         matches!(child.role, ChildRole::Successor { .. })
             || selected.all(|selected| selected.selectors == child.selectors)

@@ -148,6 +148,8 @@ impl Admission {
             shared: None,
             local_role: Role::Responder,
             child_role: ChildRole::Active,
+            // The first one is for all of the client's resources (RFC 9611 §3).
+            bound: false,
             outbound_selected: true,
         };
         let mut plan = child::plan(cx, &hs.sa, made)?;

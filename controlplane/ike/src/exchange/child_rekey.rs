@@ -297,6 +297,7 @@ impl Established {
             shared,
             local_role: Role::Initiator,
             child_role: ChildRole::Active,
+            bound: self.children.get(&old).is_some_and(|old| old.bound),
             outbound_selected: false,
         };
         let ChildPlan { child, install, .. } = child::plan(cx, &self.sa, made)?;
@@ -328,7 +329,9 @@ impl Established {
                 return;
             }
         }
-        self.select(cx, spi);
+        if self.draws_traffic(spi, Some(old)) {
+            self.select(cx, spi);
+        }
         if let Some(replaced) = self.children.get_mut(&old)
             && !matches!(replaced.role, ChildRole::Lingering { .. })
         {

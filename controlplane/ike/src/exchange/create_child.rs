@@ -1,5 +1,5 @@
 //! CREATE_CHILD_SA that the peer begins for a Child SA: a new one, or the rekey of one (RFC 7296 §1.3.1, §1.3.3, §2.8,
-//! §2.25.1).
+//! §2.25.1), or one more for a resource of the peer (RFC 9611).
 //!
 //! Enters: an authenticated request. Leaves: a new Child SA, answered after the data plane has it; or one refusal. A
 //! rekeyed SA is installed for both directions, but we send by the old one until the peer deletes it or uses the new one.
@@ -14,7 +14,7 @@ use crate::exchange::ike_sa_init::NONCE_LEN;
 use crate::job::{PublicKeyJob, PublicKeyResult};
 use crate::selectors::{self, SelectorPair};
 use crate::suite::{ChildKe, EspChoice, select_esp};
-use crate::wire::{Ke, Message, Nonce, NotifyType, Payload, PayloadType, ProtocolId, WireError};
+use crate::wire::{Ke, Message, Nonce, Notify, NotifyType, Payload, PayloadType, ProtocolId, WireError};
 use crate::world::Cx;
 
 /// A Child SA that the peer creates, waiting for a job.
@@ -28,7 +28,7 @@ pub(crate) struct PeerCreate {
 }
 
 enum Step {
-    KeyExchange { choice: EspChoice, pair: SelectorPair, more: Vec<Payload> },
+    KeyExchange { choice: EspChoice, pair: SelectorPair, bound: bool, more: Vec<Payload> },
     Install { child: Box<Child>, answer: Vec<Payload> },
 }
 
@@ -65,10 +65,14 @@ impl Established {
         let ts_r = message.ts_r().ok_or(WireError::Missing(PayloadType::TsR))?;
         let ni = message.nonce().cloned().ok_or(WireError::Missing(PayloadType::Nonce))?;
         let replaces = self.replaced_by_request(message)?;
+        // A rekeyed one stays with its resource, whether that is said again or not.
+        let replaced = replaces.and_then(|old| self.children.get(&old));
+        let asked = message.notify(NotifyType::SaResourceInfo).is_some();
+        let bound = replaced.map_or(asked, |replaced| replaced.bound);
         if replaces.is_none() {
             let current = self.children.values().filter(|child| child.is_current()).count();
             if current >= cx.world.config.limits.children_per_session {
-                return Err(IkeError::NoAdditionalSas);
+                return Err(if bound { IkeError::NoMoreResources } else { IkeError::NoAdditionalSas });
             }
         }
         let inner = match (&self.lease, cx.world.config.allow_without_address) {
@@ -80,21 +84,22 @@ impl Established {
         let choice = select_esp(&cx.world.config.esp, offer, ke)?;
         let subnets = self.lease.as_ref().map_or(&[][..], |lease| lease.selectable());
         let pair = selectors::pair(ts_i, ts_r, inner, subnets).ok_or(IkeError::TsUnacceptable)?;
-        let more: Vec<Payload> = selectors::more_possible(ts_r, subnets).into_iter().collect();
+        let resource = bound.then(|| Payload::Notify(Notify::new(NotifyType::SaResourceInfo)));
+        let more = selectors::more_possible(ts_r, subnets).into_iter().chain(resource).collect();
         let nr = Nonce::new(cx.random::<NONCE_LEN>().to_vec())?;
         let inbound_spi = cx.reserve_child_spi(self.id).ok_or(IkeError::Resources("Child SAs"))?;
         let create = match (choice.group, message.ke()) {
             (Some(group), Some(ke)) => {
                 let work = PublicKeyJob::Respond { group, peer_public: ke.data.clone() };
                 let job = cx.job(self.id, JobKind::PublicKey(Box::new(work)));
-                let step = Step::KeyExchange { choice, pair, more };
+                let step = Step::KeyExchange { choice, pair, bound, more };
                 PeerCreate { job, inbound_spi, replaces, ni, nr, step }
             }
             _ => {
                 let head = Vec::new();
                 self.install_for_peer(
                     cx,
-                    PeerParts { inbound_spi, replaces, ni, nr, choice, pair, head, more },
+                    PeerParts { inbound_spi, replaces, ni, nr, choice, pair, bound, head, more },
                     None,
                 )?
             }
@@ -129,7 +134,7 @@ impl Established {
         parts: PeerParts,
         shared: Option<&SharedSecret>,
     ) -> Result<PeerCreate, IkeError> {
-        let PeerParts { inbound_spi, replaces, ni, nr, choice, pair, head, more } = parts;
+        let PeerParts { inbound_spi, replaces, ni, nr, choice, pair, bound, head, more } = parts;
         let inner = self.lease.as_ref().map_or(self.sa.path.peer.into(), Lease::inner);
         let made = child::Made {
             session: self.id,
@@ -142,6 +147,7 @@ impl Established {
             shared,
             local_role: Role::Responder,
             child_role: replaces.map_or(ChildRole::Active, |of| ChildRole::Successor { of }),
+            bound,
             outbound_selected: false,
         };
         let ChildPlan { child, install, answer } = child::plan(cx, &self.sa, made)?;
@@ -166,12 +172,12 @@ impl Established {
         let PeerCreate { inbound_spi, replaces, ni, nr, step, .. } = create;
         match (step, result) {
             (
-                Step::KeyExchange { choice, pair, more },
+                Step::KeyExchange { choice, pair, bound, more },
                 JobResult::PublicKey(PublicKeyResult::Responded(Ok((public, shared)))),
             ) => {
                 let group = choice.group.map_or(0, |group| group.number());
                 let head = vec![Payload::Ke(Ke { group, data: public })];
-                let parts = PeerParts { inbound_spi, replaces, ni, nr, choice, pair, head, more };
+                let parts = PeerParts { inbound_spi, replaces, ni, nr, choice, pair, bound, head, more };
                 let create = self.install_for_peer(cx, parts, Some(&shared))?;
                 self.working = Some(Working {
                     local_spi,
@@ -209,6 +215,7 @@ impl Established {
         self.adopt(cx, child, replaces);
         if let Some(old) = replaces {
             cx.count(IkeCounter::ChildRekeys);
+            let draws = self.draws_traffic(spi, Some(old));
             let replaced = self.children.get_mut(&old).filter(|old| old.is_current());
             match replaced {
                 Some(replaced) => {
@@ -216,7 +223,8 @@ impl Established {
                     replaced.rekey_at = None;
                 }
                 // Deleted meanwhile: nothing to wait for.
-                None => self.select(cx, spi),
+                None if draws => self.select(cx, spi),
+                None => {}
             }
             if let Some(Ours::RekeyChild(rekey)) = &mut self.ours {
                 rekey.note_rival(old, spi, lowest_nonce);
@@ -236,7 +244,9 @@ struct PeerParts {
     nr: Nonce,
     choice: EspChoice,
     pair: SelectorPair,
+    /// Whether it is for one of the peer's resources (RFC 9611).
+    bound: bool,
     head: Vec<Payload>,
-    /// ADDITIONAL_TS_POSSIBLE, if there is more to have.
+    /// ADDITIONAL_TS_POSSIBLE, if there is more to have, and SA_RESOURCE_INFO, if the peer has sent it.
     more: Vec<Payload>,
 }

@@ -22,7 +22,7 @@ pub use mark::Mark;
 pub(crate) use session::{PEER_KEYS, read_identity, write_identity};
 
 /// First octets of every snapshot: a name and the version of the layout.
-const MAGIC: &[u8; 5] = b"CWIK\x07";
+const MAGIC: &[u8; 5] = b"CWIK\x08";
 
 /// Why a session cannot be restored.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]

@@ -357,6 +357,7 @@ fn write_child(out: &mut Writer, child: &Child, now: Instant) {
     };
     out.u8(kind);
     out.u64(other);
+    out.bool(child.bound);
     out.u64(now.millis_since(child.established_at));
     let left = |at: Option<Instant>| at.map(|at| at.millis_since(now));
     out.option(left(child.rekey_at), Writer::u64);
@@ -398,6 +399,7 @@ fn read_child(input: &mut Reader<'_>, (now, elapsed_ms): (Instant, u64)) -> Read
             (4, left) => ChildRole::Lingering { until: due(left) },
             _ => return Err(RestoreError::Malformed("the role of a Child SA")),
         },
+        bound: input.bool()?,
         established_at: Instant::from_millis(
             now.as_millis().saturating_sub(input.u64()?.saturating_add(elapsed_ms)),
         ),

@@ -293,6 +293,8 @@ pub struct Initiator {
     gateways_rekey: Option<Box<RekeyedIke>>,
     ticket: Option<InitiatorTicket>,
     asks_with_rekeys: bool,
+    /// For which resource Child SAs are made (RFC 9611).
+    resource: Option<Vec<u8>>,
     /// AUTH says nothing of IKE_INTERMEDIATE, as nobody's should.
     forgets_intermediate: bool,
 }
@@ -386,6 +388,7 @@ impl Initiator {
             gateways_rekey: None,
             ticket: None,
             asks_with_rekeys: false,
+            resource: None,
             forgets_intermediate: false,
         })
     }
@@ -901,6 +904,11 @@ impl Initiator {
         Ok([octets, int_auth].concat())
     }
 
+    /// From now on Child SAs are made for this resource, or for none (RFC 9611).
+    pub fn for_resource(&mut self, resource: Option<&[u8]>) {
+        self.resource = resource.map(<[u8]>::to_vec);
+    }
+
     /// Rekeys a Child SA, or makes another when `old` is `None`. `group` adds a fresh key exchange.
     pub fn create_child(
         &mut self,
@@ -925,6 +933,9 @@ impl Initiator {
         };
         payloads.push(Payload::TsI(self.config.selectors.0.clone()));
         payloads.push(Payload::TsR(self.config.selectors.1.clone()));
+        if let Some(resource) = &self.resource {
+            payloads.push(Payload::Notify(Notify::with_data(NotifyType::SaResourceInfo, resource.clone())));
+        }
         let at = self.current()?;
         self.request(at, ExchangeType::CreateChildSa, payloads, About::Child { spi, old, private, ni })
     }

@@ -17,6 +17,7 @@ mod ppk;
 mod refusal;
 mod rekey;
 mod replicas;
+mod resources;
 mod resume;
 mod robustness;
 mod snapshot;
