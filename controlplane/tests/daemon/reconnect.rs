@@ -1,6 +1,7 @@
 //! Clients that fall silent, move, come back, and those who only pretend to: over real sockets, with a real store.
 
 mod cases;
+mod families;
 mod logins;
 
 use causeway_ike::testing::Notable;
