@@ -118,8 +118,10 @@ class Runner:
 
 
 def merge(paths):
-    """Writes the sections of the clients that these files hold all cells of."""
+    """Writes the sections of the clients that these files hold all cells of. A cell that is in several has its last result, and a
+    remark of what it was before if that was another."""
     results, seconds, known, date = {}, dict.fromkeys(CLIENTS, 0.0), None, None
+    runs = {client: set() for client in CLIENTS}
     for path in paths:
         with open(path, encoding="utf-8") as file:
             run = json.load(file)
@@ -129,20 +131,26 @@ def merge(paths):
         known, date = run["versions"], run["date"][:10]
         for one in run["cells"]:
             cell = Cell(*(one[name] for name in ("client", "auth", "suite", "network")))
+            before = results.get(cell)
+            if before and before["status"] != one["status"]:
+                one = {**one, "reason": f"{one['reason'] + '; ' if one['reason'] else ''}an earlier run: {before['status']}"
+                                        f"{' (' + before['reason'] + ')' if before['reason'] else ''}"}
             results[cell] = one
+            runs[cell.client].add(path)
             seconds[cell.client] += one["seconds"]
     clients = [client for client in CLIENTS if all(cell in results for cell in cells() if cell.client == client)]
-    table.write({client: table.section(client, results, facts(known, client, seconds[client], date)) for client in clients})
+    table.write({client: table.section(client, results, facts(known, client, seconds[client], date, len(runs[client]))) for client in clients})
     print(f"written: {', '.join(clients) or 'nothing, because no client has all of its cells in these files'}")
     return 0 if clients else 2
 
 
-def facts(versions, client, seconds, date=None):
-    """When and with which versions a client's cells ran."""
+def facts(versions, client, seconds, date=None, runs=1):
+    """When and with which versions a client's cells ran, and of how many runs their results were put together."""
     peer, _, kernel = client.partition("-")
     with_kernel = f", User-Mode Linux {versions['user-mode-linux']}" if kernel == "kernel" else ""
     return (f"Run on {date or time.strftime('%Y-%m-%d')} in {seconds:.0f} s: Causeway {versions['causeway']}, "
-            f"{'strongSwan' if peer == 'strongswan' else 'libreswan'} {versions[peer]}{with_kernel}.")
+            f"{'strongSwan' if peer == 'strongswan' else 'libreswan'} {versions[peer]}{with_kernel}."
+            f"{f' Put together of {runs} runs.' if runs > 1 else ''}")
 
 
 def main():
