@@ -144,6 +144,20 @@ def merge(paths):
     return 0 if clients else 2
 
 
+def write_some(results, known, spent):
+    """Puts the results of some cells into the document."""
+    new = {}
+    for client in CLIENTS:
+        mine = {cell: result for cell, result in results.items() if cell.client == client and result["status"] != table.IMPOSSIBLE}
+        if mine:
+            old, lines = table.known(client)
+            networks = ", ".join(name for name in NETWORKS if any(cell.network == name for cell in mine))
+            run = facts(known, client, spent[client]).removeprefix("Run on ")
+            lines = [line for line in lines if not line.startswith(f"Cells of {networks} ")]
+            new[client] = table.section(client, {**old, **mine}, "  \n".join([*lines, f"Cells of {networks} ({len(mine)}): {run}"]))
+    table.write(new)
+
+
 def facts(versions, client, seconds, date=None, runs=1):
     """When and with which versions a client's cells ran, and of how many runs their results were put together."""
     peer, _, kernel = client.partition("-")
@@ -163,6 +177,7 @@ def main():
     parser.add_argument("--check", action="store_true", help="compare the document with the matrix and run nothing")
     parser.add_argument("--client", action="append", choices=list(CLIENTS), help="this client only (may be repeated)")
     parser.add_argument("--network", action="append", choices=list(NETWORKS), help="this network only; the document stays as it is")
+    parser.add_argument("--write", action="store_true", help="write what a run of some cells says into the document, which keeps the others")
     parser.add_argument("--merge", nargs="+", metavar="FILE",
                         help="run nothing: write the document from results of --json, such as of runs side by side")
     parser.add_argument("--only", action="append", default=[], metavar="TEXT",
@@ -212,7 +227,9 @@ def run_all(chosen, options, root):
         runner.leave_site()
         shutil.rmtree(root, ignore_errors=True)
     known = versions(options.bin)
-    if not (options.quick or options.brief or options.only or options.network):
+    if options.write:
+        write_some(results, known, spent)
+    elif not (options.quick or options.brief or options.only or options.network):
         table.write({client: table.section(client, results, facts(known, client, spent[client]))
                      for client in CLIENTS if not options.client or client in options.client})
     counts = {status: sum(result["status"] == status for result in results.values()) for status in (table.PASS, table.FAIL, table.IMPOSSIBLE)}
