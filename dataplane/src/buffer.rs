@@ -50,6 +50,10 @@ pub trait Buffer {
     #[must_use]
     fn truncate(&mut self, len: usize) -> bool;
 
+    /// The `count` octets in front of the packet: what was trimmed from there, as long as nothing was prepended since.
+    /// `None` without that much headroom.
+    fn front(&self, count: usize) -> Option<&[u8]>;
+
     /// Keeps `len` octets from `start` on; `false`, and no change, if the packet has not so many.
     #[must_use]
     fn narrow(&mut self, start: usize, len: usize) -> bool {
@@ -131,7 +135,7 @@ impl Buffer for HeapBuffer {
 
     #[cfg(test)]
     fn from_mbuf(packet: Mbuf) -> Option<HeapBuffer> {
-        Some(HeapBuffer::from_slice(&packet))
+        crate::path::tests::device::copy_out(&packet)
     }
 
     fn data(&self) -> &[u8] {
@@ -144,6 +148,10 @@ impl Buffer for HeapBuffer {
 
     fn headroom(&self) -> usize {
         self.start
+    }
+
+    fn front(&self, count: usize) -> Option<&[u8]> {
+        self.room.get(self.start.checked_sub(count)?..self.start)
     }
 
     fn tailroom(&self) -> usize {
@@ -208,6 +216,7 @@ mod tests {
         assert_eq!(buffer.grow(2, 1).map(|whole| whole.len()), Some(13));
         assert!(buffer.narrow(2, 10) && buffer.data() == b"a middle z");
         assert!(buffer.trim_front(2) && buffer.truncate(6));
+        assert_eq!((buffer.front(2), buffer.front(HEADROOM + 1)), (Some(&b"a "[..]), None));
         assert_eq!(buffer.data(), b"middle");
         assert!(!buffer.narrow(3, 4) && !buffer.narrow(usize::MAX, 1));
         assert!(buffer.narrow(1, 4));

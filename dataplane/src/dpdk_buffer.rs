@@ -6,7 +6,7 @@ use crate::buffer::{Allocator, Buffer, DATA_ROOM, HEADROOM};
 
 /// Ethernet header with one VLAN tag: what a frame has beside its IP packet.
 const FRAME_OVERHEAD: usize = 18;
-/// Octets that ESP in tunnel mode may add behind and around a packet: outer IPv4 (20), UDP (8), ESP (8), IV (16),
+/// Octets that ESP in tunnel mode may add behind and around a packet: outer IPv6 (40), UDP (8), ESP (8), IV (16),
 /// padding with trailer (17), ICV (32), rounded up.
 const TUNNEL_OVERHEAD: usize = 128;
 
@@ -59,6 +59,11 @@ impl Buffer for Mbuf {
     #[inline(always)]
     fn tailroom(&self) -> usize {
         Mbuf::tailroom(self)
+    }
+
+    #[inline]
+    fn front(&self, count: usize) -> Option<&[u8]> {
+        Mbuf::front(self, count)
     }
 
     #[inline(always)]

@@ -129,11 +129,14 @@ impl Executor {
             Action::InstallSa(pair) => self.install(id, touches, &pair, todo),
             Action::SelectOutbound { inbound_spi } => self.select_outbound(id, touches, inbound_spi, todo),
             Action::RemoveSa { inbound_spi } => self.remove(id, touches, inbound_spi, todo),
-            Action::MovePeer { inbound_spi, peer_outer, encapsulation } => self.find(inbound_spi).map(|_| {
-                let operation = Operation::MovePeer { inbound_spi, peer_outer, encapsulation };
-                let ticket = self.begin(id, touches, Step::Move);
-                self.instruct_owner(ticket, inbound_spi, operation, None, todo);
-            }),
+            Action::MovePeer { inbound_spi, local_outer, peer_outer, encapsulation } => {
+                self.find(inbound_spi).map(|_| {
+                    let operation =
+                        Operation::MovePeer { inbound_spi, local_outer, peer_outer, encapsulation };
+                    let ticket = self.begin(id, touches, Step::Move);
+                    self.instruct_owner(ticket, inbound_spi, operation, None, todo);
+                })
+            }
             Action::AddPool6 { pool, .. } => self.add_pool6(id, touches, pool, todo),
             Action::AddPool(range) => self.add_pool(id, touches, range, todo),
             Action::RemoveAll => {

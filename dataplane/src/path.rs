@@ -149,10 +149,12 @@ pub enum Operation {
         /// The SA.
         inbound_spi: Option<u32>,
     },
-    /// To the SA's owner: the peer's outer address changed.
+    /// To the SA's owner: the peer's outer address changed, perhaps to the other family.
     MovePeer {
         /// The SA.
         inbound_spi: u32,
+        /// Our outer address towards it, of the same family.
+        local_outer: IpAddr,
         /// New outer address.
         peer_outer: IpAddr,
         /// New encapsulation.
@@ -293,7 +295,7 @@ stages! {
     follow classify(Frame) "frames told apart: ARP, IKE, ESP, ICMP to us, clear";
     gather neighbour(Frame) "ARP answered and learnt from";
     gather reassemble(Fragmented) "fragments of IKE and ESP to us put together";
-    gather classify6(Frame) "IPv6 frames told apart: neighbour discovery, ICMPv6 to us, clear";
+    gather classify6(Frame) "IPv6 frames told apart: neighbour discovery, IKE, ESP, ICMPv6 to us, clear";
     gather neighbour6(Frame) "neighbour discovery answered and learnt from";
     follow natt(FromPeer) "UDP 4500: keepalive, IKE behind the marker, ESP";
     gather punt(FromPeer) "IKE to the control plane";
@@ -317,6 +319,7 @@ stages! {
     follow esp_out_seq(InSa) "sequence number given, padded";
     burst esp_out_seal(EspOut) "encrypted, ICV, the whole burst at once";
     follow encap(EspOut) "counted; outer IPv4 and UDP header";
+    follow encap6(EspOut) "counted; outer IPv6 and UDP header";
     follow route(Leaving) "next hop, port MTU, Ethernet header, tx";
     follow route6(Leaving6) "IPv6: next hop, port MTU, Ethernet header, tx";
 }
@@ -433,6 +436,10 @@ impl<A: Allocator, P: Probe> Path<A, P> {
                 Handoff::EspOut6 { buffer, ingress } => Facts6::read(buffer.data()).and_then(|facts| {
                     stages::policy_out6::send(Clear { buffer, ingress, facts }, state, &mut out)
                 }),
+                Handoff::PathMtu6 { peer, spi, mtu } => {
+                    stages::path_mtu6::told(peer, spi, mtu, state);
+                    Ok(())
+                }
                 Handoff::Neighbour6 { port, address, mac } => {
                     stages::neighbour6::told(port, address, mac, state, sink);
                     Ok(())
@@ -594,11 +601,11 @@ impl<A: Allocator, P: Probe> Path<A, P> {
                 Ok(()) => done(Retired::Nothing),
                 Err(status) => refused(status),
             },
-            Operation::MovePeer { peer_outer: IpAddr::V6(_), .. } => refused(AckStatus::OutOfRange),
-            Operation::MovePeer { inbound_spi, peer_outer: IpAddr::V4(peer_outer), encapsulation } => {
+            Operation::MovePeer { inbound_spi, local_outer, peer_outer, encapsulation } => {
                 match sas.lookup(inbound_spi) {
+                    _ if local_outer.is_ipv4() != peer_outer.is_ipv4() => refused(AckStatus::OutOfRange),
                     Some(place) => {
-                        sas.move_peer(place, peer_outer, encapsulation);
+                        sas.move_peer(place, local_outer, peer_outer, encapsulation);
                         done(Retired::Nothing)
                     }
                     None => refused(AckStatus::NoSuchSa),

@@ -1,9 +1,11 @@
 //! What leaves the path: the worker implements [`Sink`] over its ports, rings and the segment; tests record it.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use causeway_shared::net::{ipv6, udp};
 use causeway_shared::wire::Event;
 
+use crate::buffer::Buffer;
 use crate::path::PortId;
 
 /// The outlets of one worker's path. Nothing here blocks.
@@ -58,11 +60,11 @@ pub struct Full;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Punt<'a> {
     /// Our address.
-    pub local: Ipv4Addr,
+    pub local: IpAddr,
     /// Our port: 500 or 4500.
     pub local_port: u16,
     /// The peer's address.
-    pub peer: Ipv4Addr,
+    pub peer: IpAddr,
     /// The peer's port.
     pub peer_port: u16,
     /// The IKE message.
@@ -98,6 +100,15 @@ pub enum Handoff<B> {
         /// Where it came in.
         ingress: Ingress,
     },
+    /// A router's word on how much the path to a peer over IPv6 lets through, for the worker that has the SA.
+    PathMtu6 {
+        /// The peer's address.
+        peer: Ipv6Addr,
+        /// The SPI of packets to it.
+        spi: u32,
+        /// Octets that pass.
+        mtu: u16,
+    },
     /// A neighbour that neighbour discovery taught this worker.
     Neighbour6 {
         /// The port it is on.
@@ -127,22 +138,77 @@ impl<B> Handoff<B> {
             | Handoff::EspOut { buffer, .. }
             | Handoff::EspOut6 { buffer, .. }
             | Handoff::Fragment { buffer } => Some(buffer),
-            Handoff::Neighbour { .. } | Handoff::Neighbour6 { .. } => None,
+            Handoff::Neighbour { .. } | Handoff::Neighbour6 { .. } | Handoff::PathMtu6 { .. } => None,
         }
     }
 }
 
-/// How an ESP packet travelled.
+/// How an ESP packet travelled. Of 16 octets for either family: over IPv6 the addresses stay where they are, in the header in front of
+/// the packet ([`Buffer::front`]), and only a digest of the peer's goes with it, which tells whether it is another one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Outer {
-    /// The peer's address.
-    pub source: Ipv4Addr,
-    /// Our address.
-    pub destination: Ipv4Addr,
+    /// The peer's IPv4 address, or a digest of its IPv6 address.
+    peer: u32,
+    /// Our IPv4 address; over IPv6 the octets from its header to the header of ESP or UDP.
+    local: u32,
     /// Peer's and our UDP port, if UDP-encapsulated.
     pub udp: Option<(u16, u16)>,
     /// DSCP and ECN of the outer header.
     pub tos: u8,
+    is_v6: bool,
+}
+
+const _: () = assert!(size_of::<Outer>() == 16);
+
+impl Outer {
+    /// Of a packet over IPv4.
+    #[inline(always)]
+    pub fn v4(peer: Ipv4Addr, local: Ipv4Addr, udp: Option<(u16, u16)>, tos: u8) -> Outer {
+        Outer { peer: u32::from(peer), local: u32::from(local), udp, tos, is_v6: false }
+    }
+
+    /// Of a packet over IPv6, whose header begins `distance` octets in front of the header of ESP or UDP and stays there.
+    pub fn v6(peer: Ipv6Addr, distance: u16, udp: Option<(u16, u16)>, tos: u8) -> Outer {
+        Outer { peer: Outer::mark(peer.into()), local: distance.into(), udp, tos, is_v6: true }
+    }
+
+    /// What packets from an address have as [`Outer::peer_mark`].
+    pub fn mark(peer: IpAddr) -> u32 {
+        match peer {
+            IpAddr::V4(peer) => u32::from(peer),
+            IpAddr::V6(peer) => {
+                let bits = peer.to_bits();
+                let folded = ((bits >> 64) as u64).wrapping_mul(3) ^ bits as u64;
+                // 2^64 divided by the golden ratio (Knuth, Fibonacci hashing).
+                (folded.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as u32
+            }
+        }
+    }
+
+    /// The peer's IPv4 address or a digest of its IPv6 address: another one means another peer address.
+    #[inline(always)]
+    pub fn peer_mark(&self) -> u32 {
+        self.peer
+    }
+
+    /// The peer's address and ours, of a packet that begins with its ESP header.
+    pub fn addresses(&self, packet: &impl Buffer) -> Option<(IpAddr, IpAddr)> {
+        self.addresses_behind(packet, if self.udp.is_some() { udp::HEADER_LEN } else { 0 })
+    }
+
+    /// The same, of a packet that begins with its UDP header.
+    pub fn addresses_at_udp(&self, packet: &impl Buffer) -> Option<(IpAddr, IpAddr)> {
+        self.addresses_behind(packet, 0)
+    }
+
+    fn addresses_behind(&self, packet: &impl Buffer, more: usize) -> Option<(IpAddr, IpAddr)> {
+        if !self.is_v6 {
+            return Some((Ipv4Addr::from(self.peer).into(), Ipv4Addr::from(self.local).into()));
+        }
+        let header = packet.front(self.local as usize + more)?.first_chunk()?;
+        let (source, destination, _) = ipv6::quoted(header)?;
+        (Outer::mark(source.into()) == self.peer).then(|| (source.into(), destination.into()))
+    }
 }
 
 /// Where an inner packet entered.

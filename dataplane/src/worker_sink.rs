@@ -139,9 +139,7 @@ impl Sink<Mbuf> for WorkerSink {
 
     fn punt(&mut self, datagram: Punt<'_>) -> Result<(), Full> {
         let Punt { local, local_port, peer, peer_port, payload } = datagram;
-        self.punts
-            .push_ref(DatagramRef { local: local.into(), local_port, peer: peer.into(), peer_port, payload })
-            .map_err(|_| Full)
+        self.punts.push_ref(DatagramRef { local, local_port, peer, peer_port, payload }).map_err(|_| Full)
     }
 
     fn event(&mut self, event: Event) -> Result<(), Full> {

@@ -67,6 +67,8 @@ counters! {
         NeighbourAdvertisements = "neighbour_advertisements", remedy "";
         /// Neighbour solicitations sent for next hops.
         NeighbourSolicitations = "neighbour_solicitations", remedy "";
+        /// Sizes of paths over IPv6 learnt from ICMPv6 "packet too big".
+        PathMtusLearnt = "path_mtus_learnt", remedy "";
         /// Packets passed to the worker that owns their SA.
         HandedOff = "handed_off", remedy "";
         /// ARP messages taken in and answered or learnt from.

@@ -165,6 +165,7 @@ struct Entry {
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Told {
     selected: bool,
+    local_outer: IpAddr,
     peer_outer: IpAddr,
     encapsulation: Encapsulation,
 }
@@ -244,9 +245,15 @@ impl Ledger {
         self.mark(inbound_spi);
     }
 
-    /// Wants the SA's packets to go to another outer address.
-    pub fn move_peer(&mut self, inbound_spi: u32, peer_outer: IpAddr, encapsulation: Encapsulation) {
+    /// Wants the SA's packets to go from and to other outer addresses: ours and the peer's, of one family.
+    pub fn move_peer(
+        &mut self,
+        inbound_spi: u32,
+        (local_outer, peer_outer): (IpAddr, IpAddr),
+        encapsulation: Encapsulation,
+    ) {
         let Some(entry) = self.entries.get_mut(&inbound_spi).filter(|entry| entry.wanted) else { return };
+        entry.pair.local_outer = local_outer;
         entry.pair.peer_outer = peer_outer;
         entry.pair.encapsulation = encapsulation;
         self.mark(inbound_spi);
@@ -591,6 +598,7 @@ impl Entry {
     fn current(&self) -> Told {
         Told {
             selected: self.pair.outbound_selected,
+            local_outer: self.pair.local_outer,
             peer_outer: self.pair.peer_outer,
             encapsulation: self.pair.encapsulation,
         }
@@ -606,9 +614,9 @@ impl Entry {
             return (!self.removing).then_some(Action::RemoveSa { inbound_spi });
         }
         let current = self.current();
-        if (told.peer_outer, told.encapsulation) != (current.peer_outer, current.encapsulation) {
-            let Told { peer_outer, encapsulation, .. } = current;
-            return Some(Action::MovePeer { inbound_spi, peer_outer, encapsulation });
+        if told != (Told { selected: told.selected, ..current }) {
+            let Told { local_outer, peer_outer, encapsulation, .. } = current;
+            return Some(Action::MovePeer { inbound_spi, local_outer, peer_outer, encapsulation });
         }
         (current.selected && !told.selected).then_some(Action::SelectOutbound { inbound_spi })
     }

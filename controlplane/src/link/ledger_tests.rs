@@ -75,10 +75,10 @@ impl Model {
                 }
                 None => AckStatus::NoSuchSa,
             },
-            Action::MovePeer { inbound_spi, peer_outer, encapsulation } => {
+            Action::MovePeer { inbound_spi, local_outer, peer_outer, encapsulation } => {
                 match self.sas.get_mut(&inbound_spi) {
                     Some(pair) => {
-                        pair.peer_outer = peer_outer;
+                        (pair.local_outer, pair.peer_outer) = (local_outer, peer_outer);
                         pair.encapsulation = encapsulation;
                         AckStatus::Done
                     }
@@ -262,7 +262,7 @@ fn a_new_data_plane_gets_everything_with_higher_sequence_numbers() {
     settle(&mut ledger, &mut model);
     ledger.move_peer(
         2000,
-        Ipv4Addr::new(203, 0, 113, 9).into(),
+        (Ipv4Addr::new(192, 0, 2, 1).into(), Ipv4Addr::new(203, 0, 113, 9).into()),
         Encapsulation::Udp { local_port: 4500, peer_port: 9 },
     );
     let outcomes = ledger.detach(|spi| {
@@ -340,7 +340,8 @@ proptest! {
                 Step::Select(spi) => ledger.select_outbound(spi),
                 Step::Remove(spi) => ledger.remove(spi),
                 Step::Move(spi, last) => {
-                    ledger.move_peer(spi, Ipv4Addr::new(203, 0, 113, last).into(), Encapsulation::Esp);
+                    let ours = Ipv4Addr::new(192, 0, 2, 1).into();
+                    ledger.move_peer(spi, (ours, Ipv4Addr::new(203, 0, 113, last).into()), Encapsulation::Esp);
                 }
                 Step::Rebind(spi, last) => {
                     let encapsulation = Encapsulation::Udp { local_port: 4500, peer_port: u16::from(last) };

@@ -394,7 +394,7 @@ impl Link for RingLink {
             ChildCommand::SelectOutbound { inbound_spi } => self.ledger.select_outbound(inbound_spi),
             ChildCommand::Remove { inbound_spi } => self.ledger.remove(inbound_spi),
             ChildCommand::MovePeer { inbound_spi, path } => {
-                self.ledger.move_peer(inbound_spi, path.peer, encapsulation(path));
+                self.ledger.move_peer(inbound_spi, (path.local, path.peer), encapsulation(path));
             }
         }
     }

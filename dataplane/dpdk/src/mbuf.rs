@@ -38,6 +38,14 @@ impl Mbuf {
         usize::from(self.header().data_off)
     }
 
+    /// The `count` octets in front of the packet, with whatever they hold.
+    #[inline]
+    pub fn front(&self, count: usize) -> Option<&[u8]> {
+        let offset = self.headroom().checked_sub(count)?;
+        // SAFETY: `offset + count` is where the packet begins, in the buffer; its memory is initialised as `deref` says.
+        Some(unsafe { std::slice::from_raw_parts(self.header().buf_addr.cast::<u8>().add(offset), count) })
+    }
+
     /// Octets that can be appended.
     #[inline(always)]
     pub fn tailroom(&self) -> usize {

@@ -150,6 +150,7 @@ fn what_cannot_be_is_refused_without_asking_a_worker() {
         (
             Action::MovePeer {
                 inbound_spi: 0x1004,
+                local_outer: INNER.into(),
                 peer_outer: INNER.into(),
                 encapsulation: Encapsulation::Esp,
             },

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use causeway_dpdk::{Eal, Mbuf, Mempool};
 use crossbeam::channel::{Receiver, Sender, unbounded};
 
-use crate::buffer::{Buffer, HeapBuffer};
+use crate::buffer::{Buffer, HEADROOM, HeapBuffer};
 use crate::crypto::{Line, start_device};
 
 /// Longest wait for the device.
@@ -80,8 +80,18 @@ pub fn give_back(line: Option<Box<Line>>) {
 pub fn copy_in(packet: HeapBuffer) -> Result<Mbuf, HeapBuffer> {
     let Some(site) = SITE.get() else { return Err(packet) };
     let copy = site.pool.allocate().and_then(|mut copy| {
+        // What lies in front of the packet goes along, as in a buffer that the device works on itself.
+        let front = packet.headroom().min(copy.headroom());
+        copy.prepend(front)?.copy_from_slice(packet.front(front)?);
         copy.append(packet.len())?.copy_from_slice(packet.data());
-        Some(copy)
+        copy.trim_front(front).then_some(copy)
     });
     copy.ok_or(packet)
+}
+
+/// Back from where the device could reach it, with what lies in front of it.
+pub fn copy_out(packet: &Mbuf) -> Option<HeapBuffer> {
+    let front = packet.front(HEADROOM)?;
+    let mut copy = HeapBuffer::from_slice(&[front, packet].concat());
+    copy.trim_front(HEADROOM).then_some(copy)
 }

@@ -46,7 +46,7 @@ fn long_ike_messages_reach_the_control_plane_from_both_ports_in_any_order() {
         }
         let payload = ipv4::Packet::parse(&packet).unwrap().payload()[8..].to_vec();
         let message = if port == 4500 { payload[4..].to_vec() } else { payload };
-        assert_eq!(world.record.punts, [(GATEWAY, port, PEER, 700, message)]);
+        assert_eq!(world.record.punts, [(GATEWAY.into(), port, PEER.into(), 700, message)]);
         let flows = [Flow::FragmentsTaken, Flow::Reassembled, Flow::PuntedIke].map(|flow| world.flow(flow));
         assert_eq!((flows, world.drops()), ([count, 1, 1], vec![]));
     }

@@ -136,9 +136,9 @@ fn ike_goes_up_with_and_without_marker() {
     assert_eq!(
         world.record.punts,
         [
-            (GATEWAY, 500, PEER, 500, message.clone()),
-            (GATEWAY, 4500, PEER, PEER_PORT, message.clone()),
-            (GATEWAY, 4500, PEER, PEER_PORT, message),
+            (GATEWAY.into(), 500, PEER.into(), 500, message.clone()),
+            (GATEWAY.into(), 4500, PEER.into(), PEER_PORT, message.clone()),
+            (GATEWAY.into(), 4500, PEER.into(), PEER_PORT, message),
         ]
     );
     assert_eq!((world.flow(Flow::PuntedIke), world.flow(Flow::NatKeepalives)), (3, 1));

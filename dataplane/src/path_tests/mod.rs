@@ -13,6 +13,7 @@ mod lan6;
 mod lookaside;
 mod oracle;
 mod outbound;
+mod outer6;
 mod python;
 mod sa_figures;
 mod spreading;

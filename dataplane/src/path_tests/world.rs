@@ -3,7 +3,7 @@
 //! Outside 192.0.2.1/24 (router .254, client A behind a NAT at .50), inside 10.0.0.1/24 (host .9, router .254 for
 //! 10.77.0.0/16), pool 10.9.0.0/24 with client A at .5 and client B at .6.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::Instant;
 
 use causeway_shared::counters::{Drop, Flow};
@@ -38,7 +38,7 @@ pub const UDP: Encapsulation = Encapsulation::Udp { local_port: 4500, peer_port:
 #[derive(Default)]
 pub struct Record {
     pub tx: Vec<(PortId, Vec<u8>)>,
-    pub punts: Vec<(Ipv4Addr, u16, Ipv4Addr, u16, Vec<u8>)>,
+    pub punts: Vec<(IpAddr, u16, IpAddr, u16, Vec<u8>)>,
     pub events: Vec<Event>,
     pub handoffs: Vec<(u16, Handoff<HeapBuffer>)>,
     pub reserved: Vec<(u32, u64)>,

@@ -2,7 +2,7 @@
 //! case and the key, side by side in the table's cache lines. RFC 4303 §3.4.
 
 use std::mem::offset_of;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use causeway_shared::sa::{Encapsulation, SaPair};
 
@@ -35,6 +35,7 @@ pub struct Inbound {
     pub packets: u64,
     /// Inner octets of them.
     pub bytes: u64,
+    /// The peer's outer address, as [`Outer::mark`] has it.
     peer: u32,
     peer_port: u16,
     local_port: u16,
@@ -116,8 +117,7 @@ impl Inbound {
     pub fn has_moved(&self, outer: &Outer) -> bool {
         self.flags & FOLLOWS != 0
             && outer.udp.is_some_and(|(from_port, to_port)| {
-                (u32::from(outer.source) != self.peer || from_port != self.peer_port)
-                    && to_port == self.local_port
+                (outer.peer_mark() != self.peer || from_port != self.peer_port) && to_port == self.local_port
             })
     }
 
@@ -125,8 +125,8 @@ impl Inbound {
         self.flags |= OVER;
     }
 
-    pub(super) fn set_peer(&mut self, peer: Ipv4Addr, encapsulation: Encapsulation) {
-        self.peer = u32::from(peer);
+    pub(super) fn set_peer(&mut self, peer: IpAddr, encapsulation: Encapsulation) {
+        self.peer = Outer::mark(peer);
         match encapsulation {
             Encapsulation::Udp { local_port, peer_port } => {
                 (self.local_port, self.peer_port) = (local_port, peer_port);

@@ -1,9 +1,9 @@
 //! The outbound direction of an SA as a packet meets it: sequence numbers that are reserved in blocks, counters, the outer
 //! header's parts with their checksum, the selectors' common case and the key. RFC 4303 §3.3, RFC 3948 §3.4.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
-use causeway_shared::net::{checksum, ipv4, udp};
+use causeway_shared::net::{checksum, ipv4, ipv6, udp};
 use causeway_shared::sa::{Encapsulation, EspSuite, SaPair};
 
 use super::HOT_OCTETS;
@@ -32,6 +32,8 @@ const OVER: u8 = 2;
 pub(super) const TOUCHED: u8 = 4;
 /// Extended sequence numbers.
 const ESN: u8 = 8;
+/// The peer is reached over IPv6; its header is in `outer6.rs`.
+const OVER_IPV6: u8 = 16;
 
 /// Hot part of the outbound direction.
 #[repr(C, align(64))]
@@ -53,7 +55,7 @@ pub struct Outbound {
     /// Inner octets of them.
     pub bytes: u64,
     selector: FastSelector,
-    /// The peer's outer address.
+    /// The peer's outer address, over IPv4.
     peer: Ipv4Addr,
     /// TTL, protocol, no checksum, our outer address: the middle of the outer IPv4 header as it is sent.
     middle: [u8; 8],
@@ -121,7 +123,18 @@ impl Outbound {
         self.inbound_spi
     }
 
-    /// The peer's outer address.
+    /// Whether the peer is reached over IPv6.
+    #[inline(always)]
+    pub fn is_over_ipv6(&self) -> bool {
+        self.flags & OVER_IPV6 != 0
+    }
+
+    /// SPI of packets to the peer, who chose it.
+    pub fn spi(&self) -> u32 {
+        self.spi
+    }
+
+    /// The peer's outer address, over IPv4.
     #[inline(always)]
     pub fn peer(&self) -> Ipv4Addr {
         self.peer
@@ -215,7 +228,7 @@ impl Outbound {
         (inner_len + TRAILER_LEN).wrapping_neg() & (usize::from(self.align) - 1)
     }
 
-    /// Octets of the outer header.
+    /// Octets of the outer header over IPv4.
     #[inline(always)]
     pub fn outer_len(&self) -> usize {
         if self.flags & OVER_UDP != 0 { MAX_OUTER_HEADER } else { ipv4::HEADER_LEN }
@@ -255,7 +268,7 @@ impl Outbound {
     /// Largest inner packet whose outer packet fits `mtu`.
     #[inline(always)]
     pub fn max_inner_len(&self, mtu: u16) -> usize {
-        let fixed = self.outer_len() + ESP_HEADER_LEN + usize::from(self.iv_len) + usize::from(self.icv_len);
+        let fixed = self.fixed_len();
         inner_room(usize::from(mtu).saturating_sub(fixed), usize::from(self.align))
     }
 
@@ -265,22 +278,43 @@ impl Outbound {
 
     /// Builds what the outer header is made from. DF stays clear: a router on the way may fragment rather than swallow
     /// what we sized by our own MTU.
-    pub(super) fn set_peer(&mut self, local: Ipv4Addr, peer: Ipv4Addr, encapsulation: Encapsulation) {
+    pub(super) fn set_peer(&mut self, local: IpAddr, peer: IpAddr, encapsulation: Encapsulation) {
+        self.flags &= !(OVER_UDP | OVER_IPV6);
+        if let Encapsulation::Udp { .. } = encapsulation {
+            self.flags |= OVER_UDP;
+        }
+        match (local, peer) {
+            (IpAddr::V4(local), IpAddr::V4(peer)) => self.build_ipv4(local, peer, encapsulation),
+            _ => self.flags |= OVER_IPV6,
+        }
+        self.set_path_mtu(u16::MAX, u16::MAX);
+    }
+
+    /// Says what [`Outbound::surely_fits`] goes by: of `port_mtu` octets only `path_mtu` pass the path.
+    pub(super) fn set_path_mtu(&mut self, path_mtu: u16, port_mtu: u16) {
+        let most = self.fixed_len() + TRAILER_LEN + usize::from(self.align) - 1;
+        let lost = port_mtu.saturating_sub(path_mtu);
+        // A few dozen, and what the path takes.
+        self.overhead = (most as u16).saturating_add(lost);
+    }
+
+    /// Octets that every outer packet has beside its ciphertext.
+    fn fixed_len(&self) -> usize {
+        let wider = if self.is_over_ipv6() { ipv6::HEADER_LEN - ipv4::HEADER_LEN } else { 0 };
+        self.outer_len() + wider + ESP_HEADER_LEN + self.iv_len() + usize::from(self.icv_len)
+    }
+
+    fn build_ipv4(&mut self, local: Ipv4Addr, peer: Ipv4Addr, encapsulation: Encapsulation) {
         self.peer = peer;
-        self.flags &= !OVER_UDP;
         if let Encapsulation::Udp { local_port, peer_port } = encapsulation {
             let ([l0, l1], [p0, p1]) = (local_port.to_be_bytes(), peer_port.to_be_bytes());
             self.ports = [l0, l1, p0, p1];
-            self.flags |= OVER_UDP;
         }
         let protocol = if self.flags & OVER_UDP != 0 { ipv4::PROTOCOL_UDP } else { ipv4::PROTOCOL_ESP };
         let sum = checksum::Sum::default().word(0x4500).octets(&[OUTER_TTL, protocol]).word(0);
         self.header_sum = (!sum.octets(&local.octets()).octets(&peer.octets()).finish()).swap_bytes();
         let [a, b, c, d] = local.octets();
         self.middle = [OUTER_TTL, protocol, 0, 0, a, b, c, d];
-        let fixed = self.outer_len() + ESP_HEADER_LEN + self.iv_len() + usize::from(self.icv_len);
-        // A few dozen.
-        self.overhead = (fixed + TRAILER_LEN + usize::from(self.align) - 1) as u16;
     }
 
     fn last_sequence(&self) -> u64 {
@@ -315,7 +349,7 @@ mod tests {
         let mut sa = Outbound::vacant();
         (sa.iv_len, sa.icv_len, sa.align) =
             (suite.iv_len() as u8, suite.icv_len() as u8, suite.pad_align() as u8);
-        sa.set_peer([192, 0, 2, 1].into(), [203, 0, 113, 255].into(), encapsulation);
+        sa.set_peer(IpAddr::from([192, 0, 2, 1]), IpAddr::from([203, 0, 113, 255]), encapsulation);
         sa
     }
 

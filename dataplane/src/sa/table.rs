@@ -5,7 +5,7 @@
 //! are exchanged, not copied: after a removal nothing of a key is left in the table.
 
 use std::mem::offset_of;
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv6Addr};
 
 use causeway_dpdk::{CACHE_LINE, advise_huge_pages, prefetch, prefetch_lines};
 use causeway_shared::sa::{Encapsulation, slot_of_spi};
@@ -14,7 +14,8 @@ use super::fast_selector6::{self, FastSelector6};
 use super::lifetime::Notice;
 use super::outbound::OutboundMap;
 use super::outbound6::OutboundMap6;
-use super::worker_sa::{Cold, WorkerSa};
+use super::outer6::{self, Outer6};
+use super::worker_sa::{Cold, WorkerSa, outer6_of};
 use super::{Flow, HOT_OCTETS, Inbound, Outbound, Touched};
 use crate::sink::SaStatistics;
 
@@ -91,6 +92,8 @@ pub struct SaTable {
     outbound: Vec<Outbound>,
     /// The selectors' common case of IPv6, by place.
     selectors6: Vec<FastSelector6>,
+    /// How outer packets of IPv6 begin, by place.
+    outers6: Vec<outer6::Packed>,
     boxes: Vec<Option<Box<WorkerSa>>>,
     /// Whether any of the SAs installed so far has a key that lies in all their cache lines.
     long_keys: bool,
@@ -114,6 +117,7 @@ impl SaTable {
             outbound,
             // Of integers: the kernel gives the memory when it is touched.
             selectors6: vec![fast_selector6::NONE; places],
+            outers6: vec![outer6::NONE; places],
             boxes,
             long_keys: false,
         }
@@ -206,20 +210,56 @@ impl SaTable {
 
     /// Our outer address of an SA.
     #[cold]
-    pub fn local_outer(&self, place: u32) -> Option<Ipv4Addr> {
+    pub fn local_outer(&self, place: u32) -> Option<IpAddr> {
         self.cold(place).map(|cold| cold.local_outer)
     }
 
-    /// The peer of the SA in a place has a new outer address.
+    /// The peer of the SA in a place has a new outer address, and we towards it perhaps as well; both are of one family.
     #[cold]
-    pub fn move_peer(&mut self, place: u32, peer: Ipv4Addr, encapsulation: Encapsulation) {
-        let Some(local) = self.local_outer(place) else { return };
+    pub fn move_peer(&mut self, place: u32, local: IpAddr, peer: IpAddr, encapsulation: Encapsulation) {
+        let Some(cold) = self.cold_mut(place) else { return };
+        cold.local_outer = local;
         if let Some(inbound) = self.inbound.get_mut(place as usize) {
             inbound.set_peer(peer, encapsulation);
         }
         if let Some(outbound) = self.outbound.get_mut(place as usize) {
             outbound.set_peer(local, peer, encapsulation);
+            let outer = outer6_of(local, peer, encapsulation, outbound.spi());
+            self.set_outer6(place, outer);
         }
+    }
+
+    /// How outer packets of the SA in a place begin, if they are of IPv6.
+    #[inline]
+    pub fn outer6(&self, place: u32) -> Option<Outer6> {
+        self.outers6.get(place as usize).map(Outer6::unpack)
+    }
+
+    /// What the path of the SA in a place lets through, of at most `port_mtu` octets. Over IPv4 routers cut what is larger.
+    #[cold]
+    pub fn path_mtu(&self, place: u32, port_mtu: u16, now_ms: u64) -> u16 {
+        let over_ipv6 = self.outbound(place).is_some_and(Outbound::is_over_ipv6);
+        let outer = self.outer6(place).filter(|_| over_ipv6);
+        outer.map_or(port_mtu, |outer| outer.mtu(port_mtu, now_ms))
+    }
+
+    /// A router says how much passes on the path of the SA over IPv6 that has this peer and outbound SPI. `true` if there is such an
+    /// SA and it did not know.
+    #[cold]
+    pub fn learn_path_mtu(&mut self, peer: Ipv6Addr, spi: u32, mtu: u16, port_mtu: u16, now_ms: u64) -> bool {
+        let found = (0u32..).zip(&self.outbound).find(|(place, sa)| {
+            sa.spi() == spi
+                && sa.is_over_ipv6()
+                && self.outer6(*place).is_some_and(|outer| outer.peer == peer)
+        });
+        let Some(place) = found.map(|(place, _)| place) else { return false };
+        let Some(mut outer) = self.outer6(place) else { return false };
+        let learnt = outer.learn_mtu(mtu, port_mtu, now_ms);
+        if learnt && let Some(sa) = self.outbound.get_mut(place as usize) {
+            sa.set_path_mtu(outer.mtu(port_mtu, now_ms), port_mtu);
+            self.set_outer6(place, Some(outer));
+        }
+        learnt
     }
 
     /// Whether the first inbound packet is still to be announced.
@@ -347,7 +387,9 @@ impl SaTable {
         }
         self.exchange(place);
         let selector6 = self.cold(place).map_or(fast_selector6::NONE, |cold| cold.selector6);
+        let outer6 = self.cold(place).and_then(|cold| cold.outer6);
         self.set_selector6(place, selector6);
+        self.set_outer6(place, outer6);
         Ok(place)
     }
 
@@ -356,6 +398,7 @@ impl SaTable {
         let place = self.lookup(spi)?;
         self.exchange(place);
         self.set_selector6(place, fast_selector6::NONE);
+        self.set_outer6(place, None);
         self.boxes.get_mut(place as usize)?.take()
     }
 
@@ -365,6 +408,15 @@ impl SaTable {
             && *there != selector
         {
             *there = selector;
+        }
+    }
+
+    fn set_outer6(&mut self, place: u32, outer: Option<Outer6>) {
+        let packed = outer.map_or(outer6::NONE, |outer| outer.pack());
+        if let Some(there) = self.outers6.get_mut(place as usize)
+            && *there != packed
+        {
+            *there = packed;
         }
     }
 

@@ -1,14 +1,14 @@
 //! One Child SA pair as the manager prepares it for its owner worker: the hot part of each direction, which goes into the
 //! worker's table, and what is rarely looked at. RFC 4301 §4.4.2, RFC 4303, RFC 3948.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
-use causeway_shared::sa::{MAX_REPLAY_WINDOW, MAX_SELECTORS, MIN_SPI, SaPair};
+use causeway_shared::sa::{Encapsulation, MAX_REPLAY_WINDOW, MAX_SELECTORS, MIN_SPI, SaPair};
 use causeway_shared::wire::AckStatus;
 
 use super::fast_selector6::{self, FastSelector6};
 use super::outbound_sa::last_sequence;
-use super::{Inbound, Lifetime, Outbound, Selectors};
+use super::{Inbound, Lifetime, Outbound, Outer6, Selectors};
 use crate::crypto::{Engine, EspEngine};
 
 /// One Child SA pair. While it is installed its hot parts are in the table, and those here are empty.
@@ -26,8 +26,10 @@ pub(crate) struct Cold {
     pub lifetime: Lifetime,
     /// The common case of the IPv6 ones.
     pub selector6: FastSelector6,
+    /// How its outer packets begin, if they are of IPv6.
+    pub outer6: Option<Outer6>,
     /// Our outer address.
-    pub local_outer: Ipv4Addr,
+    pub local_outer: IpAddr,
     /// Its keys fill more than the first cache lines.
     long_key: bool,
 }
@@ -48,9 +50,10 @@ impl WorkerSa {
         if !in_range {
             return Err(AckStatus::OutOfRange);
         }
-        let (IpAddr::V4(local_outer), IpAddr::V4(peer_outer)) = (pair.local_outer, pair.peer_outer) else {
+        let (local_outer, peer_outer) = (pair.local_outer, pair.peer_outer);
+        if local_outer.is_ipv4() != peer_outer.is_ipv4() {
             return Err(AckStatus::OutOfRange);
-        };
+        }
         let (suite, esn) = (pair.suite, pair.esn);
         let inbound_key =
             Engine::setup_inbound(suite, esn, &pair.inbound_keys).map_err(|_| AckStatus::OutOfRange)?;
@@ -63,6 +66,7 @@ impl WorkerSa {
                 selectors: Selectors::new(&pair.local_selectors, &pair.peer_selectors),
                 selector6: fast_selector6::of(&pair.peer_selectors, &pair.local_selectors),
                 lifetime: Lifetime::new(pair.limits),
+                outer6: outer6_of(local_outer, peer_outer, pair.encapsulation, pair.outbound_spi),
                 local_outer,
                 long_key: !suite.is_aead(),
             },
@@ -80,5 +84,18 @@ impl WorkerSa {
     /// SPI of packets to us; 0 while it is installed.
     pub fn inbound_spi(&self) -> u32 {
         self.inbound.spi
+    }
+}
+
+/// Where outer packets go, if that is over IPv6.
+pub(super) fn outer6_of(
+    local: IpAddr,
+    peer: IpAddr,
+    encapsulation: Encapsulation,
+    spi: u32,
+) -> Option<Outer6> {
+    match (local, peer) {
+        (IpAddr::V6(local), IpAddr::V6(peer)) => Some(Outer6::new(local, peer, encapsulation, spi)),
+        _ => None,
     }
 }

@@ -57,7 +57,7 @@ pub(crate) fn one<A: Allocator, S: Sink<A::Buffer>, P: Probe>(
                 ipv4::PROTOCOL_UDP => {
                     let datagram = udp::Datagram::parse(packet.payload()).ok_or(Drop::BadUdp)?;
                     let ports = (datagram.source_port(), datagram.destination_port());
-                    let outer = Outer { source, destination, udp: Some(ports), tos };
+                    let outer = Outer::v4(source, destination, Some(ports), tos);
                     let packet = FromPeer { buffer: narrowed(buffer, start, len)?, outer };
                     match ports.1 {
                         PORT_NATT => out.natt(packet, state),
@@ -66,7 +66,7 @@ pub(crate) fn one<A: Allocator, S: Sink<A::Buffer>, P: Probe>(
                     }
                 }
                 ipv4::PROTOCOL_ESP => {
-                    let outer = Outer { source, destination, udp: None, tos };
+                    let outer = Outer::v4(source, destination, None, tos);
                     esp_in_lookup::send(FromPeer { buffer: narrowed(buffer, start, len)?, outer }, state, out)
                 }
                 ipv4::PROTOCOL_ICMP => {

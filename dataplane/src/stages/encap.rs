@@ -18,10 +18,13 @@ pub(crate) fn one<A: Allocator, S: Sink<A::Buffer>, P: Probe>(
     state: &mut State<A>,
     out: &mut Out<'_, A::Buffer, S, P>,
 ) -> Result<(), Drop> {
-    let EspOut { mut buffer, place, tos, inner_len, .. } = packet;
+    let EspOut { mut buffer, place, tos, inner_len, sequence } = packet;
     let identification = state.next_identification();
     let tables = &mut *state.tables;
     let sa = tables.sas.outbound_mut(place).ok_or(Drop::NoSession)?;
+    if sa.is_over_ipv6() {
+        return over_ipv6(EspOut { buffer, place, tos, inner_len, sequence }, state, out);
+    }
     sa.packets += 1;
     sa.bytes += u64::from(inner_len);
     tables.touched.outbound(place, sa);
@@ -37,4 +40,28 @@ pub(crate) fn one<A: Allocator, S: Sink<A::Buffer>, P: Probe>(
     }
     written.ok_or(Drop::TooBig)?;
     out.route(Leaving { buffer, role: PortRole::Outside, ingress: Ingress::Local, destination }, state)
+}
+
+/// Out of line, so that IPv4 has its way to itself.
+#[inline(never)]
+fn over_ipv6<A: Allocator, S: Sink<A::Buffer>, P: Probe>(
+    packet: EspOut<A::Buffer>,
+    state: &mut State<A>,
+    out: &mut Out<'_, A::Buffer, S, P>,
+) -> Result<(), Drop> {
+    out.encap6(packet, state)
+}
+
+/// A packet was sealed; whether the SA's limits are to be looked at.
+pub(super) fn count<A: Allocator>(place: u32, inner_len: u16, state: &mut State<A>) -> Result<bool, Drop> {
+    let tables = &mut *state.tables;
+    let sa = tables.sas.outbound_mut(place).ok_or(Drop::NoSession)?;
+    sa.packets += 1;
+    sa.bytes += u64::from(inner_len);
+    tables.touched.outbound(place, sa);
+    let to_be_looked_at = sa.quiet == 0;
+    sa.quiet = sa.quiet.saturating_sub(1);
+    state.counters.flow(Flow::EspOutPackets, 1);
+    state.counters.flow(Flow::EspOutBytes, u64::from(inner_len));
+    Ok(to_be_looked_at)
 }

@@ -4,6 +4,7 @@
 //! `policy_in` (IPv6: `policy_in6`). RFC 4303 §3.4.3 (window), §2.4 to §2.7 (padding, dummy packets, TFC padding); RFC 7296 §2.23 (NAT
 //! mapping changed); RFC 4301 §5.1.2.1 (ECN).
 
+use std::net::IpAddr;
 use std::ops::Range;
 
 use causeway_shared::counters::{Drop, Flow};
@@ -62,8 +63,8 @@ fn accept_and_tell<A: Allocator, S: Sink<A::Buffer>, P: Probe>(
     if to_be_looked_at {
         state.announce_first(place, out.sink);
     }
-    if moved {
-        follow(place, outer, state, out.sink);
+    if moved && let Some(addresses) = outer.addresses(&buffer) {
+        follow(place, outer, addresses, state, out.sink);
     }
     let State { tables, counters, .. } = &mut *state;
     let sa = tables.sas.inbound_mut(place).ok_or(Drop::UnknownSpi)?;
@@ -185,17 +186,23 @@ fn count(sa: &mut Inbound, inner_len: u16, counters: &mut Counters) {
 /// Follows a peer whose NAT gave it another address or port. Only for an SA that runs over UDP, as RFC 7296 §2.23 has it,
 /// and the caller only asks for packets that are newer than all before, so that a late one does not lead us back.
 #[cold]
-fn follow<A: Allocator>(place: u32, outer: &Outer, state: &mut State<A>, sink: &mut impl Sink<A::Buffer>) {
+fn follow<A: Allocator>(
+    place: u32,
+    outer: &Outer,
+    (peer, local): (IpAddr, IpAddr),
+    state: &mut State<A>,
+    sink: &mut impl Sink<A::Buffer>,
+) {
     let Some((peer_port, local_port)) = outer.udp else { return };
     let sas = &mut state.tables.sas;
-    if sas.local_outer(place) != Some(outer.destination) {
+    if sas.local_outer(place) != Some(local) {
         return;
     }
     let Some(inbound_spi) = sas.inbound(place).map(|sa| sa.spi()) else { return };
     let encapsulation = Encapsulation::Udp { local_port, peer_port };
-    sas.move_peer(place, outer.source, encapsulation);
+    sas.move_peer(place, local, peer, encapsulation);
     // Lost if even the backlog is full: IKE notices the move by itself.
-    let event = Event::PeerMoved { inbound_spi, peer_outer: outer.source.into(), encapsulation };
+    let event = Event::PeerMoved { inbound_spi, peer_outer: peer, encapsulation };
     let _ = state.events.send(event, sink);
 }
 

@@ -43,9 +43,11 @@ pub(crate) fn one<A: Allocator, S: Sink<A::Buffer>, P: Probe>(
         return Ok(());
     }
     let Some(sa) = state.tables.sas.inbound(place).filter(|sa| sa.spi() == spi) else {
-        if state.invalid_spi_events.permits(state.now) {
+        if state.invalid_spi_events.permits(state.now)
+            && let Some((source, _)) = outer.addresses(&buffer)
+        {
             // Lost if even the backlog is full: the next such packet tells it again.
-            let _ = state.events.send(Event::InvalidSpi { spi, source: outer.source.into() }, out.sink);
+            let _ = state.events.send(Event::InvalidSpi { spi, source }, out.sink);
         }
         return Err(Drop::UnknownSpi);
     };

@@ -49,7 +49,8 @@ pub(crate) fn one<A: Allocator, S: Sink<A::Buffer>, P: Probe>(
         return Err(Drop::TtlExceeded);
     }
     let Some(inbound_spi) = client else {
-        let leaving = Leaving6 { buffer, role: PortRole::Inside, port: None, ingress, destination };
+        let leaving =
+            Leaving6 { buffer, role: PortRole::Inside, port: None, ingress, destination, mtu: u16::MAX };
         return out.route6(leaving, state);
     };
     if from_client {

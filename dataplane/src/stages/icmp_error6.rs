@@ -32,7 +32,9 @@ pub(crate) fn one<A: Allocator, S: Sink<A::Buffer>, P: Probe>(
     state.counters.flow(Flow::IcmpErrors, 1);
     let (ingress, destination) = (Ingress::Local, facts.destination);
     match role {
-        Some(role) => out.route6(Leaving6 { buffer, role, port: None, ingress, destination }, state),
+        Some(role) => {
+            out.route6(Leaving6 { buffer, role, port: None, ingress, destination, mtu: u16::MAX }, state)
+        }
         None => policy_out6::send(Clear { buffer, ingress, facts }, state, out),
     }
 }

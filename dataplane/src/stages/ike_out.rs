@@ -12,7 +12,7 @@ use causeway_shared::wire::{Datagram, MAX_DATAGRAM};
 use super::classify::{PORT_IKE, PORT_NATT};
 use super::local::LOCAL_TTL;
 use super::natt::NON_ESP_MARKER;
-use super::{Leaving, Out, State};
+use super::{Leaving, Out, State, ike_out6};
 use crate::buffer::{Allocator, Buffer};
 use crate::path::{Ingress, Sink};
 use crate::probe::Probe;
@@ -22,24 +22,15 @@ pub(crate) fn send<A: Allocator, S: Sink<A::Buffer>, P: Probe>(
     state: &mut State<A>,
     out: &mut Out<'_, A::Buffer, S, P>,
 ) -> Result<(), Drop> {
-    let (IpAddr::V4(local), IpAddr::V4(peer)) = (datagram.local, datagram.peer) else {
-        return Err(Drop::PolicyDenied);
+    let (local, peer) = match (datagram.local, datagram.peer) {
+        (IpAddr::V4(local), IpAddr::V4(peer)) => (local, peer),
+        (IpAddr::V6(local), IpAddr::V6(peer)) => return ike_out6::send(datagram, (local, peer), state, out),
+        _ => return Err(Drop::PolicyDenied),
     };
     let port = state.config.ports.iter().find(|port| port.address == local);
     let port = port.ok_or(Drop::PolicyDenied)?;
     let (role, mtu) = (port.role, usize::from(port.mtu));
-    let marker: &[u8] = match datagram.local_port {
-        PORT_IKE => &[],
-        PORT_NATT => &NON_ESP_MARKER,
-        _ => return Err(Drop::PolicyDenied),
-    };
-    if datagram.payload.is_empty() || datagram.payload.len() > MAX_DATAGRAM {
-        return Err(Drop::TooBig);
-    }
-    let length = udp::HEADER_LEN + marker.len() + datagram.payload.len();
-    let length = u16::try_from(length).map_err(|_| Drop::TooBig)?;
-    let unsummed = udp::header(datagram.local_port, datagram.peer_port, length, 0);
-    let parts = [marker, &datagram.payload];
+    let Content { unsummed, length, parts } = content(datagram)?;
     let sum = udp::checksum(local, peer, &unsummed, &parts);
     let header = udp::header(datagram.local_port, datagram.peer_port, length, sum);
 
@@ -60,6 +51,29 @@ pub(crate) fn send<A: Allocator, S: Sink<A::Buffer>, P: Probe>(
     }
     state.counters.flow(Flow::SentIke, 1);
     Ok(())
+}
+
+/// What the UDP datagram is made of: its header without a checksum, its length, the marker if there is one and the message.
+pub(super) struct Content<'a> {
+    pub unsummed: [u8; udp::HEADER_LEN],
+    pub length: u16,
+    pub parts: [&'a [u8]; 2],
+}
+
+/// Puts the marker in front where it belongs.
+pub(super) fn content(datagram: &Datagram) -> Result<Content<'_>, Drop> {
+    let marker: &[u8] = match datagram.local_port {
+        PORT_IKE => &[],
+        PORT_NATT => &NON_ESP_MARKER,
+        _ => return Err(Drop::PolicyDenied),
+    };
+    if datagram.payload.is_empty() || datagram.payload.len() > MAX_DATAGRAM {
+        return Err(Drop::TooBig);
+    }
+    let length = udp::HEADER_LEN + marker.len() + datagram.payload.len();
+    let length = u16::try_from(length).map_err(|_| Drop::TooBig)?;
+    let unsummed = udp::header(datagram.local_port, datagram.peer_port, length, 0);
+    Ok(Content { unsummed, length, parts: [marker, &datagram.payload] })
 }
 
 /// One IPv4 packet of the datagram.

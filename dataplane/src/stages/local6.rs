@@ -1,4 +1,5 @@
-//! IPv6 packets to our own addresses: ICMPv6 echo is answered (RFC 4443 §4.2), nothing else listens.
+//! IPv6 packets to our own addresses: ICMPv6 echo is answered (RFC 4443 §4.2), "packet too big" goes to `path_mtu6`, nothing else
+//! listens.
 //!
 //! Enters: [`Clear6`] to us. Leaves: the reply in the same buffer, to `route6` on the side it came from, or to `policy_out6` if it came
 //! through a tunnel.
@@ -7,7 +8,7 @@ use causeway_shared::counters::{Drop, Flow};
 use causeway_shared::net::{icmp6, ipv6};
 
 use super::local::LOCAL_TTL;
-use super::{Clear, Clear6, Facts6, Leaving6, Out, State, policy_out6};
+use super::{Clear, Clear6, Facts6, Leaving6, Out, State, path_mtu6, policy_out6};
 use crate::buffer::{Allocator, Buffer};
 use crate::path::{Ingress, Sink};
 use crate::probe::Probe;
@@ -19,6 +20,10 @@ pub(crate) fn one<A: Allocator, S: Sink<A::Buffer>, P: Probe>(
 ) -> Result<(), Drop> {
     let Clear { mut buffer, ingress, facts } = packet;
     let message_start = check(buffer.data())?;
+    let message = buffer.data().get(message_start..).unwrap_or_default();
+    if message.first() != Some(&icmp6::ECHO_REQUEST) {
+        return path_mtu6::take(message, facts.destination, state, out.sink);
+    }
     turn_round(buffer.data_mut(), message_start);
     let (source, destination) = (facts.destination, facts.source);
     let pushed = match ingress {
@@ -26,7 +31,10 @@ pub(crate) fn one<A: Allocator, S: Sink<A::Buffer>, P: Probe>(
             let role = state.port(port).ok_or(Drop::NotForUs)?.role;
             // A host of the link alone is reached on its link alone.
             let on_link = destination.is_unicast_link_local().then_some(port);
-            out.route6(Leaving6 { buffer, role, port: on_link, ingress: Ingress::Local, destination }, state)
+            out.route6(
+                Leaving6 { buffer, role, port: on_link, ingress: Ingress::Local, destination, mtu: u16::MAX },
+                state,
+            )
         }
         Ingress::Tunnel(_) => {
             let facts = Facts6 { source, destination, hop_limit: LOCAL_TTL, ..facts };
@@ -40,7 +48,7 @@ pub(crate) fn one<A: Allocator, S: Sink<A::Buffer>, P: Probe>(
     pushed
 }
 
-/// Where the message begins, if the packet is an echo request.
+/// Where the message begins, if the packet is an echo request or says that one of ours was too big.
 fn check(octets: &[u8]) -> Result<usize, Drop> {
     let packet = ipv6::Packet::parse(octets).map_err(|_| Drop::BadIpv6Header)?;
     if packet.is_fragment() {
@@ -56,7 +64,9 @@ fn check(octets: &[u8]) -> Result<usize, Drop> {
         return Err(Drop::BadIcmp);
     }
     match message {
-        [icmp6::ECHO_REQUEST, 0, ..] => Ok(packet.total_len() - message.len()),
+        [icmp6::ECHO_REQUEST, 0, ..] | [icmp6::PACKET_TOO_BIG, 0, ..] => {
+            Ok(packet.total_len() - message.len())
+        }
         _ => Err(Drop::NotForUs),
     }
 }

@@ -7,6 +7,7 @@
 pub(crate) mod classify;
 pub(crate) mod classify6;
 pub(crate) mod encap;
+pub(crate) mod encap6;
 pub(crate) mod esp_in_accept;
 pub(crate) mod esp_in_lookup;
 pub(crate) mod esp_in_open;
@@ -18,15 +19,18 @@ mod facts;
 pub(crate) mod forward;
 pub(crate) mod forward6;
 mod fragment;
+mod fragment6;
 pub(crate) mod icmp_error;
 pub(crate) mod icmp_error6;
 pub(crate) mod ike_out;
+mod ike_out6;
 pub(crate) mod local;
 pub(crate) mod local6;
 pub(crate) mod lookaside;
 pub(crate) mod natt;
 pub(crate) mod neighbour;
 pub(crate) mod neighbour6;
+pub(crate) mod path_mtu6;
 pub(crate) mod pmtu;
 pub(crate) mod pmtu6;
 pub(crate) mod policy_in;
@@ -62,7 +66,7 @@ pub(crate) struct Frame<B> {
     pub buffer: B,
 }
 
-/// A packet to us from a client; the buffer starts behind the outer IPv4 header (`natt`, `punt`: at the UDP header;
+/// A packet to us from a client; the buffer starts behind the outer IP header (`natt`, `punt`: at the UDP header;
 /// `esp_in_lookup`: at the ESP header).
 pub(crate) struct FromPeer<B> {
     pub buffer: B,
@@ -143,6 +147,8 @@ pub(crate) struct Leaving6<B> {
     pub port: Option<PortId>,
     pub ingress: Ingress,
     pub destination: Ipv6Addr,
+    /// What the path there is known to let through, octets.
+    pub mtu: u16,
 }
 
 /// An IPv6 packet already counted as dropped, about which its sender is to hear.

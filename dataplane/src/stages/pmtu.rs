@@ -34,7 +34,8 @@ fn nearly<A: Allocator, S: Sink<A::Buffer>, P: Probe>(
     out: &mut Out<'_, A::Buffer, S, P>,
 ) -> Result<(), Drop> {
     let sa = state.tables.sas.outbound(packet.place).ok_or(Drop::NoSession)?;
-    let room = sa.max_inner_len(state.outside_mtu);
+    let mtu = state.tables.sas.path_mtu(packet.place, state.outside_mtu, state.now.monotonic_ms);
+    let room = sa.max_inner_len(mtu);
     if usize::from(packet.facts.len) <= room {
         return out.esp_out_seq(packet, state);
     }

@@ -22,7 +22,8 @@ pub(crate) fn one<A: Allocator, S: Sink<A::Buffer>, P: Probe>(
     if len <= ipv6::MIN_MTU || sa.surely_fits(len, state.outside_mtu) {
         return out.esp_out_seq6(packet, state);
     }
-    let room = sa.max_inner_len(state.outside_mtu).max(usize::from(ipv6::MIN_MTU));
+    let mtu = state.tables.sas.path_mtu(packet.place, state.outside_mtu, state.now.monotonic_ms);
+    let room = sa.max_inner_len(mtu).max(usize::from(ipv6::MIN_MTU));
     if usize::from(len) <= room {
         return out.esp_out_seq6(packet, state);
     }

@@ -1,7 +1,9 @@
 //! IKE datagrams to the control plane.
 //!
 //! Enters: [`FromPeer`] at the UDP header, to port 500 or to 4500 with the non-ESP marker. Leaves: the IKE message through
-//! `Sink::punt`, marker stripped, if the UDP checksum is right or absent (RFC 768).
+//! `Sink::punt`, marker stripped, if the UDP checksum is right or, over IPv4 only, absent (RFC 768, RFC 8200 §8.1).
+
+use std::net::IpAddr;
 
 use causeway_shared::counters::{Drop, Flow};
 use causeway_shared::net::udp;
@@ -11,7 +13,7 @@ use super::classify::PORT_NATT;
 use super::natt::NON_ESP_MARKER;
 use super::{FromPeer, Out, State};
 use crate::buffer::{Allocator, Buffer};
-use crate::path::{Counters, Outer, Punt, Sink};
+use crate::path::{Counters, Punt, Sink};
 use crate::probe::Probe;
 
 pub(crate) fn one<A: Allocator, S: Sink<A::Buffer>, P: Probe>(
@@ -19,25 +21,30 @@ pub(crate) fn one<A: Allocator, S: Sink<A::Buffer>, P: Probe>(
     state: &mut State<A>,
     out: &mut Out<'_, A::Buffer, S, P>,
 ) -> Result<(), Drop> {
-    deliver(packet.buffer.data(), packet.outer, &mut state.counters, out.sink)
+    let addresses = packet.outer.addresses_at_udp(&packet.buffer).ok_or(Drop::BadUdp)?;
+    deliver(packet.buffer.data(), addresses, &mut state.counters, out.sink)
 }
 
-/// Gives the IKE message of the UDP datagram `octets` to the control plane.
+/// Gives the IKE message of the UDP datagram `octets`, with the peer's address and ours, to the control plane.
 pub(super) fn deliver<B>(
     octets: &[u8],
-    outer: Outer,
+    addresses: (IpAddr, IpAddr),
     counters: &mut Counters,
     sink: &mut impl Sink<B>,
 ) -> Result<(), Drop> {
-    sink.punt(read(octets, outer)?).map_err(|_| Drop::PuntFull)?;
+    sink.punt(read(octets, addresses)?).map_err(|_| Drop::PuntFull)?;
     counters.flow(Flow::PuntedIke, 1);
     Ok(())
 }
 
-fn read(octets: &[u8], outer: Outer) -> Result<Punt<'_>, Drop> {
+fn read(octets: &[u8], (peer, local): (IpAddr, IpAddr)) -> Result<Punt<'_>, Drop> {
     let datagram = udp::Datagram::parse(octets).ok_or(Drop::BadUdp)?;
-    let (peer, local) = (outer.source, outer.destination);
-    if !datagram.checksum_is_right(peer, local) {
+    let right = match (peer, local) {
+        (IpAddr::V4(peer), IpAddr::V4(local)) => datagram.checksum_is_right(peer, local),
+        (IpAddr::V6(peer), IpAddr::V6(local)) => datagram.checksum_is_right6(peer, local),
+        _ => false,
+    };
+    if !right {
         return Err(Drop::BadUdp);
     }
     let local_port = datagram.destination_port();

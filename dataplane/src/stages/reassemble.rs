@@ -62,19 +62,19 @@ fn put_together<A: Allocator, S: Sink<A::Buffer>, P: Probe>(
     let Header { source, destination, .. } = *header;
     if header.key.protocol == ipv4::PROTOCOL_ESP {
         let buffer = copied(payload, allocator)?;
-        let outer = Outer { source, destination, udp: None, tos };
+        let outer = Outer::v4(source, destination, None, tos);
         return esp_in_lookup::send(FromPeer { buffer, outer }, state, out);
     }
     let datagram = udp::Datagram::parse(payload).ok_or(Drop::BadUdp)?;
     let ports = (datagram.source_port(), datagram.destination_port());
-    let outer = Outer { source, destination, udp: Some(ports), tos };
+    let outer = Outer::v4(source, destination, Some(ports), tos);
     let ike = match ports.1 {
         PORT_IKE => true,
         PORT_NATT => datagram.payload().starts_with(&NON_ESP_MARKER),
         _ => return Err(Drop::NotForUs),
     };
     if ike {
-        return punt::deliver(payload, outer, counters, out.sink);
+        return punt::deliver(payload, (source.into(), destination.into()), counters, out.sink);
     }
     let buffer = copied(payload, allocator)?;
     out.natt(FromPeer { buffer, outer }, state)

@@ -7,6 +7,7 @@ use causeway_shared::counters::{Drop, Flow};
 use causeway_shared::net::{ethernet, ndp};
 
 use super::State;
+use super::state::RateLimit;
 use crate::buffer::{Allocator, Buffer};
 use crate::neighbour::{Adjacent, Neighbours};
 use crate::path::{PathConfig, PathError, PortId, Sink};
@@ -20,7 +21,14 @@ pub(crate) struct State6<B> {
     adjacent: [Adjacent<Ipv6Addr>; 2],
     /// Our addresses, with the port that each is on; the link-local ones are made from the ports' Ethernet addresses.
     ours: Vec<(PortId, Ipv6Addr)>,
+    /// How often somebody is believed who says how much a path lets through.
+    pub path_mtus: RateLimit,
+    identification: u32,
+    workers: u32,
 }
+
+/// Words on paths that are looked at, a second, with as many at once.
+const PATH_MTUS_PER_SEC: u64 = 20;
 
 impl<B> State6<B> {
     pub fn new(config: &PathConfig) -> Result<State6<B>, PathError> {
@@ -31,6 +39,9 @@ impl<B> State6<B> {
             neighbours: Neighbours::new(),
             adjacent: [Adjacent::none(Ipv6Addr::UNSPECIFIED); 2],
             ours: speaking.flat_map(|(id, mac, global)| [(id, global), (id, ndp::link_local(mac))]).collect(),
+            path_mtus: RateLimit::new(PATH_MTUS_PER_SEC),
+            identification: config.worker.into(),
+            workers: config.workers.into(),
         })
     }
 
@@ -56,6 +67,18 @@ impl<B> State6<B> {
     /// Our address on a port from which `to` hears of us: of the same scope.
     pub fn towards(&self, port: PortId, to: Ipv6Addr) -> Option<Ipv6Addr> {
         self.of_port(port).find(|ours| ours.is_unicast_link_local() == to.is_unicast_link_local())
+    }
+
+    /// The port that an address of ours is on.
+    pub fn port_of(&self, address: Ipv6Addr) -> Option<PortId> {
+        self.ours.iter().find(|(_, ours)| *ours == address).map(|(port, _)| *port)
+    }
+
+    /// An identification for a packet of ours that is fragmented. Workers count in separate residues.
+    pub fn next_identification(&mut self) -> u32 {
+        let identification = self.identification;
+        self.identification = identification.wrapping_add(self.workers);
+        identification
     }
 
     /// The last next hop on a side.

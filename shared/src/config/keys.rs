@@ -154,8 +154,8 @@ section! {
         role: PortRole = required().examples(&[r#""outside""#, r#""inside""#]);
         /// Our address on this port, and the prefix length of the subnet.
         address: InterfaceAddress = required().examples(&[r#""192.0.2.1/24""#, r#""10.0.0.1/24""#]);
-        /// Our IPv6 address on this port, and the prefix length of the link. On an Outside port it answers, but
-        /// the data plane of this version takes no ESP or IKE over IPv6 yet.
+        /// Our IPv6 address on this port, and the prefix length of the link. ESP and IKE of clients
+        /// come over IPv6, too, where an Outside port has it.
         address6: Option<InterfaceAddress6> = optional("the port speaks IPv4 only")
             .examples(&[r#""2001:db8::1/64""#, r#""2001:db8:1::1/64""#]);
         /// Largest IP packet.

@@ -12,6 +12,9 @@ pub const ECHO_REQUEST: u8 = 128;
 /// Type of an echo reply.
 pub const ECHO_REPLY: u8 = 129;
 
+/// Type of the word that a packet was too big.
+pub const PACKET_TOO_BIG: u8 = 2;
+
 /// An error a router sends about a packet it could not forward.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Error {
@@ -37,7 +40,7 @@ impl Error {
             Error::NoRoute => (1, 0, 0),
             Error::Prohibited => (1, 1, 0),
             Error::AddressUnreachable => (1, 3, 0),
-            Error::PacketTooBig { mtu } => (2, 0, mtu),
+            Error::PacketTooBig { mtu } => (PACKET_TOO_BIG, 0, mtu),
             Error::HopLimitExceeded => (3, 0, 0),
         };
         let [m0, m1] = mtu.to_be_bytes();
@@ -52,7 +55,7 @@ impl Error {
 /// (RFC 4443 §3.2). `None` for any other message; the checksum is the caller's.
 pub fn packet_too_big(message: &[u8]) -> Option<(u32, &[u8])> {
     let ([kind, code, _, _, m0, m1, m2, m3], quoted) = message.split_first_chunk::<HEADER_LEN>()?;
-    ([*kind, *code] == [2, 0]).then(|| (u32::from_be_bytes([*m0, *m1, *m2, *m3]), quoted))
+    ([*kind, *code] == [PACKET_TOO_BIG, 0]).then(|| (u32::from_be_bytes([*m0, *m1, *m2, *m3]), quoted))
 }
 
 /// Whether no error may be sent about a message of this type (RFC 4443 §2.4 e): it is one, or a redirect.

@@ -7,6 +7,8 @@ use std::net::Ipv6Addr;
 
 /// Octets of the fixed header.
 pub const HEADER_LEN: usize = 40;
+/// Octets of a fragment header (RFC 8200 §4.5).
+pub const FRAGMENT_LEN: usize = 8;
 /// What every link must carry (RFC 8200 §5).
 pub const MIN_MTU: u16 = 1280;
 /// Most extension headers in front of the upper layer.
@@ -188,6 +190,33 @@ impl Header {
         octets.iter_mut().zip(fields).for_each(|(to, from)| *to = from);
         octets
     }
+}
+
+/// The headers of a fragment of a packet that has the fixed header `whole` and no extension headers: `len` octets of its payload, from
+/// `start` on (RFC 8200 §4.5). `None` when it would be too long.
+pub fn fragment_headers(
+    whole: &[u8; HEADER_LEN],
+    len: usize,
+    start: usize,
+    more: bool,
+    identification: u32,
+) -> Option<[u8; HEADER_LEN + FRAGMENT_LEN]> {
+    let [l0, l1] = u16::try_from(len + FRAGMENT_LEN).ok()?.to_be_bytes();
+    let [o0, o1] = (u16::try_from(start).ok()? & !7 | u16::from(more)).to_be_bytes();
+    let [i0, i1, i2, i3] = identification.to_be_bytes();
+    let mut header = *whole;
+    let next = std::mem::replace(&mut header[6], FRAGMENT);
+    [header[4], header[5]] = [l0, l1];
+    let fragment = [next, 0, o0, o1, i0, i1, i2, i3];
+    let mut both = [0; HEADER_LEN + FRAGMENT_LEN];
+    both.iter_mut().zip(header.into_iter().chain(fragment)).for_each(|(to, from)| *to = from);
+    Some(both)
+}
+
+/// Source, destination and next header of a fixed header that an error quotes; `None` if it is none of IPv6.
+pub fn quoted(header: &[u8; HEADER_LEN]) -> Option<(Ipv6Addr, Ipv6Addr, u8)> {
+    let [first, _, _, _, _, _, next, ..] = *header;
+    (first >> 4 == 6).then(|| (address(header, 8), address(header, 24), next))
 }
 
 /// Whether a packet that crosses a router may come from this address, or go to it: unicast of more than one link (RFC 4291 §2.5).

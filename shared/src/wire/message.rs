@@ -42,6 +42,8 @@ pub enum Action {
     MovePeer {
         /// The SA.
         inbound_spi: u32,
+        /// Our outer address towards the peer, of its family.
+        local_outer: IpAddr,
         /// New outer address.
         peer_outer: IpAddr,
         /// New encapsulation.

@@ -21,7 +21,7 @@ const ADD_POOL6: u16 = 8;
 
 impl SlotMessage for Command {
     const SLOT_BYTES: usize = COMMAND_SLOT_BYTES;
-    const LAYOUT: &'static str = "command-2";
+    const LAYOUT: &'static str = "command-3";
 
     fn encode(&self, slot: &mut [u8]) -> Result<usize, SlotError> {
         let mut out = Writer::new(slot);
@@ -33,8 +33,10 @@ impl SlotMessage for Command {
             Action::SelectOutbound { inbound_spi } | Action::RemoveSa { inbound_spi } => {
                 out.u32(check_spi("inbound_spi", *inbound_spi)?)?;
             }
-            Action::MovePeer { inbound_spi, peer_outer, encapsulation } => {
+            Action::MovePeer { inbound_spi, local_outer, peer_outer, encapsulation } => {
                 out.u32(check_spi("inbound_spi", *inbound_spi)?)?;
+                check_family(*local_outer, *peer_outer)?;
+                out.ip(*local_outer)?;
                 write_peer_location(&mut out, *peer_outer, *encapsulation)?;
             }
             Action::AddPool(pool) => {
@@ -66,8 +68,10 @@ impl SlotMessage for Command {
             REMOVE_SA => Action::RemoveSa { inbound_spi: read_spi(&mut input)? },
             MOVE_PEER => {
                 let inbound_spi = read_spi(&mut input)?;
+                let local_outer = input.ip("local_outer")?;
                 let (peer_outer, encapsulation) = read_peer_location(&mut input)?;
-                Action::MovePeer { inbound_spi, peer_outer, encapsulation }
+                check_family(local_outer, peer_outer)?;
+                Action::MovePeer { inbound_spi, local_outer, peer_outer, encapsulation }
             }
             ADD_POOL => {
                 let pool = Ipv4Prefix { address: input.address("pool")?, length: input.u8("pool_length")? };

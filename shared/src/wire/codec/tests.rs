@@ -287,14 +287,23 @@ prop_compose! {
     }
 }
 
+/// Our address and the peer's, of one family.
+fn any_path() -> impl Strategy<Value = (IpAddr, IpAddr)> {
+    prop_oneof![
+        any::<[[u8; 4]; 2]>().prop_map(|[a, b]| (a.into(), b.into())),
+        any::<[[u8; 16]; 2]>().prop_map(|[a, b]| (a.into(), b.into())),
+    ]
+}
+
 fn any_action() -> impl Strategy<Value = Action> {
     prop_oneof![
         any_pair().prop_map(|pair| Action::InstallSa(Box::new(pair))),
         any_spi().prop_map(|inbound_spi| Action::SelectOutbound { inbound_spi }),
         any_spi().prop_map(|inbound_spi| Action::RemoveSa { inbound_spi }),
-        (any_spi(), any_address(), any_encapsulation()).prop_map(
-            |(inbound_spi, peer_outer, encapsulation)| Action::MovePeer {
+        (any_spi(), any_path(), any_encapsulation()).prop_map(
+            |(inbound_spi, (local_outer, peer_outer), encapsulation)| Action::MovePeer {
                 inbound_spi,
+                local_outer,
                 peer_outer,
                 encapsulation
             }
