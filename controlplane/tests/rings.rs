@@ -262,7 +262,12 @@ fn wan() -> Port {
         tx_queues: 1,
         polled_by: vec![0],
         spread: Spread::OneWorker,
-        esp: PortEsp { engine: "wide".into(), reason: "fastest".into(), inline_capable: true },
+        esp: PortEsp {
+            engine: "wide".into(),
+            reason: "fastest".into(),
+            device_failed: false,
+            inline_capable: true,
+        },
     }
 }
 

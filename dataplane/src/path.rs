@@ -479,12 +479,13 @@ impl<A: Allocator, P: Probe> Path<A, P> {
         sent
     }
 
-    /// Timers: ARP retries and ageing, fragments that came alone, refused events. Call about every 100 ms.
+    /// Timers: ARP retries and ageing, fragments that came alone, a crypto device that does not answer, refused events. Call about every 100 ms.
     pub fn tick(&mut self, now: Now, sink: &mut impl Sink<A::Buffer>) {
         self.state.now = now;
         self.state.events.retry(sink);
         self.state.publish(PUBLISH_IDLE, sink);
         self.state.forget_late_fragments();
+        self.state.watch_device();
         // Taken out for the walk, so that what is due can use the rest of the state.
         let mut neighbours = std::mem::replace(&mut self.state.neighbours, Neighbours::placeholder());
         let mut given_up = 0;

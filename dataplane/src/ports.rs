@@ -146,7 +146,7 @@ fn describe(
         tx_queues: plan.tx_queues,
         polled_by: plan.receivers.iter().copied().collect::<BTreeSet<_>>().into_iter().collect(),
         spread,
-        esp: PortEsp { engine, reason, inline_capable: capabilities.inline_esp },
+        esp: PortEsp { engine, reason, device_failed: false, inline_capable: capabilities.inline_esp },
     }
 }
 

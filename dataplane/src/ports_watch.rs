@@ -1,13 +1,15 @@
 //! What the devices themselves know: their links, and the packets that they lost before a worker saw them.
 //!
 //! Enters: the ports' own counters, once a second on the manager's thread. Leaves: log lines when a link goes up or down, and
-//! the drop reasons that only a device can tell, in the manager's counters, and the links for `causeway show ports`.
+//! the drop reasons that only a device can tell, in the manager's counters, and the links for `causeway show ports`; there, too, that
+//! the crypto device has failed, which a worker finds out and may not log.
 
 use causeway_dpdk::{PortHandle, PortStatistics};
 use causeway_shared::api::PortLink;
 use causeway_shared::counters::Drop;
 use causeway_shm::{CounterBlock, PortBoard};
 
+use crate::crypto::failed_device;
 use crate::ports::link_of;
 
 /// Time between two looks, nanoseconds.
@@ -17,6 +19,8 @@ const PERIOD_NS: u64 = 1_000_000_000;
 pub struct PortWatch {
     ports: Vec<Watched>,
     next_look_ns: u64,
+    /// The crypto device has failed, and that has been said.
+    device_failed: bool,
 }
 
 struct Watched {
@@ -33,7 +37,7 @@ impl PortWatch {
             let up = link_of(&handle).is_some_and(|link| link.up);
             Watched { name, handle, up, counted: PortStatistics::default() }
         };
-        PortWatch { ports: ports.into_iter().map(watched).collect(), next_look_ns: 0 }
+        PortWatch { ports: ports.into_iter().map(watched).collect(), next_look_ns: 0, device_failed: false }
     }
 
     /// Looks, if it is time; adds what was lost since the last look to `counters` and writes the links to `board`.
@@ -42,6 +46,16 @@ impl PortWatch {
             return;
         }
         self.next_look_ns = now_ns + PERIOD_NS;
+        if !self.device_failed
+            && let Some(device) = failed_device()
+        {
+            self.device_failed = true;
+            board.set_device_failed();
+            tracing::error!(
+                device,
+                "the crypto device has stopped answering: its packets are lost, software does ESP until the data plane is restarted"
+            );
+        }
         for (index, port) in self.ports.iter_mut().enumerate() {
             if let Some(link) = link_of(&port.handle) {
                 port.report(link);

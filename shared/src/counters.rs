@@ -165,6 +165,8 @@ counters! {
         PortError = "port_error", remedy "Check the cable, the far end and the MTU of the port's network.";
         /// Too many packets wait for the crypto device to give earlier ones back.
         CryptoLineFull = "crypto_line_full", remedy "The crypto device is too slow or has stopped: `causeway show ports` names it; remove dataplane.crypto_device to do without.";
+        /// In the crypto device when it stopped answering and was given up.
+        CryptoDeviceLost = "crypto_device_lost", remedy "The crypto device has failed and software does its work: look at the device and its driver, then restart the data plane to use it again.";
         /// No buffer was free.
         NoBuffer = "no_buffer", remedy "Raise dataplane.buffers.";
     }

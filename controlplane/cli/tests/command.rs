@@ -246,7 +246,12 @@ fn ports_are_shown_with_what_was_chosen_for_them() {
         tx_queues: 2,
         polled_by: vec![1],
         spread: Spread::Software,
-        esp: PortEsp { engine: "wide".into(), reason: "fastest".into(), inline_capable: true },
+        esp: PortEsp {
+            engine: "wide".into(),
+            reason: "fastest".into(),
+            device_failed: false,
+            inline_capable: true,
+        },
     };
     let wan = Port {
         name: "wan\u{1b}[2J".into(),
@@ -254,7 +259,7 @@ fn ports_are_shown_with_what_was_chosen_for_them() {
         link: PortLink { up: true, speed_mbps: Some(10_000) },
         polled_by: vec![0, 1],
         spread: Spread::ReceiveHash,
-        esp: PortEsp { inline_capable: false, ..lan.esp.clone() },
+        esp: PortEsp { inline_capable: false, device_failed: true, ..lan.esp.clone() },
         ..lan.clone()
     };
     let list = json(&PortList { dataplane_attached: true, ports: vec![lan, wan] });
@@ -269,6 +274,7 @@ fn ports_are_shown_with_what_was_chosen_for_them() {
         "polled by worker 1",
         "polled by workers 0, 1",
         "ESP engine wide: fastest",
+        "the crypto device has FAILED: software does all until the data plane is restarted",
         "inline ESP offered by the device, not used",
         "inline ESP not offered by the device",
     ] {

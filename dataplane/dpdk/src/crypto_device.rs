@@ -103,6 +103,8 @@ pub(crate) struct OpenDevice {
     name: String,
     driver: String,
     started: bool,
+    /// Queue pairs set up.
+    pairs: u16,
     sessions: Option<SessionPool>,
 }
 
@@ -135,6 +137,7 @@ impl CryptoDevice {
         let limit = info.sym.max_nb_sessions;
         let sessions = if limit == 0 { sessions } else { sessions.min(limit) };
         open.configure(pairs)?;
+        open.pairs = pairs;
         open.make_session_pool(sessions)?;
         for pair in 0..pairs {
             open.set_up_pair(pair)?;
@@ -390,7 +393,8 @@ impl OpenDevice {
             errno: NO_DEVICE,
             said: Vec::new(),
         })?;
-        let mut open = OpenDevice { id, name, driver: String::new(), started: false, sessions: None };
+        let mut open =
+            OpenDevice { id, name, driver: String::new(), started: false, pairs: 0, sessions: None };
         let driver = open.info().driver_name;
         if !driver.is_null() {
             // SAFETY: a non-null driver name is a terminated text in the driver's static memory.
@@ -405,6 +409,15 @@ impl OpenDevice {
 
     pub(crate) fn name(&self) -> &str {
         &self.name
+    }
+
+    /// The caller has a queue for itself; where there is no other, nobody uses one meanwhile.
+    pub(crate) fn stop_for_its_only_queue(&self) -> bool {
+        if self.pairs == 1 {
+            // SAFETY: the device is started, and its only queue is not in use. Stopping it again when it is dropped does nothing.
+            unsafe { sys::rte_cryptodev_stop(self.id) };
+        }
+        self.pairs == 1
     }
 
     fn info(&self) -> sys::rte_cryptodev_info {

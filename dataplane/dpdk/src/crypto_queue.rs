@@ -68,11 +68,17 @@ pub struct CryptoQueue<T> {
     /// Places whose operations the device has not taken yet, oldest first.
     staged: VecDeque<Op>,
     in_device: usize,
+    /// Packets taken back, ever.
+    taken: u64,
+    /// The device is not asked any more.
+    given_up: bool,
 }
 
 struct Place<T> {
     op: Op,
     holds: Option<Held<T>>,
+    /// A packet that was given up while the device had it: it may still write there, so it is kept until it comes back after all.
+    lost: Option<Held<T>>,
 }
 
 struct Held<T> {
@@ -124,7 +130,7 @@ impl<T> CryptoQueue<T> {
             let op = NonNull::new(unsafe { sys::causeway_crypto_op_alloc(ops.0.as_ptr()) })?;
             // SAFETY: the pool's operations have PRIVATE octets behind the symmetric part, of which these are ours.
             unsafe { op.cast::<u8>().add(PLACE_OFFSET).cast::<u32>().write(number as u32) };
-            Some(Place { op: Op(op), holds: None })
+            Some(Place { op: Op(op), holds: None, lost: None })
         });
         Some(CryptoQueue {
             device,
@@ -134,6 +140,8 @@ impl<T> CryptoQueue<T> {
             held: 0,
             staged: VecDeque::with_capacity(CRYPTO_IN_FLIGHT),
             in_device: 0,
+            taken: 0,
+            given_up: false,
         })
     }
 
@@ -141,6 +149,12 @@ impl<T> CryptoQueue<T> {
     #[inline]
     pub fn in_flight(&self) -> usize {
         self.held
+    }
+
+    /// Packets that have been taken back since the start: while some are in flight and this stands still, the device does.
+    #[inline]
+    pub fn taken(&self) -> u64 {
+        self.taken
     }
 
     /// Whether another packet can be held: else [`CryptoQueue::submit`] and [`CryptoQueue::wait`] would refuse it.
@@ -152,7 +166,7 @@ impl<T> CryptoQueue<T> {
     /// Whether the device can take another packet now.
     #[inline]
     pub fn device_has_room(&self) -> bool {
-        self.has_room() && self.in_device + self.staged.len() < CRYPTO_DESCRIPTORS
+        self.has_room() && self.in_device + self.staged.len() < CRYPTO_DESCRIPTORS && !self.given_up
     }
 
     /// Stages a packet for the device; [`CryptoQueue::flush`] gives it over.
@@ -234,11 +248,13 @@ impl<T> CryptoQueue<T> {
                     let place = op.cast::<u8>().add(PLACE_OFFSET).cast::<u32>().read();
                     (place as usize, u32::from(op.as_ref().__bindgen_anon_1.__bindgen_anon_1.status))
                 };
-                let held = self.places.get_mut(place).and_then(|place| place.holds.as_mut());
-                if let Some(held) = held
+                let Some(place) = self.places.get_mut(place) else { continue };
+                if let Some(held) = place.holds.as_mut()
                     && held.session.take().is_some()
                 {
                     held.done = status == sys::RTE_CRYPTO_OP_STATUS_SUCCESS;
+                    self.in_device -= 1;
+                } else if place.lost.take().is_some() {
                     self.in_device -= 1;
                 }
             }
@@ -251,11 +267,48 @@ impl<T> CryptoQueue<T> {
     /// The oldest packet, if it is finished.
     #[inline]
     pub fn take(&mut self) -> Option<Finished<T>> {
-        let place = self.places.get_mut(self.oldest)?;
-        let Held { packet, tag, done, .. } = place.holds.take_if(|held| held.session.is_none())?;
-        self.oldest = (self.oldest + 1) % self.places.len();
-        self.held -= 1;
-        Some(Finished { packet, tag, done })
+        while self.held > 0 {
+            let place = self.places.get_mut(self.oldest)?;
+            if place.holds.as_ref().is_some_and(|held| held.session.is_some()) {
+                return None;
+            }
+            let held = place.holds.take();
+            self.oldest = (self.oldest + 1) % self.places.len();
+            self.held -= 1;
+            self.taken = self.taken.wrapping_add(1);
+            // Nothing is left of one that was given up.
+            if let Some(Held { packet, tag, done, .. }) = held {
+                return Some(Finished { packet, tag, done });
+            }
+        }
+        None
+    }
+
+    /// Asks the device for nothing more: what it has is lost, and what stands behind can be taken. Answers how many packets are lost.
+    /// Their buffers are free again if the device ever gives them back to [`CryptoQueue::poll`].
+    pub fn give_up(&mut self) -> usize {
+        self.given_up = true;
+        let mut lost = self.staged.len();
+        for op in self.staged.drain(..) {
+            // SAFETY: a staged operation is one of this queue's own, with our private octets behind it.
+            let place = unsafe { op.0.cast::<u8>().add(PLACE_OFFSET).cast::<u32>().read() };
+            if let Some(place) = self.places.get_mut(place as usize) {
+                place.holds = None;
+            }
+        }
+        for place in &mut self.places {
+            if let Some(held) = place.holds.take_if(|held| held.session.is_some()) {
+                place.lost = Some(held);
+                lost += 1;
+            }
+        }
+        lost
+    }
+
+    /// Stops the device, if this is its only queue: from then on it takes nothing and gives nothing back, as a broken one does.
+    /// For tests of what happens then. Answers whether it was done.
+    pub fn break_device(&mut self) -> bool {
+        self.device.stop_for_its_only_queue()
     }
 
     fn next_place(&self) -> usize {
@@ -318,7 +371,7 @@ impl<T> Drop for CryptoQueue<T> {
     fn drop(&mut self) {
         for _ in 0..LAST_LOOKS {
             self.poll();
-            if self.in_device == 0 {
+            if self.in_device == 0 || self.given_up {
                 break;
             }
             // Some devices finish what they have only when more comes or somebody looks.
@@ -330,12 +383,8 @@ impl<T> Drop for CryptoQueue<T> {
                 packets = self.in_device,
                 "a crypto device does not give packets back; they stay with it"
             );
-            let staged = &self.staged;
-            let abandoned =
-                self.places.iter_mut().filter(|place| !staged.iter().any(|op| op.0 == place.op.0));
-            abandoned
-                .filter(|place| place.holds.as_ref().is_some_and(|held| held.session.is_some()))
-                .for_each(|place| std::mem::forget(place.holds.take()));
+            self.give_up();
+            self.places.iter_mut().for_each(|place| std::mem::forget(place.lost.take()));
             // Their operations stay out of the pool, too, and the device open.
             std::mem::forget(self.device.clone());
             return;

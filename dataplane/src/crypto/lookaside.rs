@@ -2,13 +2,15 @@
 //!
 //! Enters: a device string; keys; whole ESP packets. Leaves: [`DeviceKey`]s, and [`Line`]s, one for each worker, in which packets
 //! go to the device and come back in order. Only suites that the device offers and that pass its self-test go there; the
-//! software engine has the others, and every SA's key stands by in software for when the device is full.
+//! software engine has the others, and every SA's key stands by in software for when the device is full, or has failed: a line
+//! that stands still for [`PATIENCE_TICKS`] gives up what the device has, and no line of the process uses the device again.
 //!
 //! RFC 4303 §2.2.1 (with ESN an ICV of its own covers the upper half behind the ciphertext), RFC 4106 §4 and §5 (nonce and
 //! additional data of AES-GCM), RFC 3602 §3 (IVs that nobody foresees).
 
 use std::fmt::Write as _;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use causeway_dpdk::{
     CryptoDevice, CryptoDirection, CryptoHash, CryptoQueue, CryptoSession, CryptoWork, Eal, Finished, Mbuf,
@@ -30,11 +32,17 @@ const CBC_LEN: usize = 16;
 const UPPER_LEN: usize = 4;
 /// Times that the self-test looks for a packet before it calls the device broken.
 const LOOKS: u32 = 50_000_000;
+/// Ticks of `Path::tick`, about 100 ms each, in which a line with packets may stand still. A worker asks the device between any two of
+/// them, so one that was not running itself blames nobody for it.
+pub(crate) const PATIENCE_TICKS: u32 = 10;
 
 /// The device of this process, once there is one.
 static DEVICE: OnceLock<CryptoDevice> = OnceLock::new();
 /// The suites that go there, once they are tested; until then the self-test alone makes keys.
 static SUITES: OnceLock<Vec<EspSuite>> = OnceLock::new();
+
+/// Whether the device has stopped answering.
+static FAILED: AtomicBool = AtomicBool::new(false);
 
 /// One SA's keys in one direction, in the device.
 pub struct DeviceKey {
@@ -49,6 +57,10 @@ pub struct DeviceKey {
 /// The packets of one worker on their way through the device.
 pub struct Line {
     queue: CryptoQueue<Waiting>,
+    /// Packets taken back at the last tick.
+    taken: u64,
+    /// Ticks in which the line stood still.
+    still: u32,
 }
 
 /// What is known of a packet while it is away.
@@ -81,7 +93,7 @@ pub fn start(
     pool: Mempool,
 ) -> Result<Vec<Line>, EngineError> {
     let (device, queues) = CryptoDevice::start(eal, device, workers, sessions)?;
-    let mut lines: Vec<Line> = queues.into_iter().map(|queue| Line { queue }).collect();
+    let mut lines: Vec<Line> = queues.into_iter().map(|queue| Line { queue, taken: 0, still: 0 }).collect();
     let name = device.name().to_owned();
     if DEVICE.set(device.clone()).is_err() {
         return Err(EngineError::SecondDevice(name));
@@ -129,6 +141,12 @@ pub(super) fn description(software: &str) -> Option<String> {
     Some(text)
 }
 
+/// Name of the device, if it has stopped answering; it is not used again before a restart.
+pub fn failed_device() -> Option<&'static str> {
+    // Relaxed: the flag carries no data.
+    if FAILED.load(Ordering::Relaxed) { DEVICE.get().map(CryptoDevice::name) } else { None }
+}
+
 /// Whether the device says that it can do a suite, with and without ESN.
 fn offers(device: &CryptoDevice, suite: EspSuite) -> bool {
     let keys =
@@ -144,7 +162,8 @@ pub(super) fn device_key(
     keys: &EspKeys,
 ) -> Option<DeviceKey> {
     let device = DEVICE.get()?;
-    let goes_there = SUITES.get().is_none_or(|suites| suites.contains(&suite));
+    let goes_there =
+        !FAILED.load(Ordering::Relaxed) && SUITES.get().is_none_or(|suites| suites.contains(&suite));
     let wanted = transform(suite, esn, keys).filter(|_| goes_there)?;
     let mut iv_salt = Zeroizing::new([0; 8]);
     aws_lc_rs::rand::fill(&mut *iv_salt).ok()?;
@@ -276,6 +295,31 @@ impl Line {
 
     pub(crate) fn in_flight(&self) -> usize {
         self.queue.in_flight()
+    }
+
+    /// Whether the device takes another packet now.
+    pub(crate) fn device_has_room(&self) -> bool {
+        self.queue.device_has_room() && !FAILED.load(Ordering::Relaxed)
+    }
+
+    /// The device has failed and nothing is left in line: what comes now overtakes nobody.
+    pub(crate) fn is_over(&self) -> bool {
+        FAILED.load(Ordering::Relaxed) && self.queue.in_flight() == 0
+    }
+
+    /// Looks at each tick whether the line moves. Gives the device up when it has not for too long; answers how many packets that
+    /// loses.
+    pub(crate) fn watch(&mut self) -> usize {
+        self.queue.poll();
+        let moved = self.queue.taken() != self.taken || self.queue.in_flight() == 0;
+        self.taken = self.queue.taken();
+        self.still = if moved { 0 } else { self.still + 1 };
+        if self.still < PATIENCE_TICKS {
+            return 0;
+        }
+        self.still = 0;
+        FAILED.store(true, Ordering::Relaxed);
+        self.queue.give_up()
     }
 }
 

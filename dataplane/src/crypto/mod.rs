@@ -17,7 +17,9 @@ use causeway_shared::sa::{EspKeys, EspSuite};
 pub use aws_lc::AwsLc;
 pub use causeway_kernels::{ESP_HEADER_LEN, MAX_ITEMS, OpenJob, SealJob, View};
 pub use engine::{Engine, EngineError, EngineKind, InboundKey, OutboundKey, choose};
-pub use lookaside::{DeviceKey, Line, start as start_device};
+#[cfg(test)]
+pub(crate) use lookaside::PATIENCE_TICKS;
+pub use lookaside::{DeviceKey, Line, failed_device, start as start_device};
 pub(crate) use lookaside::{Kind, Waiting, shorten};
 pub use portable::Portable;
 pub use self_test::{SelfTestError, self_test};

@@ -62,6 +62,15 @@ pub fn line() -> Line {
     site().take.recv().unwrap()
 }
 
+/// The only way through a device of this process, which no other test uses.
+pub fn only_line() -> Line {
+    let pool = Mempool::create(eal(), "device", BUFFERS, 2048).unwrap();
+    let mut lines = start_device(eal(), DEVICE, 1, SESSIONS, pool).unwrap();
+    let (give, take) = unbounded();
+    assert!(SITE.set(Site { pool, give, take }).is_ok());
+    lines.pop().unwrap()
+}
+
 /// Gives back a way, emptied.
 pub fn give_back(line: Option<Box<Line>>) {
     let (Some(site), Some(mut line)) = (SITE.get(), line) else { return };

@@ -6,6 +6,7 @@ use causeway_shared::wire::AckStatus;
 
 use super::device;
 use super::world::*;
+use crate::crypto::PATIENCE_TICKS;
 use crate::path::Operation;
 
 fn world(suite: EspSuite, esn: bool) -> World {
@@ -123,4 +124,71 @@ fn a_device_that_has_nothing_of_ours_leaves_all_to_software() {
     assert_eq!((queues.len(), null.driver(), pool.in_use()), (1, "crypto_null", 0));
     let missing = causeway_dpdk::CryptoDevice::start::<()>(device::eal(), "crypto_nonsense0", 1, 16);
     assert!(missing.map(|_| ()).unwrap_err().to_string().contains("`crypto_nonsense0`"));
+}
+
+/// The device's death is the process's, so a process of its own sees it.
+#[test]
+fn a_device_that_stops_answering_is_given_up_and_software_goes_on() {
+    const CHILD: &str = "CAUSEWAY_TEST_DEVICE_DIES";
+    if std::env::var_os(CHILD).is_none() {
+        let name = "path::tests::lookaside::a_device_that_stops_answering_is_given_up_and_software_goes_on";
+        let mut child = std::process::Command::new(std::env::current_exe().unwrap());
+        child.args([name, "--exact", "--nocapture"]).env(CHILD, "1").env_remove("CAUSEWAY_TEST_DEVICE");
+        let output = child.output().unwrap();
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success() && said.contains("1 passed"), "{said}");
+        return;
+    }
+    it_is_given_up(false);
+    // Paths made later do not use it either.
+    it_is_given_up(true);
+}
+
+fn it_is_given_up(again: bool) {
+    let suite = EspSuite::Aes256CbcSha256;
+    let mut world = World::silent(config());
+    if !again {
+        world.path.use_device(device::only_line());
+    }
+    world.introduce(OUTSIDE, PEER);
+    world.introduce(INSIDE, HOST);
+    world.install(pair(suite, true, UDP));
+    // The line's last movement, in its self-test, is seen here.
+    world.tick(100);
+    world.record = Record::default();
+    world.leaves_in_device = true;
+    let (client, peer) = (to_us(suite, true, SPI_A), from_us(suite, true));
+    let send = |world: &mut World, sequence| {
+        world.receive(INSIDE, &[frame(INSIDE, &echo(HOST, CLIENT_A, 64))]);
+        world.receive(OUTSIDE, &[esp_frame(&client.seal(sequence, &echo(CLIENT_A, HOST, 64), 4), UDP)]);
+    };
+    let mut lost = 0;
+    if !again {
+        for tick in 1..=u64::from(PATIENCE_TICKS) {
+            assert_eq!((crate::crypto::failed_device(), world.record.tx.len()), (None, 0), "tick {tick}");
+            send(&mut world, tick);
+            // The device has the first two packets when it dies; it takes none of the others.
+            if tick == 1 {
+                let mut line = world.path.give_up_device().unwrap();
+                assert!(line.queue().break_device());
+                world.path.use_device(*line);
+            }
+            world.path.collect(world.now, &mut world.record);
+            world.tick(100);
+        }
+        lost = 2 * u64::from(PATIENCE_TICKS);
+        world.path.collect(world.now, &mut world.record);
+    }
+    assert_eq!(crate::crypto::failed_device(), Some("crypto_openssl0"));
+    let given_up: Vec<_> = world.drops();
+    assert_eq!(given_up, if again { vec![] } else { vec![(Drop::CryptoDeviceLost, lost)] });
+    // The next numbers are not those of the lost packets, which the device may have seen.
+    let next = lost / 2 + 1;
+    send(&mut world, next);
+    let [(OUTSIDE, sealed), (INSIDE, opened)] = &world.record.tx[..] else { panic!("{:?}", world.record.tx) };
+    assert!(peer.open(next, &esp_of(&strip(OUTSIDE, sealed))).is_some());
+    assert_eq!(strip(INSIDE, opened), forwarded(&echo(CLIENT_A, HOST, 64)));
+    assert_eq!((world.drops(), world.flow(Flow::CryptoDevicePackets)), (given_up, lost));
+    // What is left is not given to another test.
+    drop(world.path.give_up_device());
 }

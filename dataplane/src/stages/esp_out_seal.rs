@@ -21,7 +21,7 @@ pub(crate) fn run<A: Allocator, S: Sink<A::Buffer>, P: Probe>(
     out: &mut Out<'_, A::Buffer, S, P>,
 ) {
     if state.line.is_some() {
-        lookaside::seal(items, state, out);
+        lookaside::send(items, state, out);
     }
     while !items.is_empty() {
         let mut sealed = seal(items, state, out.probe);

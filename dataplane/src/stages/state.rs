@@ -210,6 +210,12 @@ impl<A: Allocator> State<A> {
         }
     }
 
+    /// Looks whether the crypto device still answers.
+    pub fn watch_device(&mut self) {
+        let lost = self.line.as_mut().map_or(0, |line| line.watch());
+        self.counters.drops(Drop::CryptoDeviceLost, lost as u64);
+    }
+
     /// Frees the places of packets that did not become whole.
     pub fn forget_late_fragments(&mut self) {
         self.fragments.expire(self.now.monotonic_ms);

@@ -5,13 +5,14 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 
-use causeway_shared::api::{Port, PortLink};
+use causeway_shared::api::{Port, PortEsp, PortLink};
 
 use crate::mapping::Words;
 
-/// Words of one port: a line for the link, then the length and the octets of the description.
+/// Words of one port: a line for what changes (its link, and whether the crypto device has failed), then the length and the octets of the description.
 pub(crate) const PORT_WORDS: usize = 256;
 const LINK: usize = 0;
+const DEVICE_FAILED: usize = 1;
 const LENGTH: usize = 16;
 const TEXT: usize = LENGTH + 1;
 /// Octets that a description can have.
@@ -80,6 +81,18 @@ impl PortBoard {
     }
 }
 
+impl PortBoard {
+    /// Says that the crypto device has failed, of every port, because it does the ESP of all.
+    pub fn set_device_failed(&self) {
+        for index in 0..crate::MAX_PORTS {
+            if let Some(word) = place(&self.words, index).and_then(|place| place.get(DEVICE_FAILED)) {
+                // Relaxed: one figure by itself.
+                word.store(1, Relaxed);
+            }
+        }
+    }
+}
+
 /// Where the control plane reads.
 pub(crate) struct PortReader {
     words: Words,
@@ -104,14 +117,18 @@ impl PortReader {
         Some(PortReader { words, described })
     }
 
-    /// The descriptions, with the links of this moment.
+    /// The descriptions, with what has changed by this moment.
     pub(crate) fn now(&self) -> Vec<Port> {
-        let link = |index| place(&self.words, index).and_then(|place| place.get(LINK));
+        let word = |index, at: usize| {
+            place(&self.words, index).and_then(|place| place.get(at)).map(|word| word.load(Relaxed))
+        };
         let described = self.described.iter().enumerate();
         described
             .map(|(index, port)| {
-                let link = link(index).map_or(port.link, |word| link_of(word.load(Relaxed)));
-                Port { link, ..port.clone() }
+                let link = word(index, LINK).map_or(port.link, link_of);
+                let device_failed = word(index, DEVICE_FAILED).is_some_and(|word| word != 0);
+                let esp = PortEsp { device_failed, ..port.esp.clone() };
+                Port { link, esp, ..port.clone() }
             })
             .collect()
     }
@@ -142,7 +159,7 @@ fn link_of(word: u64) -> PortLink {
 
 #[cfg(test)]
 mod tests {
-    use causeway_shared::api::{PortEsp, Spread};
+    use causeway_shared::api::Spread;
     use causeway_shared::config::PortRole;
 
     use super::*;
@@ -166,6 +183,7 @@ mod tests {
             esp: PortEsp {
                 engine: "wide".to_owned(),
                 reason: "it is the fastest".to_owned(),
+                device_failed: false,
                 inline_capable: false,
             },
         }
@@ -193,6 +211,9 @@ mod tests {
             board.set_link(1, link);
             assert_eq!((reader.now()[0].link, reader.now()[1].link), (ports[0].link, link));
         }
+        assert!(reader.now().iter().all(|port| !port.esp.device_failed));
+        board.set_device_failed();
+        assert!(reader.now().iter().all(|port| port.esp.device_failed));
         board.set_link(usize::MAX, PortLink::default());
         board.set_link(MAX_PORTS, PortLink::default());
     }

@@ -68,6 +68,8 @@ pub struct PortEsp {
     pub engine: String,
     /// Why this one.
     pub reason: String,
+    /// Whether the crypto device that `engine` speaks of has stopped answering: the software named in `reason` does all since then.
+    pub device_failed: bool,
     /// Whether the device could open and seal ESP itself (rte_security inline, both directions).
     pub inline_capable: bool,
 }
@@ -96,7 +98,7 @@ impl Spread {
 
 impl Port {
     /// Changes whenever two versions would read each other's octets differently; part of the segment's layout hash.
-    pub const LAYOUT: &'static str = "port-1";
+    pub const LAYOUT: &'static str = "port-2";
 
     /// The octets that say this.
     ///
@@ -137,6 +139,7 @@ mod tests {
             esp: PortEsp {
                 engine: "wide".to_owned(),
                 reason: "it is the fastest".to_owned(),
+                device_failed: false,
                 inline_capable: false,
             },
         }

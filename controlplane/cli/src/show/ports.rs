@@ -23,6 +23,12 @@ pub(super) fn print(list: &PortList, out: &mut dyn Write) -> Result<Exit, Failur
         writeln!(out, "\n{}: {}", printable(&port.name), printable(&port.device))?;
         writeln!(out, "  polled by   {}", workers(&port.polled_by))?;
         writeln!(out, "  ESP engine  {}: {}", printable(&port.esp.engine), printable(&port.esp.reason))?;
+        if port.esp.device_failed {
+            writeln!(
+                out,
+                "              the crypto device has FAILED: software does all until the data plane is restarted"
+            )?;
+        }
         let inline = if port.esp.inline_capable {
             "offered by the device, not used"
         } else {
