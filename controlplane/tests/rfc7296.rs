@@ -1,6 +1,6 @@
 //! `docs/rfc7296.tsv` has a row for every sentence of RFC 7296 that says MUST: the code that obeys it and the test that shows it,
-//! or the reason why not. Here it is checked that no sentence is missing, and that code and tests are there; and
-//! `docs/compliance.md` is made of it (`CAUSEWAY_WRITE=1 cargo test -p causeway-controlplane --test rfc7296`).
+//! or the reason why not; `docs/extensions.tsv` has the same for the extensions. Here it is checked that no sentence is missing, and
+//! that code and tests are there; and `docs/compliance.md` is made of them (`CAUSEWAY_WRITE=1 cargo test -p causeway-controlplane --test rfc7296`).
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail the test")]
 
@@ -9,7 +9,7 @@ use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
 /// Sentences with MUST or MUST NOT in each section of the RFC; a colon, a semicolon and the end of a list's item end one.
-const SENTENCES: [(&str, u32); 70] = [
+const RFC_7296: &[(&str, u32)] = &[
     ("1", 1),
     ("1.2", 5),
     ("1.3", 3),
@@ -82,6 +82,67 @@ const SENTENCES: [(&str, u32); 70] = [
     ("5", 3),
 ];
 
+/// The same of the extensions, by RFC and section.
+const EXTENSIONS: &[(&str, u32)] = &[
+    ("4555 3.2", 1),
+    ("4555 3.3", 1),
+    ("4555 3.6", 1),
+    ("4555 3.7", 3),
+    ("4555 3.8", 2),
+    ("4555 3.9", 3),
+    ("4555 4.2.1", 1),
+    ("4555 4.2.5", 2),
+    ("5685 3", 7),
+    ("5685 4", 1),
+    ("5685 5", 2),
+    ("5685 6", 6),
+    ("5685 8", 2),
+    ("5685 9.1", 2),
+    ("5685 9.2", 5),
+    ("5685 9.3", 2),
+    ("5685 11", 1),
+    ("5685 12", 1),
+    ("5723 4.1", 3),
+    ("5723 4.2", 2),
+    ("5723 4.3.1", 2),
+    ("5723 4.3.2", 2),
+    ("5723 4.3.3", 4),
+    ("5723 5", 3),
+    ("5723 6.1", 6),
+    ("5723 6.2", 4),
+    ("5723 7", 1),
+    ("5723 9.1", 2),
+    ("5723 9.4", 1),
+    ("5723 9.7", 1),
+    ("5723 9.9", 1),
+    ("5723 9.10", 1),
+    ("5998 3", 5),
+    ("5998 4", 1),
+    ("5998 6.1", 1),
+    ("5998 6.2", 1),
+    ("6023 3", 6),
+    ("6023 4", 3),
+    ("7383 2.3", 3),
+    ("7383 2.4", 1),
+    ("7383 2.5", 7),
+    ("7383 2.5.2", 5),
+    ("7383 2.5.3", 1),
+    ("7383 2.6", 5),
+    ("7383 2.6.1", 3),
+    ("7383 3", 1),
+    ("8784 3", 9),
+    ("8784 5.2.3", 1),
+    ("8784 6", 1),
+    ("9242 3.1", 1),
+    ("9242 3.2", 5),
+    ("9242 3.3.2", 3),
+    ("9242 4", 1),
+    ("9242 5", 1),
+];
+
+/// The tables and what they must cover.
+const TABLES: [(&str, &[(&str, u32)]); 2] = [("rfc7296.tsv", RFC_7296), ("extensions.tsv", EXTENSIONS)];
+
 /// What stands before the colon of a place, and where that is.
 const PLACES: [(&str, &str); 7] = [
     ("ike", "controlplane/ike/src"),
@@ -106,8 +167,8 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
-fn rows() -> Vec<Row> {
-    let table = std::fs::read_to_string(root().join("docs/rfc7296.tsv")).unwrap();
+fn rows(table: &str) -> Vec<Row> {
+    let table = std::fs::read_to_string(root().join("docs").join(table)).unwrap();
     let lines = table.lines().filter(|line| !line.starts_with('#'));
     lines
         .map(|line| {
@@ -144,16 +205,18 @@ fn numbers(text: &str) -> Vec<u32> {
 
 #[test]
 fn every_sentence_has_one_row() {
-    let mut covered: HashMap<String, Vec<u32>> = HashMap::new();
-    for row in rows() {
-        covered.entry(row.section).or_default().extend(numbers(&row.sentences));
+    for (table, sentences) in TABLES {
+        let mut covered: HashMap<String, Vec<u32>> = HashMap::new();
+        for row in rows(table) {
+            covered.entry(row.section).or_default().extend(numbers(&row.sentences));
+        }
+        for (section, count) in sentences {
+            let mut found = covered.remove(*section).unwrap_or_default();
+            found.sort_unstable();
+            assert_eq!(found, (1..=*count).collect::<Vec<_>>(), "section {section}");
+        }
+        assert!(covered.is_empty(), "no such section: {:?}", covered.keys());
     }
-    for (section, count) in SENTENCES {
-        let mut found = covered.remove(section).unwrap_or_default();
-        found.sort_unstable();
-        assert_eq!(found, (1..=count).collect::<Vec<_>>(), "section {section}");
-    }
-    assert!(covered.is_empty(), "no such section: {:?}", covered.keys());
 }
 
 #[test]
@@ -169,7 +232,7 @@ fn code_and_tests_are_where_the_table_says() {
         let text = files.entry(path.clone()).or_insert_with(read).clone();
         (text, name.map(str::to_owned))
     };
-    for row in rows() {
+    for row in TABLES.iter().flat_map(|(table, _)| rows(table)) {
         let at = format!("{} ({})", row.section, row.sentences);
         assert!(!row.code.is_empty() || row.why.is_some(), "{at}: neither code nor a reason");
         assert!(!row.tests.is_empty() || row.why.is_some(), "{at}: neither a test nor a reason");
@@ -200,7 +263,7 @@ fn code_and_tests_are_where_the_table_says() {
 
 #[test]
 fn the_page_is_made_of_the_table() {
-    let page = page(&rows());
+    let page = page();
     let path = root().join("docs/compliance.md");
     if std::env::var_os("CAUSEWAY_WRITE").is_some() {
         std::fs::write(&path, &page).unwrap();
@@ -209,26 +272,40 @@ fn the_page_is_made_of_the_table() {
     assert!(old == page, "docs/compliance.md is old; see the head of this file for how to write it");
 }
 
-fn page(rows: &[Row]) -> String {
-    let all: u32 = SENTENCES.iter().map(|(_, count)| count).sum();
+fn page() -> String {
+    let mut page = "# RFC 7296 and its extensions, requirement by requirement\n\n\
+         Made of [rfc7296.tsv](rfc7296.tsv) and [extensions.tsv](extensions.tsv) by `CAUSEWAY_WRITE=1 cargo test -p causeway-controlplane \
+         --test rfc7296`; the same test checks that code and tests are there.\n\"(initiator)\" marks what only a client must do: there \
+         the code is `causeway client`'s or the test initiator's.\n\n| short | folder |\n|---|---|\n"
+        .to_owned();
+    for (short, folder) in PLACES {
+        let _ = writeln!(page, "| {short} | `{folder}` |");
+    }
+    let titles = [
+        "RFC 7296",
+        "MOBIKE (4555), REDIRECT (5685), session resumption (5723), EAP alone (5998), \
+         childless (6023), fragmentation (7383), PPK (8784), IKE_INTERMEDIATE (9242)",
+    ];
+    for ((table, of), title) in TABLES.into_iter().zip(titles) {
+        part(&mut page, title, &rows(table), of);
+    }
+    page
+}
+
+fn part(page: &mut String, title: &str, rows: &[Row], of: &[(&str, u32)]) {
+    let all: u32 = of.iter().map(|(_, count)| count).sum();
     let sentences = |of: &dyn Fn(&Row) -> bool| -> usize {
         rows.iter().filter(|row| of(row)).map(|row| numbers(&row.sentences).len()).sum()
     };
     let tested = sentences(&|row| !row.tests.is_empty());
     let named: BTreeSet<&String> = rows.iter().flat_map(|row| &row.tests).collect();
-    let mut page = format!(
-        "# RFC 7296, requirement by requirement\n\n\
-         Made of [rfc7296.tsv](rfc7296.tsv) by `CAUSEWAY_WRITE=1 cargo test -p causeway-controlplane --test rfc7296`; the same test checks \
-         that code and tests are there.\nOf {all} sentences that say MUST or MUST NOT, {tested} are shown by {} tests; of the other {} \
-         the last column says why. \"(initiator)\" marks what only a client must do: there the code is `causeway client`'s or the test \
-         initiator's.\n\n| short | folder |\n|---|---|\n",
+    let _ = write!(
+        page,
+        "\n## {title}\n\nOf {all} sentences that say MUST or MUST NOT, {tested} are shown by {} tests; of the other {} the last \
+         column says why.\n\n| § | sentences | requirement | code | tests, or why not |\n|---|---|---|---|---|\n",
         named.len(),
         all as usize - tested,
     );
-    for (short, folder) in PLACES {
-        let _ = writeln!(page, "| {short} | `{folder}` |");
-    }
-    page.push_str("\n| § | sentences | requirement | code | tests, or why not |\n|---|---|---|---|---|\n");
     for row in rows {
         let quoted =
             |list: &[String]| list.iter().map(|one| format!("`{one}`")).collect::<Vec<_>>().join(", ");
@@ -238,5 +315,4 @@ fn page(rows: &[Row]) -> String {
         let Row { section, sentences, requirement, .. } = row;
         let _ = writeln!(page, "| {section} | {sentences} | {requirement} | {code} | {proof} |");
     }
-    page
 }

@@ -20,7 +20,7 @@ use crate::policy::{EndpointConfig, Methods};
 use crate::ppk::PpkUse;
 use crate::sa::{IkeSa, IkeSaParameters, Nat, Path};
 use crate::state::{Session, State};
-use crate::suite::IkeSuite;
+use crate::suite::{IkeSuite, Kem};
 use crate::ticket::MAX_TICKET_OCTETS;
 use crate::time::Instant;
 use crate::wire::{
@@ -205,12 +205,17 @@ fn check_policy(config: &EndpointConfig, state: &TicketState) -> Result<(), IkeE
     if state.local_identity != config.identity {
         return Err(IkeError::Ticket("the gateway has another identity now"));
     }
-    let IkeSuite { cipher, integ, prf, group, .. } = state.suite;
+    let IkeSuite { cipher, integ, prf, group, kems } = state.suite;
+    // An additional key exchange that the operator asks for by now, and that the old IKE SA did without.
+    let lacks = |choices: &Vec<Option<Kem>>| {
+        !choices.contains(&None) && !choices.iter().flatten().any(|kem| kems.iter().any(|held| held == *kem))
+    };
     let allowed = config.ike_proposals.iter().any(|proposal| {
         proposal.ciphers.contains(&cipher)
             && integ.is_none_or(|integ| proposal.integs.contains(&integ))
             && proposal.prfs.contains(&prf)
             && proposal.groups.contains(&group)
+            && !proposal.kems.iter().any(lacks)
     });
     if !allowed {
         return Err(IkeError::Ticket("its algorithms are in no proposal any more"));

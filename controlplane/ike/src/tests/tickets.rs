@@ -7,6 +7,7 @@ use crate::crypto::testing::{hex, unhex};
 use crate::crypto::{ExchangeValues, IkeKeys, Secret, resumption_auth};
 use crate::ident::Identity;
 use crate::policy::EndpointConfig;
+use crate::ppk::{Ppk, PpkPolicy};
 use crate::suite::{IkeProposal, IkeSuite, Kems};
 use crate::testing::*;
 use crate::wire::{Cert, CertEncoding, ExchangeType, Identification, IkeSpi, Nonce, NotifyType, Payload};
@@ -212,11 +213,12 @@ fn auth_identities_and_certificates_are_held_against_the_ticket() {
 fn policy_is_asked_again() {
     let pki = Pki::new();
     type Change = (&'static str, fn(&mut EndpointConfig));
-    let changes: [Change; 5] = [
+    let changes: [Change; 6] = [
         ("tickets", |config| config.extensions.tickets = false),
         ("method", |config| config.methods.psk = false),
         ("cipher", |config| config.ike_proposals = vec!["aes256-sha256-curve25519".parse().unwrap()]),
         ("group", |config| config.ike_proposals = vec!["aes256gcm16-prfsha384-ecp521".parse().unwrap()]),
+        ("ML-KEM", |config| config.ike_proposals = vec![format!("{IKE}-ke1_mlkem768").parse().unwrap()]),
         ("identity", |config| config.identity = Identity::Fqdn("vpn2.example".to_owned())),
     ];
     for (what, change) in changes {
@@ -365,6 +367,38 @@ fn a_request_with_the_rekey_of_the_ike_sa_is_answered_later() {
     assert_eq!(std::mem::take(&mut client.notable), [Notable::IkeRekeyed]);
     assert_eq!(client.act(&mut gateway, Initiator::ask_for_ticket), [Notable::Answered]);
     assert!(client.initiator.ticket().is_some());
+}
+
+/// A PPK and ML-KEM in one login; a resumed session inherits both through SK_d, and repeats neither (RFC 8784 §3).
+#[test]
+fn a_ppk_stays_in_the_keys_when_a_session_is_resumed() {
+    let pki = Pki::new();
+    let hybrid = format!("{IKE}-ke1_mlkem768");
+    let mut gateway = ticket_gateway(&pki, |config| {
+        config.ike_proposals = vec![hybrid.parse().unwrap()];
+        let key = crate::api::Secret::new(b"a key of the branch".to_vec());
+        config.ppk =
+            PpkPolicy { required: true, keys: [(b"branch".to_vec(), Ppk { identity: None, key })].into() };
+    });
+    let config = || InitiatorConfig { ike: vec![hybrid.parse().unwrap()], ..eap_config(&pki, PASSWORD) };
+    let ppk = InitiatorPpk { id: b"branch".to_vec(), key: b"a key of the branch".to_vec(), mandatory: true };
+    let (_, ticket) = logged_in(&mut gateway, InitiatorConfig { ppk: Some(ppk), ..config() });
+    let before = gateway.facts();
+    assert!(before.ppk && before.ike_suite == hybrid);
+    assert_eq!(
+        (gateway.count(IkeCounter::AdditionalKeyExchanges), gateway.count(IkeCounter::PpkUsed)),
+        (1, 1)
+    );
+    let mut client = Client::new(returns(config(), &ticket), 3);
+    assert!(client.login(&mut gateway).contains(&Notable::Up));
+    let after = gateway.facts();
+    assert!(after.ppk && after.ike_suite == hybrid && after.by_ticket);
+    assert_eq!(
+        (gateway.count(IkeCounter::AdditionalKeyExchanges), gateway.count(IkeCounter::PpkUsed)),
+        (1, 1)
+    );
+    gateway.input(Input::Operator(Operator::Drop(before.session)));
+    assert_agreement(&client, &gateway);
 }
 
 /// A gateway without the extension knows neither the request nor the exchange.
