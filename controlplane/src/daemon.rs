@@ -15,7 +15,9 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::Directive;
 
 use crate::aaa::radius::{Listener, RadiusError};
+use crate::access::{Access, AccessError};
 use crate::api::socket::{self, SocketError};
+use crate::api::tls::{TlsError, TlsListener};
 use crate::api::view::ViewPolicy;
 use crate::api::{ApiContext, ApiServer, KeyExport};
 use crate::continuity;
@@ -84,6 +86,12 @@ pub enum DaemonError {
     /// The API.
     #[error("management.socket: {0}")]
     Api(#[from] SocketError),
+    /// The API over TLS.
+    #[error(transparent)]
+    ApiTls(#[from] TlsError),
+    /// Tokens and audit log of the API.
+    #[error(transparent)]
+    Access(#[from] AccessError),
     /// Anything else of the system.
     #[error("cannot {doing}: {source}")]
     System {
@@ -216,14 +224,20 @@ pub async fn serve<L: Link>(
         Listener::start(&config.radius, dynamic, handle.clone(), publish)?;
     }
     let following = tokio::spawn(keys::follow(key_files, key_states, handle.clone()));
+    let access = Arc::new(Access::open(&config.management)?);
+    let tls = config.management.tls.as_ref().map(TlsListener::bind).transpose()?;
+    if let Some(Ok(address)) = tls.as_ref().map(TlsListener::address) {
+        tracing::info!(%address, "the API is served over TLS");
+    }
     let listener = socket::bind(&config.management.socket)?;
     let context = ApiContext {
         driver: handle,
         board,
         policy: Arc::new(ViewPolicy::new(config)),
+        access,
         key_export: KeyExport(config.management.allow_key_export),
     };
-    let api = ApiServer::start(listener, context)
+    let api = ApiServer::start(listener, tls, context)
         .map_err(|source| DaemonError::System { doing: "start the API's thread", source })?;
     tracing::info!(version, "control plane started");
     let accounts = driver::run(core, requests, stop).await;

@@ -40,7 +40,7 @@ pub struct KeyFiles {
 }
 
 /// What tells a file from its successor: device, inode, octets, last change of content or permissions. `None`: it cannot be seen.
-type FileState = Option<(u64, u64, u64, i64, i64)>;
+pub(crate) type FileState = Option<(u64, u64, u64, i64, i64)>;
 
 /// The states of all files at one time.
 #[derive(Clone, PartialEq, Eq)]
@@ -137,7 +137,8 @@ async fn beside<T: Send + 'static>(files: &KeyFiles, work: fn(&KeyFiles) -> T) -
     }
 }
 
-fn state(path: &Path) -> FileState {
+/// How a file is now.
+pub(crate) fn state(path: &Path) -> FileState {
     let data = std::fs::metadata(path).ok()?;
     Some((data.dev(), data.ino(), data.size(), data.ctime(), data.ctime_nsec()))
 }

@@ -1,6 +1,7 @@
 //! The control plane: sessions, AAA, address pools, management API, driver.
 
 pub mod aaa;
+pub mod access;
 pub mod api;
 pub mod clock;
 pub mod continuity;

@@ -6,7 +6,9 @@ mod debug;
 mod ports;
 mod reconnect;
 
-pub use access::Role;
+pub use access::{
+    AuditEntry, AuditList, CreatedToken, MAX_TOKEN_NAME, MAX_TOKEN_SECS, NewToken, Role, TokenInfo, TokenList,
+};
 pub use crypto::{
     Capabilities, DeadPeerDetection, EspDetails, Fragmentation, IkeDetails, MessageIds, NatSide,
     SelectorRange, UdpEnd,

@@ -1,6 +1,7 @@
 //! The command line, declared once: help texts, parser and shell completions come from here.
 
 pub(crate) mod crypto;
+pub(crate) mod token;
 pub(crate) mod vpn_client;
 
 use std::path::PathBuf;
@@ -38,6 +39,8 @@ pub(crate) enum Command {
     /// Profiles for clients of other makers.
     #[command(subcommand)]
     Profile(ProfileCommand),
+    /// Tokens of the management API.
+    Token(token::Token),
     /// Help with local users.
     #[command(subcommand)]
     User(UserCommand),

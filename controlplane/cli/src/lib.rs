@@ -11,6 +11,7 @@ mod launch;
 mod profile;
 mod run;
 mod show;
+mod token;
 mod user;
 mod vpn_client;
 
@@ -101,6 +102,7 @@ fn execute(args: impl Iterator<Item = OsString>, build: Build, out: &mut dyn Wri
             }
         },
         Command::User(UserCommand::Hash { argon2 }) => user::hash(argon2, out),
+        Command::Token(token) => token::token(&token, out),
         Command::Client(client) => vpn_client::client(&client, out),
         Command::Version => {
             writeln!(out, "{}", build.line())?;

@@ -61,9 +61,15 @@ pub fn document() -> String {
             "description": "Sessions, counters, ports and debugging of a Causeway VPN concentrator; see docs/api.md.",
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
-        "servers": [{"url": "/", "description": "The Unix socket `management.socket`."}],
+        "servers": [{"url": "/", "description": "The Unix socket `management.socket`, or TLS on `management.listen`."}],
         "paths": paths,
-        "components": {"schemas": schemas},
+        "components": {
+            "schemas": schemas,
+            "securitySchemes": {
+                "bearer": {"type": "http", "scheme": "bearer", "description": "A token; not needed on the Unix socket."},
+                "certificate": {"type": "mutualTLS", "description": "A certificate that a [[management.client]] names."},
+            },
+        },
     });
     tidy(&mut document);
     // A document of strings and numbers always becomes text.
@@ -91,6 +97,7 @@ fn operation(
         "operationId": route.name,
         "summary": route.summary,
         "tags": [route.subject()],
+        "security": [{"bearer": []}, {"certificate": []}, {}],
         "x-causeway-role": route.role.name(),
     });
     let parameters = parameters(route, reads);

@@ -23,6 +23,16 @@ pub enum ProblemKind {
     NoSuchSession,
     /// The debug condition is not set (any more).
     NoSuchCondition,
+    /// The token does not exist (any more).
+    NoSuchToken,
+    /// The caller has not proved who it is.
+    Unauthorized,
+    /// The caller's role does not suffice.
+    Forbidden,
+    /// The caller asks too often, or has guessed tokens.
+    TooMany,
+    /// A file of the control plane cannot be written.
+    NotStored,
     /// The configuration forbids it.
     NotAllowed,
     /// The session's client cannot do what is asked.
@@ -54,11 +64,16 @@ pub struct KindDoc {
 
 impl ProblemKind {
     /// Every kind, in the order of the manual.
-    pub const ALL: [ProblemKind; 11] = [
+    pub const ALL: [ProblemKind; 16] = [
         ProblemKind::NoSuchPath,
         ProblemKind::MethodNotAllowed,
         ProblemKind::NoSuchSession,
         ProblemKind::NoSuchCondition,
+        ProblemKind::NoSuchToken,
+        ProblemKind::Unauthorized,
+        ProblemKind::Forbidden,
+        ProblemKind::TooMany,
+        ProblemKind::NotStored,
         ProblemKind::NotAllowed,
         ProblemKind::NotPossible,
         ProblemKind::Full,
@@ -83,6 +98,30 @@ impl ProblemKind {
                 "No such condition",
                 &[404],
                 "no debug condition has this id, or no more",
+            ),
+            ProblemKind::NoSuchToken => {
+                ("no-such-token", "No such token", &[404], "no token has this id, or no more")
+            }
+            ProblemKind::Unauthorized => (
+                "unauthorized",
+                "Who are you?",
+                &[401],
+                "no token and no certificate with a role, or a token that is wrong, revoked or expired",
+            ),
+            ProblemKind::Forbidden => {
+                ("forbidden", "Role too low", &[403], "the caller's role does not suffice")
+            }
+            ProblemKind::TooMany => (
+                "too-many-requests",
+                "Too many requests",
+                &[429],
+                "more than 50 requests a second of one address or token, or ten wrong tokens in a minute; `Retry-After` says when to try again",
+            ),
+            ProblemKind::NotStored => (
+                "not-stored",
+                "Not stored",
+                &[503],
+                "a file in `management.state_directory` cannot be written; nothing has changed",
             ),
             ProblemKind::NotAllowed => {
                 ("not-allowed", "Not allowed", &[403], "the configuration forbids it; `remedy` names the key")
@@ -212,7 +251,11 @@ impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let mut response = (self.status, axum::Json(self.problem())).into_response();
         response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
-        if self.status == StatusCode::SERVICE_UNAVAILABLE {
+        if self.kind == ProblemKind::Unauthorized {
+            // RFC 6750 §3
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        if [StatusCode::SERVICE_UNAVAILABLE, StatusCode::TOO_MANY_REQUESTS].contains(&self.status) {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("2"));
         }
         response

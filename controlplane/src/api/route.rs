@@ -154,12 +154,18 @@ impl Route {
         Route { problems, ..self }
     }
 
+    /// Method, path and the least role that may use it.
+    pub(super) fn right(&self) -> (&'static str, &'static str, Role) {
+        (self.method.name(), self.path, self.role)
+    }
+
     /// Every problem that it can answer with.
     pub(super) fn all_problems(&self) -> Vec<ProblemKind> {
         let mut all = self.problems.to_vec();
         all.extend(self.query.map(|_| ProblemKind::BadQuery));
         all.extend(self.body.map(|_| ProblemKind::BadBody));
         all.extend(self.path.contains('{').then_some(ProblemKind::NoSuchPath));
+        all.extend([ProblemKind::Unauthorized, ProblemKind::Forbidden, ProblemKind::TooMany]);
         all.extend([ProblemKind::Busy, ProblemKind::Timeout]);
         all.sort_unstable();
         all.dedup();

@@ -3,6 +3,7 @@
 //! Enters: handlers. Leaves: [`all`], of which [`router`], the rights, the OpenAPI document ([`super::openapi`]) and the
 //! tables of `docs/api.md` ([`super::manual`]) are made.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
@@ -12,15 +13,15 @@ use axum::http::{StatusCode, Uri};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use causeway_shared::api::{
-    Cleared, Condition, Counters, DebugState, ExportedKeys, Health, NewCondition, PortList, ReconnectStats,
-    RedirectOrder, RekeyOrder, Role, Session, SetTopics,
+    AuditList, Cleared, Condition, Counters, CreatedToken, DebugState, ExportedKeys, Health, NewCondition,
+    NewToken, PortList, ReconnectStats, RedirectOrder, RekeyOrder, Role, Session, SetTopics, TokenList,
 };
 
 use super::peer::Peer;
 use super::problem::{ApiError, ProblemKind};
 use super::route::Route;
 use super::sessions::{DeleteQuery, ListQuery};
-use super::{ApiContext, bulk, debug, keys, openapi, redirect, sessions};
+use super::{ApiContext, auth, bulk, debug, keys, openapi, redirect, sessions, tokens};
 use crate::driver::{DriverHandle, Request as Ask};
 
 /// Octets of a request body.
@@ -33,7 +34,13 @@ pub fn all() -> Vec<Route> {
     let mut routes = of_sessions();
     routes.extend(of_the_gateway());
     routes.extend(of_debugging());
+    routes.extend(of_access());
     routes
+}
+
+/// Who may do what: method, path and the least role of every route.
+pub fn rights() -> Vec<(&'static str, &'static str, Role)> {
+    all().iter().map(Route::right).collect()
 }
 
 fn of_sessions() -> Vec<Route> {
@@ -156,9 +163,39 @@ fn of_debugging() -> Vec<Route> {
     ]
 }
 
+fn of_access() -> Vec<Route> {
+    let (ok, gone) = (StatusCode::OK, StatusCode::NO_CONTENT);
+    vec![
+        Route::get("/v1/tokens", "list_tokens", tokens::list)
+            .role(Role::Admin)
+            .summary("Tokens that are valid, without what proves them.")
+            .answer::<TokenList>(ok, "The tokens."),
+        Route::post("/v1/tokens", "create_token", tokens::create)
+            .role(Role::Admin)
+            .summary("Make a token.")
+            .body::<NewToken>()
+            .answer::<CreatedToken>(StatusCode::CREATED, "The token, which is never shown again.")
+            .problems(&[ProblemKind::Full, ProblemKind::NotStored]),
+        Route::delete("/v1/tokens/{id}", "revoke_token", tokens::revoke)
+            .role(Role::Admin)
+            .summary("Make a token void.")
+            .no_body(gone, "It is void.")
+            .problems(&[ProblemKind::NoSuchToken, ProblemKind::NotStored]),
+        Route::get("/v1/audit", "get_audit", tokens::audit)
+            .role(Role::Admin)
+            .summary("Who changed what: the audit log, oldest first.")
+            .query::<tokens::AuditQuery>()
+            .answer::<AuditList>(ok, "A page."),
+    ]
+}
+
 /// The router.
 pub fn router(context: ApiContext) -> Router {
-    let add = |router: Router<ApiContext>, route: Route| router.route(route.path, route.handler);
+    let add = |router: Router<ApiContext>, route: Route| {
+        let allow = middleware::from_fn_with_state(route.role, auth::allow);
+        router.route(route.path, route.handler.route_layer(allow))
+    };
+    let identify = middleware::from_fn_with_state(Arc::clone(&context.access), auth::identify);
     all()
         .into_iter()
         .fold(Router::new(), add)
@@ -166,6 +203,7 @@ pub fn router(context: ApiContext) -> Router {
         .fallback(no_such_path)
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
         .layer(middleware::from_fn(within_deadline))
+        .layer(identify)
         .with_state(context)
 }
 

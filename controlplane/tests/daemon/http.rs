@@ -36,16 +36,24 @@ impl Answer {
 
 /// Sends octets as they are and reads until the server closes.
 pub fn raw(socket: &Path, request: &[u8]) -> Answer {
-    let mut stream = UnixStream::connect(socket).unwrap();
+    let stream = UnixStream::connect(socket).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    over(stream, request).unwrap()
+}
+
+/// As [`raw`], over any stream. Gives the stream's error when there is no answer.
+pub fn over(mut stream: impl Read + Write, request: &[u8]) -> std::io::Result<Answer> {
     // The server may answer and close before it has read everything.
-    let _ = stream.write_all(request);
+    let written = stream.write_all(request);
     let mut text = Vec::new();
-    let _ = stream.read_to_end(&mut text);
+    let read = stream.read_to_end(&mut text);
     let text = String::from_utf8(text).unwrap();
-    let (header, body) = text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no answer: {text:?}"));
+    let Some((header, body)) = text.split_once("\r\n\r\n") else {
+        written.and(read)?;
+        panic!("no answer: {text:?}");
+    };
     let status = header.split(' ').nth(1).unwrap().parse().unwrap();
-    Answer { status, header: header.to_owned(), body: body.to_owned() }
+    Ok(Answer { status, header: header.to_owned(), body: body.to_owned() })
 }
 
 /// Sends a request, with a JSON body if there is one.

@@ -3,6 +3,7 @@
 
 mod access;
 mod eap;
+mod management;
 mod radius;
 
 use std::net::{IpAddr, Ipv4Addr};
@@ -10,6 +11,7 @@ use std::path::PathBuf;
 
 pub(super) use access::{RawAaa, RawAnyconnect, RawCisco, RawGroup, RawReconnect, RawStore, RawUser};
 pub(super) use eap::RawEap;
+pub(super) use management::{RawManagement, RawManagementClient};
 pub(super) use radius::{RawDynamic, RawLockout, RawRadius, RawRadiusServer};
 
 use super::model::{
@@ -90,6 +92,7 @@ pub fn sections() -> impl Iterator<Item = SectionDoc> {
         RawDynamic::DOC,
         RawStore::DOC,
         RawManagement::DOC,
+        RawManagementClient::DOC,
         RawLog::DOC,
     ]
     .into_iter()
@@ -315,17 +318,6 @@ section! {
         /// `subnets` are no more than the client's routes. With `any` the gateway forwards whatever a client sends: keep
         /// it from other networks elsewhere.
         traffic_selectors: TrafficSelectors = default(r#""subnets""#);
-    }
-}
-
-section! {
-    /// The management API.
-    RawManagement = "management".table() {
-        /// Unix socket of the API.
-        socket: Option<PathBuf> = optional("`api.sock` in `gateway.run_directory`").sketch(r#""/run/causeway/api.sock""#);
-        /// Whether the API gives out the keys of sessions, for Wireshark (`causeway debug export-keys`). Whoever may use the
-        /// socket can then read every client's traffic; each export is logged with who asked for it.
-        allow_key_export: bool = default("false");
     }
 }
 

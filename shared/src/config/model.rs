@@ -2,6 +2,7 @@
 
 mod access;
 mod eap;
+mod management;
 mod radius;
 
 use std::fmt;
@@ -12,6 +13,7 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 
 pub use access::*;
 pub use eap::*;
+pub use management::{Management, ManagementClient, ManagementTls};
 pub use radius::*;
 
 use crate::sa::{EspSuite, IpPrefix, Ipv4Prefix, Ipv6Prefix};
@@ -372,15 +374,6 @@ pub struct Range6 {
     pub prefix: Ipv6Prefix,
     /// Length of each client's prefix, at least that of `prefix`; 128 is one address.
     pub client_length: u8,
-}
-
-/// The API.
-#[derive(Clone, Debug)]
-pub struct Management {
-    /// Unix socket of the API.
-    pub socket: PathBuf,
-    /// Whether the API gives out the keys of sessions.
-    pub allow_key_export: bool,
 }
 
 /// Logs.

@@ -6,8 +6,8 @@ use toml::de::{DeTable, DeValue};
 
 use super::keys::{
     RawAaa, RawAnyconnect, RawAuth, RawCisco, RawDataplane, RawDynamic, RawEap, RawEsp, RawGateway, RawGroup,
-    RawIke, RawLockout, RawLog, RawManagement, RawPool, RawPort, RawPpk, RawPsk, RawRadius, RawRadiusServer,
-    RawReconnect, RawRoute, RawStore, RawUser, sections,
+    RawIke, RawLockout, RawLog, RawManagement, RawManagementClient, RawPool, RawPort, RawPpk, RawPsk,
+    RawRadius, RawRadiusServer, RawReconnect, RawRoute, RawStore, RawUser, sections,
 };
 use super::mistake::{Notes, Place};
 use super::schema::{Section, refuse_key};
@@ -37,6 +37,7 @@ pub(super) struct Document {
     pub dynamic: RawDynamic,
     pub store: RawStore,
     pub management: RawManagement,
+    pub management_clients: Vec<RawManagementClient>,
     pub log: RawLog,
 }
 
@@ -73,6 +74,7 @@ pub(super) fn read(text: &str, notes: &mut Notes<'_>) -> Option<Document> {
         dynamic: one(root, notes),
         store: one(root, notes),
         management: one(root, notes),
+        management_clients: many(root, notes),
         log: one(root, notes),
     })
 }

@@ -376,6 +376,21 @@ fn each_mistake_is_told_with_place_and_remedy() {
             "[[management]]",
             "37:1: management: must be one section; write [management] once, and its keys below it",
         ),
+        (
+            "[management]",
+            "[management]\nlisten = \"10.0.0.1\"\nprivate_key_file = \"/k\"",
+            "37:1: management.certificate_file: is missing, and `listen` needs it; add it under [management], as in `certificate_file = \"/etc/causeway/api.pem\"`",
+        ),
+        (
+            "[management]",
+            "[[management.client]]\nname = \"m\"\nrole = \"viewer\"\n[management]",
+            "37:1: management.client[1]: is known by certificate, but there is no authority for certificates; set management.client_ca_file",
+        ),
+        (
+            "[management]",
+            "[management]\nclient_ca_file = \"/ca\"\n[[management.client]]\nname = \"m\"\nrole = \"root\"",
+            "41:8: management.client[1].role: unknown role `root`; choose from: viewer, operator, admin",
+        ),
         ("[management]", "[managment]", "37:2: managment: unknown key; did you mean `management`?"),
         (
             "filter = \"info\"",

@@ -4,6 +4,7 @@
 mod access;
 mod auth;
 mod eap;
+mod management;
 mod network;
 mod network6;
 mod policy;
@@ -12,7 +13,7 @@ mod radius;
 use super::Checks;
 use super::keys::{RawDataplane, RawGateway, RawLog, RawManagement};
 use super::mistake::{Notes, Place};
-use super::model::{Config, Dataplane, Gateway, Interface6, Log, Management, Poll, PollMode, Port};
+use super::model::{Config, Dataplane, Gateway, Interface6, Log, Poll, PollMode, Port};
 use super::reader::Document;
 use super::schema::At;
 
@@ -60,6 +61,7 @@ pub(super) fn validate(document: Document, checks: &Checks<'_>, notes: &mut Note
     let secrets = radius::check(&document, checks, notes);
     eap::check(&document, notes);
     access::check(&document, notes);
+    management::check(&document, checks, notes);
     let socket = socket_path(&document.gateway, &document.management, notes);
     log(&document.log, checks, notes);
     if !notes.mistakes.is_empty() {
@@ -90,6 +92,7 @@ pub(super) fn validate(document: Document, checks: &Checks<'_>, notes: &mut Note
         dynamic,
         store,
         management,
+        management_clients,
         log,
     } = document;
     let run_directory = gateway.run_directory?.value;
@@ -148,8 +151,12 @@ pub(super) fn validate(document: Document, checks: &Checks<'_>, notes: &mut Note
         aaa: access::aaa(aaa)?,
         lockout: radius::lockout(lockout)?,
         radius: radius::radius(radius, dynamic, radius_servers, secrets?, (&identity, &store, notes.file()))?,
+        management: management::management(
+            management,
+            management_clients,
+            (socket?, &store.path, notes.file()),
+        )?,
         store,
-        management: Management { socket: socket?, allow_key_export: management.allow_key_export?.value },
         log: Log { filter: log.filter?.value, json: log.json?.value },
     })
 }

@@ -17,6 +17,7 @@ use super::model::{
 use super::phc;
 use super::schema::KeyDoc;
 use super::suggest::nearest;
+use crate::api::Role;
 use crate::sa::{EspSuite, IpPrefix, Ipv4Prefix, Ipv6Prefix};
 
 /// Octets of an NT hash.
@@ -416,6 +417,7 @@ choices! {
     ];
     Hugepages: "choice" = [("auto", Hugepages::Auto), ("always", Hugepages::Always), ("never", Hugepages::Never)];
     PollMode: "choice" = [("full", PollMode::Full), ("adaptive", PollMode::Adaptive)];
+    Role: "role" = [("viewer", Role::Viewer), ("operator", Role::Operator), ("admin", Role::Admin)];
     PortRole: "role" = [("outside", PortRole::Outside), ("inside", PortRole::Inside)];
     AuthMethod: "method" = [
         ("eap-mschapv2", AuthMethod::EapMschapv2),

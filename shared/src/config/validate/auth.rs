@@ -207,28 +207,32 @@ fn check_pem_files(auth: &RawAuth, notes: &mut Notes<'_>) {
         (&auth.client_ca_file, "CERTIFICATE"),
     ] {
         let Some(At { value: Some(path), place }) = key else { continue };
-        let path = beside(notes.file(), path);
-        let Some((text, metadata)) = read_file(&path, MAX_PEM_FILE, place, notes) else { continue };
-        let text = Zeroizing::new(String::from_utf8_lossy(&text).into_owned());
-        let labels =
-            || text.lines().filter_map(|l| l.trim().strip_prefix("-----BEGIN ")?.strip_suffix("-----"));
-        if labels().any(|l| l == "ENCRYPTED PRIVATE KEY") || text.contains("Proc-Type: 4,ENCRYPTED") {
-            notes.mistake(
-                place,
-                format!("the key in {} is encrypted", path.display()),
-                "decrypt it with `openssl pkey -in OLD -out NEW`, and make NEW readable to the control plane only",
-            );
-        } else if !labels().any(|l| l.ends_with(label)) {
-            let found = labels().next().map_or("no PEM block".to_owned(), |l| format!("`{l}`"));
-            notes.mistake(
-                place,
-                format!("{} holds {found}", path.display()),
-                format!("name a PEM file with `-----BEGIN {label}-----`"),
-            );
-        }
-        if label == "PRIVATE KEY" {
-            warn_if_world_readable(&path, &metadata, place, notes);
-        }
+        check_pem_file(path, label, place, notes);
+    }
+}
+
+/// Whether the file holds a PEM block of this kind that can be used.
+pub(super) fn check_pem_file(path: &Path, label: &str, place: &Place, notes: &mut Notes<'_>) {
+    let path = beside(notes.file(), path);
+    let Some((text, metadata)) = read_file(&path, MAX_PEM_FILE, place, notes) else { return };
+    let text = Zeroizing::new(String::from_utf8_lossy(&text).into_owned());
+    let labels = || text.lines().filter_map(|l| l.trim().strip_prefix("-----BEGIN ")?.strip_suffix("-----"));
+    if labels().any(|l| l == "ENCRYPTED PRIVATE KEY") || text.contains("Proc-Type: 4,ENCRYPTED") {
+        notes.mistake(
+            place,
+            format!("the key in {} is encrypted", path.display()),
+            "decrypt it with `openssl pkey -in OLD -out NEW`, and make NEW readable to the control plane only",
+        );
+    } else if !labels().any(|l| l.ends_with(label)) {
+        let found = labels().next().map_or("no PEM block".to_owned(), |l| format!("`{l}`"));
+        notes.mistake(
+            place,
+            format!("{} holds {found}", path.display()),
+            format!("name a PEM file with `-----BEGIN {label}-----`"),
+        );
+    }
+    if label == "PRIVATE KEY" {
+        warn_if_world_readable(&path, &metadata, place, notes);
     }
 }
 
