@@ -93,6 +93,12 @@ impl Ports {
             pool,
         )?;
         let mac = started.handle.mac()?;
+        // Solicitations come to a group (RFC 4861 §7.2.1), which no switch without a look into MLD keeps from us.
+        if port.address6.is_some()
+            && let Err(error) = started.handle.receive_groups()
+        {
+            tracing::warn!(port = port.name, %error, "IPv6 neighbours may not find address6: the device takes no multicast");
+        }
         self.configs.push(PortConfig {
             mac,
             address: port.address,

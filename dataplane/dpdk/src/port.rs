@@ -282,6 +282,23 @@ impl PortHandle {
         Ok(address.addr_bytes)
     }
 
+    /// Receives frames to every group from now on; by taking all frames where the device cannot tell them apart.
+    ///
+    /// # Errors
+    /// When the device can do neither.
+    pub fn receive_groups(&self) -> Result<(), Error> {
+        let groups = self.port.call("receiving multicast", |id| {
+            // SAFETY: the port is open.
+            unsafe { sys::rte_eth_allmulticast_enable(id) }
+        });
+        groups.or_else(|_| {
+            self.port.call("receiving all frames", |id| {
+                // SAFETY: the port is open.
+                unsafe { sys::rte_eth_promiscuous_enable(id) }
+            })
+        })
+    }
+
     /// Whether the link is up, without waiting for it.
     ///
     /// # Errors

@@ -105,6 +105,7 @@ fn packets_keep_their_content_and_order_through_a_port() {
     assert_eq!((statistics.rx_packets, statistics.tx_packets), (40, 40));
     assert!(port.handle.link().unwrap().up);
     assert!(port.handle.mac().is_ok());
+    assert!(port.handle.receive_groups().is_ok());
 }
 
 #[test]
