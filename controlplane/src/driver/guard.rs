@@ -36,6 +36,16 @@ impl<L: Link> Core<L> {
         self.lock_of_user(session, &user)
     }
 
+    /// Whether logins of this user, from where this session comes from, are refused; for who comes back without one.
+    pub(super) fn is_locked(&mut self, session: SessionId, user: &str) -> bool {
+        let source = self.endpoint.peer_end(session).map(|(address, _)| address);
+        let locked = self.lockout.locked(&Claimant { user: Some(user.to_owned()), source }, clock::now());
+        if locked.is_some() {
+            bump(&mut self.counts.logins_locked);
+        }
+        locked.is_some()
+    }
+
     /// What locks the login of this user.
     pub(super) fn lock_of_user(&mut self, session: SessionId, user: &str) -> Option<Locked> {
         let source = self.endpoint.peer_end(session).map(|(address, _)| address);

@@ -53,7 +53,7 @@ impl<L: Link> Core<L> {
             self.table.ticket_refused(session.0);
             return None;
         };
-        if !self.is_still_known(&state) || self.lock_of_user(session, state.user()).is_some() {
+        if !self.is_still_known(&state) || self.is_locked(session, state.user()) {
             return None;
         }
         Some(Box::new(TicketAnswer { state, resume: Resume { tag: session.0, previous_key } }))

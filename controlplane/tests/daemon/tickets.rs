@@ -212,6 +212,31 @@ fn who_may_not_log_in_any_more_may_not_come_back_either() {
     }
 }
 
+/// Who guesses a user's password locks the name, and a ticket does not go around that; when the lock is over, it is good again.
+#[test]
+fn a_locked_user_does_not_come_back_by_a_ticket() {
+    let gateway = gateway_with("locked", |config| {
+        config.lockout.user_failures = 1;
+        config.lockout.lock_secs = 2;
+    });
+    let (_client, ticket) = login(&gateway);
+    let mut guesses = Client::eap(&gateway, USER, "a guess");
+    guesses.connect_until(&Notable::Refused(NotifyType::AuthenticationFailed));
+    refused(&gateway, &ticket);
+    assert_eq!(gateway.counter("ike_tickets_refused"), 1);
+    gateway.until("the lock is over", |gateway| {
+        let mut client = Client::by_ticket(gateway, USER, &ticket, |_| {});
+        let request = client.ike.start().unwrap();
+        client.send(request);
+        let judged = |client: &Client| {
+            client.seen.iter().any(|seen| matches!(seen, Notable::Up | Notable::Refused(_)))
+        };
+        client.until("an answer", judged);
+        client.seen.contains(&Notable::Up)
+    });
+    assert_eq!(gateway.sessions().total, 1);
+}
+
 /// Auto Reconnect and tickets share the sessions, not the secrets: a session is resumed in one way only.
 #[test]
 fn a_client_of_auto_reconnect_gets_no_ticket() {
