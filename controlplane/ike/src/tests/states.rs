@@ -218,6 +218,59 @@ fn what_a_state_does_not_allow_changes_nothing() {
     }
 }
 
+/// After a rekey of ours we are the initiator of the IKE SA, and the same table holds: what is not allowed changes nothing, and
+/// what is allowed works, in either role.
+#[test]
+fn the_table_holds_in_both_roles() {
+    let pki = Pki::new();
+    for we_began in [false, true] {
+        let (mut client, mut gateway) = reach(StateName::Established, &pki).unwrap();
+        if we_began {
+            gateway.input(Input::Operator(Operator::RekeyIke(gateway.session())));
+            client.exchange(&mut gateway, Vec::new());
+            client.notable.clear();
+        }
+        let session = gateway.session();
+        let facts = gateway.endpoint.ike_facts(session).unwrap();
+        assert_eq!(facts.local_began, we_began);
+        for exchange in EXCHANGES {
+            for is_response in [false, true] {
+                let next = if is_response { facts.local_next_id } else { facts.peer_next_id };
+                for id in [next, next + 1] {
+                    // A request that the table allows would be answered.
+                    if StateName::Established.allows(exchange, is_response) && !is_response && id == next {
+                        continue;
+                    }
+                    let before = (gateway.endpoint.held(), gateway.events.len());
+                    let payloads = payloads(exchange, &client);
+                    let sent = client.initiator.raw_message(exchange, is_response, id, payloads).unwrap();
+                    gateway.input(Input::Datagram(client.datagram(&sent[0])));
+                    let case = format!("{exchange} response {is_response} id {id}, we began: {we_began}");
+                    assert_eq!((gateway.endpoint.held(), gateway.events.len()), before, "{case}");
+                    assert!(gateway.outbox.is_empty(), "{case}");
+                }
+            }
+        }
+        // A follow-up of nothing is refused, an INFORMATIONAL answered, a Child SA made.
+        let ke = vec![Payload::Ke(Ke { group: 36, data: vec![1; 1184] })];
+        client.act(&mut gateway, |initiator| initiator.raw_request(ExchangeType::IkeFollowupKe, ke));
+        let unknown = |payload: &Payload| matches!(payload, Payload::Notify(notify) if notify.kind == NotifyType::StateNotFound);
+        assert!(client.initiator.last_answer().iter().any(unknown), "we began: {we_began}");
+        assert_eq!(client.act(&mut gateway, Initiator::liveness), [Notable::Answered]);
+        client.act(&mut gateway, |initiator| initiator.create_child(None, None));
+        assert_eq!(client.initiator.children().len(), 2);
+        assert_agreement(&client, &gateway);
+        // And our own exchanges, each in the role that the IKE SA gives us.
+        gateway.input(Input::Operator(Operator::RekeyChildren(session)));
+        client.exchange(&mut gateway, Vec::new());
+        gateway.input(Input::Operator(Operator::RekeyIke(session)));
+        client.exchange(&mut gateway, Vec::new());
+        assert!(gateway.endpoint.ike_facts(session).unwrap().local_began);
+        gateway.advance(20_000);
+        assert_agreement(&client, &gateway);
+    }
+}
+
 /// Clear messages with the SPIs of a session, of anybody: errors, deletes, responses (RFC 7296 §2.21).
 #[test]
 fn unprotected_messages_never_touch_a_session() {
