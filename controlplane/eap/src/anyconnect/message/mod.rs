@@ -103,7 +103,9 @@ fn field(value: &str, name: &'static str) -> Result<String, MessageError> {
 fn label(value: &str, name: &'static str) -> Result<String, MessageError> {
     let shown =
         |character: char| if character.is_control() { char::REPLACEMENT_CHARACTER } else { character };
-    Ok(field(value, name)?.chars().map(shown).collect())
+    // What replaces a character is longer than it.
+    let label: String = field(value, name)?.chars().map(shown).collect();
+    field(&label, name)
 }
 
 /// An attribute to keep; empty if it is not there.
