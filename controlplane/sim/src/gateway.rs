@@ -4,7 +4,7 @@
 //! plane), and a registry of sessions as an operator would have it. What the driver's contract (`causeway_ike::api`)
 //! promises is kept here; what it demands is checked here.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use causeway_controlplane::aaa::{Asked, Conversations, Directory, EapAnswer, EapLogin, LocalEap};
@@ -27,8 +27,8 @@ use crate::plane::addresses;
 use crate::rng::Rng;
 use crate::setup::{OWN, OWN6, OWNER};
 
-/// The wall clock that certificates are held against; all of a simulation happens within this second.
-const UNIX_SECS: u64 = 1_800_000_000;
+/// The wall clock that certificates are held against, while it is right; all of a simulation happens within this second.
+pub const UNIX_SECS: u64 = 1_800_000_000;
 
 /// What the world must let happen.
 pub enum Effect {
@@ -66,8 +66,14 @@ pub struct Gateway {
     directory: Arc<Directory>,
     local_eap: LocalEap,
     keyring: Keyring,
+    /// What the wall clock says.
+    pub unix_secs: u64,
     rng: Rng,
     sessions: BTreeMap<SessionId, Registered>,
+    /// Sessions that have given their lease back.
+    released: BTreeSet<SessionId>,
+    /// Child SAs that were installed after that.
+    pub late_installs: u64,
     jobs: BTreeMap<JobId, &'static str>,
     /// Sessions that came up so far.
     pub sessions_up: u64,
@@ -122,8 +128,11 @@ impl Gateway {
             local_eap: LocalEap::new(eap, Arc::clone(&directory)),
             directory,
             keyring: parts.keyring,
+            unix_secs: UNIX_SECS,
             rng,
             sessions: BTreeMap::new(),
+            released: BTreeSet::new(),
+            late_installs: 0,
             jobs: BTreeMap::new(),
             sessions_up: 0,
             faults: vec![],
@@ -155,7 +164,7 @@ impl Gateway {
 
     /// Does public-key work.
     pub fn run_public_key(&mut self, job: PublicKeyJob) -> JobResult {
-        JobResult::PublicKey(job.run(&self.keyring, UNIX_SECS, &mut self.rng))
+        JobResult::PublicKey(job.run(&self.keyring, self.unix_secs, &mut self.rng))
     }
 
     /// Leases an address.
@@ -202,9 +211,10 @@ impl Gateway {
 
     /// Installs a Child SA, or refuses to.
     pub fn run_install(&mut self, now_ms: u64, install: ChildInstall, refuse: bool) -> JobResult {
+        let late = self.released.contains(&install.session);
         for inner in addresses(install.peer_inner) {
             let leased = self.pools.owner(inner);
-            if leased != Some(install.session.0) {
+            if leased != Some(install.session.0) && !late {
                 self.faults.push(format!("{inner} is installed but leased to {leased:?}"));
             }
         }
@@ -212,7 +222,12 @@ impl Gateway {
             self.plane.free(now_ms, install.inbound_spi);
             return JobResult::Installed(Err(InstallFailure::Refused));
         }
-        self.plane.install(install);
+        if late {
+            self.late_installs += 1;
+            self.plane.install_late(install);
+        } else {
+            self.plane.install(install);
+        }
         JobResult::Installed(Ok(()))
     }
 
@@ -254,6 +269,7 @@ impl Gateway {
             Output::Child(command) => effects.push(Effect::Command(command)),
             Output::Job(job) => effects.push(self.begin(job)),
             Output::ReleaseAddress { session, lease } => {
+                self.released.insert(session);
                 if !self.pools.release(session.0) {
                     self.faults.push(format!("{session:?} released what it does not have: {lease:?}"));
                 }

@@ -6,6 +6,7 @@
 
 pub mod agreement;
 pub mod client;
+pub mod faults;
 pub mod gateway;
 pub mod hostile;
 pub mod net;

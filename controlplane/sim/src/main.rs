@@ -33,7 +33,7 @@ fn main() -> ExitCode {
     if let Some(seed) = arguments.seed {
         return match causeway_sim::run(seed, true) {
             Ok(report) => {
-                println!("seed {seed}: {report:?}");
+                println!("seed {seed}: {report}");
                 ExitCode::SUCCESS
             }
             Err(violation) => {
@@ -42,13 +42,17 @@ fn main() -> ExitCode {
             }
         };
     }
-    let mut failures = 0u64;
+    let (mut failures, mut total) = (0u64, causeway_sim::Report::default());
     for seed in arguments.from..arguments.from.saturating_add(arguments.count) {
-        if let Err(violation) = causeway_sim::run(seed, false) {
-            failures += 1;
-            println!("seed {seed}: {}", violation.what);
+        match causeway_sim::run(seed, false) {
+            Ok(report) => total = total.plus(report),
+            Err(violation) => {
+                failures += 1;
+                println!("seed {seed}: {}", violation.what);
+            }
         }
     }
+    println!("{total}");
     println!("{} seeds, {failures} failures", arguments.count);
     if failures == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

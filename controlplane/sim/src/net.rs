@@ -65,6 +65,10 @@ pub struct Network {
     rng: Rng,
     nats: BTreeMap<IpAddr, Nat>,
     dark: Vec<IpAddr>,
+    /// Datagrams that were lost.
+    pub lost: u64,
+    /// Datagrams that came twice.
+    pub doubled: u64,
 }
 
 /// What one private address looks like from outside.
@@ -78,7 +82,7 @@ struct Nat {
 impl Network {
     /// A network in which nobody is behind a NAT yet.
     pub fn new(weather: Weather, rng: Rng) -> Network {
-        Network { weather, rng, nats: BTreeMap::new(), dark: vec![] }
+        Network { weather, rng, nats: BTreeMap::new(), dark: vec![], lost: 0, doubled: 0 }
     }
 
     /// Puts `inside` behind a NAT with the address `outside`, which may serve others too.
@@ -153,8 +157,10 @@ impl Network {
     fn copies(&mut self, packet: Packet) -> Vec<(u64, Packet)> {
         let Weather { loss_permille, duplicate_permille, delay_min_ms, delay_max_ms } = self.weather;
         let mut copies = 1 + usize::from(self.rng.chance(duplicate_permille));
+        self.doubled += copies as u64 - 1;
         if self.rng.chance(loss_permille) {
             copies -= 1;
+            self.lost += 1;
         }
         (0..copies).map(|_| (self.rng.between(delay_min_ms, delay_max_ms), packet.clone())).collect()
     }

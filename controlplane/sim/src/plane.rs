@@ -47,6 +47,8 @@ pub struct Sa {
     pub path: EspPath,
     /// When the last packet was accepted, in milliseconds.
     pub last_inbound_ms: Option<u64>,
+    /// Its session had ended before it was installed.
+    pub late: bool,
 }
 
 impl Plane {
@@ -96,17 +98,32 @@ impl Plane {
         if let Some(both) = self.overlap(&install) {
             self.fault(format!("{both} is another session's, too"));
         }
+        self.insert(install, false);
+    }
+
+    /// Installs a Child SA whose session has ended and given its address back while the install waited: its answer has it
+    /// removed. Until then it may hold an address that was leased again, but traffic to the new holder must not go to it.
+    pub fn install_late(&mut self, install: ChildInstall) {
+        let taken = addresses(install.peer_inner).find(|inner| self.selected.contains_key(inner));
+        if let Some(inner) = taken.filter(|_| install.outbound_selected) {
+            self.fault(format!("traffic to {inner} goes to a session that has ended"));
+        }
+        self.insert(install, true);
+    }
+
+    fn insert(&mut self, install: ChildInstall, late: bool) {
+        let spi = install.inbound_spi;
         if install.outbound_selected {
             self.selected.extend(addresses(install.peer_inner).map(|inner| (inner, spi)));
         }
         self.installs += 1;
         let path = install.path;
-        self.sas.insert(spi, Sa { install, path, last_inbound_ms: None });
+        self.sas.insert(spi, Sa { install, path, last_inbound_ms: None, late });
     }
 
     /// What another session's SA has of the inner addresses of this one: as the data plane sees it, whatever the pools say.
     fn overlap(&self, install: &ChildInstall) -> Option<IpPrefix> {
-        let others = self.sas.values().filter(|sa| sa.install.session != install.session);
+        let others = self.sas.values().filter(|sa| sa.install.session != install.session && !sa.late);
         let ours: Vec<IpPrefix> = prefixes(install.peer_inner).collect();
         let mut theirs = others.flat_map(|sa| prefixes(sa.install.peer_inner));
         theirs.find(|one| ours.iter().any(|other| one.overlaps(*other)))
@@ -162,6 +179,11 @@ impl Plane {
         let sa = self.sas.get(self.selected.get(&inner)?)?;
         let to = SocketAddr::new(sa.path.peer, sa.path.udp.map_or(0, |udp| udp.peer));
         Some((to, Esp { spi: sa.install.outbound_spi, key: sa.install.outbound_keymat.clone() }))
+    }
+
+    /// The data plane dies, and the control plane gives it every SA again: nothing is known of what has arrived.
+    pub fn restart(&mut self) {
+        self.sas.values_mut().for_each(|sa| sa.last_inbound_ms = None);
     }
 
     /// What is installed, by the SPI of packets to us.

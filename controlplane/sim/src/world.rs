@@ -5,6 +5,7 @@
 //!
 //! Long because the order of things is what it is about; what the parts do is in the parts.
 
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use causeway_ike::Held;
@@ -17,7 +18,8 @@ use causeway_ike::wire::Header;
 
 use crate::agreement;
 use crate::client::{Client, Phase, Wish};
-use crate::gateway::{Effect, Gateway, Remains};
+use crate::faults::{Counts, Fate, Fault, PATIENCE_MS, Trouble, Troubles, WALL_CLOCK_LOST_SECS};
+use crate::gateway::{Effect, Gateway, Remains, UNIX_SECS};
 use crate::hostile::Attacker;
 use crate::net::{Load, Network, Packet, Weather};
 use crate::plane::Verdict;
@@ -61,6 +63,36 @@ pub struct Report {
     pub esp_accepted: u64,
     /// Things that happened.
     pub events: u64,
+    /// What went wrong, and how often.
+    pub faults: Counts,
+}
+
+impl Report {
+    /// Both worlds together.
+    pub fn plus(self, other: Report) -> Report {
+        Report {
+            clients: self.clients + other.clients,
+            sessions_up: self.sessions_up + other.sessions_up,
+            agreed: self.agreed + other.agreed,
+            installs: self.installs + other.installs,
+            attacks: self.attacks + other.attacks,
+            esp_accepted: self.esp_accepted + other.esp_accepted,
+            events: self.events + other.events,
+            faults: self.faults.plus(other.faults),
+        }
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Report { clients, sessions_up, agreed, installs, attacks, esp_accepted, events, faults } = self;
+        write!(
+            f,
+            "{clients} clients, {sessions_up} sessions, {agreed} up in the end, {installs} Child SAs, "
+        )?;
+        writeln!(f, "{attacks} forged datagrams, {esp_accepted} ESP packets, {events} events")?;
+        write!(f, "faults: {faults}")
+    }
 }
 
 /// A broken promise.
@@ -86,6 +118,9 @@ enum What {
     Answer(JobId, JobResult),
     Act(usize, Act),
     Traffic(usize),
+    Trouble(Trouble),
+    ClockRight,
+    PlaneEvent(DataPlaneEvent),
 }
 
 /// What befalls a client, or its session.
@@ -131,6 +166,7 @@ struct World {
     /// Whether only rekeys happen and no packet may be lost.
     gentle: bool,
     trouble: Rng,
+    troubles: Troubles,
     pace: Rng,
     gateway_tick_at: Option<u64>,
     client_tick_at: Vec<Option<u64>>,
@@ -177,6 +213,7 @@ impl World {
             attacker: Attacker::new(Rng::stream(seed, "attacker")),
             gentle,
             trouble: Rng::stream(seed, "trouble"),
+            troubles: Troubles::new(Rng::stream(seed, "machine")),
             pace: Rng::stream(seed, "pace"),
             gateway_tick_at: None,
             client_tick_at,
@@ -190,6 +227,11 @@ impl World {
 
     /// Decides what befalls whom in the storm.
     fn plan(&mut self) {
+        if !self.gentle {
+            for (at, trouble) in self.troubles.plan(STORM_MS) {
+                self.queue.at(at, What::Trouble(trouble));
+            }
+        }
         for client in 0..self.clients.len() {
             let connect_at = self.trouble.between(0, 15_000);
             self.queue.at(connect_at, What::Act(client, Act::Connect));
@@ -328,6 +370,10 @@ impl World {
         }
         self.report.installs = installs;
         self.report.sessions_up = self.gateway.sessions_up;
+        self.troubles.counts.add(Fault::Lost, self.network.lost);
+        self.troubles.counts.add(Fault::Doubled, self.network.doubled);
+        self.troubles.counts.add(Fault::InstalledTooLate, self.gateway.late_installs);
+        self.report.faults = self.troubles.counts;
         Ok(())
     }
 
@@ -353,6 +399,13 @@ impl World {
 
     fn happen(&mut self, what: What) -> Result<(), String> {
         let now = self.queue.now_ms();
+        let what = match self.waits_for(&what) {
+            Some(later) if later > now => {
+                self.queue.at(later, what);
+                return Ok(());
+            }
+            _ => what,
+        };
         match what {
             What::ToGateway(packet) => self.arrive_at_gateway(packet),
             What::ToClient(client, packet) => self.arrive_at_client(client, packet),
@@ -368,6 +421,7 @@ impl World {
             }
             What::PublicKey(job, work) => {
                 let lost = self.stormy() && self.trouble.chance(5);
+                self.troubles.counts.add(Fault::JobLost, u64::from(lost));
                 let result = if lost { JobResult::Unavailable } else { self.gateway.run_public_key(*work) };
                 self.input(Input::JobDone { job, result })
             }
@@ -377,6 +431,7 @@ impl World {
             }
             What::Install(job, install) => {
                 let refuse = self.stormy() && self.trouble.chance(10);
+                self.troubles.counts.add(Fault::InstallRefused, u64::from(refuse));
                 let result = self.gateway.run_install(now, *install, refuse);
                 let back = self.pace.between(0, 5);
                 self.queue.after(back, What::Answer(job, result));
@@ -389,7 +444,66 @@ impl World {
             What::Answer(job, result) => self.input(Input::JobDone { job, result }),
             What::Act(client, act) => self.act(client, act),
             What::Traffic(client) => self.traffic(client),
+            What::Trouble(trouble) => {
+                self.suffer(trouble);
+                Ok(())
+            }
+            What::ClockRight => {
+                if now >= self.troubles.clock_right_at {
+                    self.gateway.unix_secs = UNIX_SECS;
+                }
+                Ok(())
+            }
+            What::PlaneEvent(event) => self.input(Input::DataPlane(event)),
         }
+    }
+
+    /// Until when this must wait, because whoever does it stands still: the control plane, or the data plane.
+    fn waits_for(&self, what: &What) -> Option<u64> {
+        match what {
+            What::ToGateway(Packet { load: Load::Ike(_), .. })
+            | What::GatewayTick
+            | What::PublicKey(..)
+            | What::Address(..)
+            | What::Answer(..)
+            | What::PlaneEvent(_)
+            | What::Act(
+                _,
+                Act::OperatorDelete
+                | Act::OperatorRekeyIke
+                | Act::OperatorRekeyChildren
+                | Act::SoftExpired
+                | Act::HardExpired,
+            ) => Some(self.troubles.awake_at),
+            What::Install(..) | What::Command(_) => Some(self.troubles.plane_back_at),
+            _ => None,
+        }
+    }
+
+    fn suffer(&mut self, trouble: Trouble) {
+        let now = self.queue.now_ms();
+        self.tell(format_args!("the gateway's machine: {trouble:?}"));
+        self.troubles.begin(now, trouble);
+        match trouble {
+            Trouble::RingFull(length) => {
+                self.plane_busy_until = self.plane_busy_until.max(now) + length;
+            }
+            Trouble::PlaneRestart(_) => {
+                self.gateway.plane.restart();
+                // What was under way to it is told again first, in its order.
+                self.plane_busy_until = self.plane_busy_until.max(self.troubles.plane_back_at + 1);
+            }
+            Trouble::WallClock(length) => {
+                self.gateway.unix_secs = WALL_CLOCK_LOST_SECS;
+                self.queue.at(now + length, What::ClockRight);
+            }
+            Trouble::RadiusSilent(_) | Trouble::RadiusSlow(_) | Trouble::Asleep(_) => {}
+        }
+    }
+
+    /// Whether packets go through the data plane.
+    fn plane_carries(&self) -> bool {
+        self.queue.now_ms() >= self.troubles.plane_back_at
     }
 
     /// Whether things go wrong by themselves.
@@ -399,12 +513,21 @@ impl World {
 
     fn arrive_at_gateway(&mut self, packet: Packet) -> Result<(), String> {
         let now = self.queue.now_ms();
+        if !self.plane_carries() {
+            return Ok(());
+        }
         match packet.load {
             Load::Esp(esp) => {
                 let (verdict, events) = self.gateway.plane.receive(now, packet.from, &esp);
                 self.report.esp_accepted += u64::from(verdict == Verdict::Accepted);
                 if self.gentle && now < STORM_MS && verdict != Verdict::Accepted {
                     return Err(format!("a client's packet on SPI {:08x} was lost: {verdict:?}", esp.spi));
+                }
+                if now < self.troubles.awake_at {
+                    for event in events {
+                        self.queue.at(self.troubles.awake_at, What::PlaneEvent(event));
+                    }
+                    return Ok(());
                 }
                 events.into_iter().try_for_each(|event| self.input(Input::DataPlane(event)))
             }
@@ -486,11 +609,18 @@ impl World {
                 self.clients[client].connect(now);
             }
             Act::Wish(wish) => self.clients[client].wish(now, wish),
-            Act::Crash => self.clients[client].crash(),
-            Act::Rebind => {
-                self.network.rebind(address);
+            Act::Crash => {
+                self.troubles.counts.count(Fault::Crashed);
+                self.clients[client].crash();
             }
-            Act::Dark(dark) => self.network.set_dark(address, dark),
+            Act::Rebind => {
+                let rebound = self.network.rebind(address);
+                self.troubles.counts.add(Fault::Rebound, u64::from(rebound));
+            }
+            Act::Dark(dark) => {
+                self.troubles.counts.add(Fault::Dark, u64::from(dark));
+                self.network.set_dark(address, dark);
+            }
             Act::OperatorDelete => self.operate(client, Operator::Delete)?,
             Act::OperatorRekeyIke => self.operate(client, Operator::RekeyIke)?,
             Act::OperatorRekeyChildren => self.operate(client, Operator::RekeyChildren)?,
@@ -531,6 +661,9 @@ impl World {
         }
         self.clients[client].send_esp();
         self.flush(client);
+        if !self.plane_carries() {
+            return Ok(());
+        }
         for inner in addresses(self.clients[client].inner()) {
             if let Some((to, esp)) = self.gateway.plane.send_to(inner) {
                 let from = SocketAddr::new(setup::gateway_of(to.ip()), 4500);
@@ -560,6 +693,7 @@ impl World {
                 }
                 Effect::Answer(job, result) => {
                     let delay = self.pace.between(0, 20);
+                    let (delay, result) = self.asked_of_the_server(delay, result);
                     self.queue.after(delay, What::Answer(job, result));
                 }
                 Effect::Install(job, install) => {
@@ -581,6 +715,18 @@ impl World {
         }
     }
 
+    /// When the answer of a job comes, and which: EAP's is the server's to give.
+    fn asked_of_the_server(&mut self, delay: u64, result: JobResult) -> (u64, JobResult) {
+        if !matches!(result, JobResult::Eap(_)) {
+            return (delay, result);
+        }
+        match self.troubles.fate(self.queue.now_ms()) {
+            None => (delay, result),
+            Some(Fate::After(slow)) => (slow, result),
+            Some(Fate::Never) => (PATIENCE_MS, JobResult::Unavailable),
+        }
+    }
+
     /// The data plane does one thing after the other.
     fn plane_time(&mut self) -> u64 {
         let delay = self.pace.between(0, 8);
@@ -596,6 +742,9 @@ impl World {
     }
 
     fn send_to_client(&mut self, packet: Packet) {
+        if !self.plane_carries() {
+            return;
+        }
         for (delay, packet) in self.network.to_client(packet) {
             let to = self.clients.iter().position(|client| client.address() == packet.to.ip());
             if let Some(client) = to {
