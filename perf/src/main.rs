@@ -6,6 +6,7 @@ mod compare;
 mod dut;
 mod failure;
 mod hugepages;
+mod ike;
 mod install;
 mod instructions;
 mod machine;
@@ -52,6 +53,8 @@ enum Command {
     Regress(regress::Arguments),
     /// Instructions per packet, counted by Valgrind: the same in every run.
     Instructions(instructions::Arguments),
+    /// Clients that log in at a gateway, ours or another's: how many a second, and what each costs.
+    Ike(ike::Arguments),
     /// One worker between a repeated capture and a sink, as the comparison starts it.
     Dut(dut::Arguments),
     /// Octets of memory that an SA takes; `pktgen` asks a fresh process for it.
@@ -68,6 +71,7 @@ fn main() -> ExitCode {
         Command::Memory(arguments) => pktgen::memory::run(&arguments),
         Command::Regress(arguments) => regress::run(&arguments),
         Command::Instructions(arguments) => instructions::run(&arguments),
+        Command::Ike(arguments) => ike::run(&arguments),
         Command::Dut(arguments) => dut::run(&arguments),
     };
     match result {

@@ -20,7 +20,16 @@ const EDGES: &[(&str, &[&str])] = &[
     ("causeway-dataplane", &["causeway-shared", "causeway-shm", "causeway-dpdk", "causeway-kernels"]),
     (
         "causeway-perf",
-        &["causeway-dataplane", "causeway-dpdk", "causeway-kernels", "causeway-shared", "causeway-shm"],
+        &[
+            "causeway-dataplane",
+            "causeway-dpdk",
+            "causeway-kernels",
+            "causeway-shared",
+            "causeway-shm",
+            // The clients of the IKE load generator.
+            "causeway-eap",
+            "causeway-ike",
+        ],
     ),
     ("causeway-ike", &[]),
     ("causeway-eap", &[]),
