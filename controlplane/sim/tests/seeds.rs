@@ -1,6 +1,8 @@
 //! Many worlds, each from its seed. A failure prints the seed, what was broken, and the end of the story;
 //! `cargo run -p causeway-sim -- --seed N` prints the whole.
 
+#![allow(clippy::panic, clippy::unwrap_used, reason = "helpers of tests fail the test")]
+
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use causeway_sim::faults::Fault;
