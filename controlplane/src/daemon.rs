@@ -194,7 +194,7 @@ pub async fn serve<L: Link>(
     version: &str,
     stop: watch::Receiver<bool>,
 ) -> Result<(), DaemonError> {
-    let key_files = KeyFiles::new(config);
+    let key_files = KeyFiles::new(config)?;
     let key_states = key_files.states();
     let keys = key_files.read()?;
     let endpoint = Endpoint::new(setup::endpoint_config(config, &keys.keyring)?);

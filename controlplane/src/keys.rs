@@ -1,6 +1,8 @@
 //! Our certificate, its key and the clients' authorities: read at start, and again whenever their files change, so that who
 //! renews certificates (ACME clients do every few weeks) needs no restart and ends no session.
 //!
+//! Revocation lists among them are read likewise, and given to the registrar.
+//!
 //! Enters: the files that the configuration names. Leaves: [`Keys`] for the driver, or the reason why the old ones stay. Files are
 //! looked at every [`POLL`] and read once they have not changed for that long: chain and key are seldom replaced at once.
 
@@ -17,6 +19,7 @@ use causeway_shared::config::{Config, ServerCertHash};
 use zeroize::Zeroizing;
 
 use crate::driver::{DriverHandle, NoAnswer, Request};
+use crate::revocation::Registrar;
 use crate::setup::{self, SetupError};
 
 /// How often the files are looked at.
@@ -31,12 +34,15 @@ pub struct Keys {
     pub server_cert_hash: [u8; 20],
     /// EAP methods, with TLS that shows our certificate.
     pub eap: causeway_eap::ServerConfig,
+    /// Whom the authorities ask for revoked certificates; the same after every reading.
+    pub registrar: Arc<Registrar>,
 }
 
 /// The files.
 #[derive(Clone)]
 pub struct KeyFiles {
     config: Arc<Config>,
+    registrar: Arc<Registrar>,
 }
 
 /// What tells a file from its successor: device, inode, octets, last change of content or permissions. `None`: it cannot be seen.
@@ -48,15 +54,20 @@ pub struct States(Vec<FileState>);
 
 impl KeyFiles {
     /// Those that the configuration names.
-    pub fn new(config: &Config) -> KeyFiles {
-        KeyFiles { config: Arc::new(config.clone()) }
+    ///
+    /// # Errors
+    /// When there is no thread to fetch revocation lists.
+    pub fn new(config: &Config) -> Result<KeyFiles, SetupError> {
+        let registrar = Registrar::start(&config.auth.revocation).map_err(SetupError::Revocation)?;
+        Ok(KeyFiles { config: Arc::new(config.clone()), registrar: Arc::new(registrar) })
     }
 
     /// How they are now. Taken before [`KeyFiles::read`], no change is missed.
     pub fn states(&self) -> States {
         let auth = &self.config.auth;
         let all = [&auth.certificate_file, &auth.private_key_file, &auth.client_ca_file];
-        States(all.into_iter().flatten().map(|path| state(path)).collect())
+        let all = all.into_iter().flatten().chain(&auth.revocation.crl_files);
+        States(all.map(|path| state(path)).collect())
     }
 
     /// Reads them.
@@ -80,7 +91,7 @@ impl KeyFiles {
             Some(path) => {
                 let pem = read("auth.client_ca_file", path)?;
                 let failed = |reason| SetupError::Authorities { path: path.clone(), reason };
-                Some(TrustStore::from_pem(&pem).map_err(failed)?)
+                Some(self.registrar.guard(TrustStore::from_pem(&pem).map_err(failed)?))
             }
             None => None,
         };
@@ -94,7 +105,19 @@ impl KeyFiles {
         let server_cert_hash = server_cert_hash(config.cisco.server_cert_hash, credential.as_ref());
         let keyring = Arc::new(Keyring { credential, client_authorities });
         let eap = setup::eap(config, &keyring)?;
-        Ok(Keys { keyring, server_cert_hash, eap })
+        // Last: who reads files that do not fit changes nothing.
+        self.read_lists()?;
+        Ok(Keys { keyring, server_cert_hash, eap, registrar: Arc::clone(&self.registrar) })
+    }
+
+    fn read_lists(&self) -> Result<(), SetupError> {
+        let paths = &self.config.auth.revocation.crl_files;
+        let files = paths.iter().map(|path| Ok(read("auth.crl_files", path)?.to_vec()));
+        let files = files.collect::<Result<Vec<_>, SetupError>>()?;
+        self.registrar.set_files(&files).map_err(|(place, reason)| SetupError::RevocationList {
+            path: paths.get(place).cloned().unwrap_or_default(),
+            reason,
+        })
     }
 }
 

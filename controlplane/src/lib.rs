@@ -13,6 +13,7 @@ pub mod keys;
 pub mod link;
 pub mod pool;
 pub mod reconnect;
+pub mod revocation;
 pub mod sessions;
 pub mod setup;
 pub mod slots;

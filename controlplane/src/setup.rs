@@ -11,7 +11,7 @@ use std::time::Duration;
 use causeway_eap::anyconnect::{self, CertificateUse};
 use causeway_eap::{Binding, EapType, TlsSettings, TtlsInner};
 use causeway_ike::api::{Liveness, Secret};
-use causeway_ike::cert::{CredentialError, TrustStore};
+use causeway_ike::cert::{CredentialError, ListError, TrustStore};
 use causeway_ike::ident::Identity;
 use causeway_ike::job::Keyring;
 use causeway_ike::policy::{
@@ -66,6 +66,17 @@ pub enum SetupError {
         /// What is wrong.
         reason: CredentialError,
     },
+    /// A file of revocation lists.
+    #[error("auth.crl_files {path}: {reason}")]
+    RevocationList {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: ListError,
+    },
+    /// The thread that fetches revocation lists.
+    #[error("no thread for auth.revocation: {0}")]
+    Revocation(io::Error),
     /// A proposal, a suite, or the name of a gateway.
     #[error("{key}: `{text}` is not understood: {reason}")]
     Proposal {
@@ -218,6 +229,7 @@ pub fn services(config: &Config, keys: &Keys) -> Result<Services, SetupError> {
         radius_listener: None,
         group_attribute: radius.group_attribute,
         directory,
+        revocation: Arc::clone(&keys.registrar),
         conversations: Conversations::default(),
         anyconnect: AnyConnectConversations::new(anyconnect(config, keys)),
         aaa: config.aaa.clone(),

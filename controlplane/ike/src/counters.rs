@@ -89,7 +89,7 @@ ike_counters! {
     /// Tickets refused: used, expired, or not ours.
     TicketsRefused = "ike_tickets_refused", remedy "Clients that come too late log in anew; somebody may be guessing.";
     /// Authentications failed: the client's certificate does not hold.
-    CertificateRefused = "ike_certificate_refused", remedy "Expired, or not signed by auth.client_ca_file.";
+    CertificateRefused = "ike_certificate_refused", remedy "Expired, revoked, or not signed by auth.client_ca_file; the log says which.";
     /// Authentications refused: the method is switched off.
     MethodRefused = "ike_method_refused", remedy "Compare auth.methods with the client's settings.";
     /// Authentications refused: no post-quantum pre-shared key (PPK, RFC 8784), or one that the client may not use here.

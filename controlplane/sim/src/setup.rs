@@ -94,6 +94,7 @@ pub fn gateway(rng: &mut Rng, gentle: bool) -> Result<GatewayParts, String> {
         client_ca_file: None,
         eap_only: false,
         ppk_required: false,
+        revocation: Default::default(),
         ppks: vec![],
         psks: vec![config::Psk { identity: "*".into(), secret: config::Secret(PSK.to_vec()) }],
     };

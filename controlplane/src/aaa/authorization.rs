@@ -168,6 +168,7 @@ mod tests {
             psks: vec![],
             eap_only: false,
             ppk_required: false,
+            revocation: Default::default(),
             ppks: vec![],
         };
         let users = [

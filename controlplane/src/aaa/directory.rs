@@ -203,6 +203,7 @@ mod tests {
             psks: psks.iter().map(psk).collect(),
             eap_only: false,
             ppk_required: false,
+            revocation: Default::default(),
             ppks: vec![],
         }
     }

@@ -108,6 +108,7 @@ mod tests {
             psks: vec![],
             eap_only: false,
             ppk_required: false,
+            revocation: Default::default(),
             ppks: vec![],
         };
         let hash = causeway_shared::config::NtHash(*NtHash::of_password("pw").as_bytes());

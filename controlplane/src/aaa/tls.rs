@@ -117,7 +117,10 @@ impl ClientCertVerifier for Clients {
         let chain = std::iter::once(end_entity).chain(intermediates);
         let chain: Vec<Cert> = chain.map(|der| Cert::x509(der)).collect();
         let verified = self.authorities()?.verify(&chain, CertUse::Client, now.as_secs());
-        verified.map(|_| ClientCertVerified::assertion()).map_err(|error| certificate_error(&error).into())
+        verified.map(|_| ClientCertVerified::assertion()).map_err(|error| {
+            tracing::info!("the certificate of an EAP client is refused: {error}");
+            certificate_error(&error).into()
+        })
     }
 
     fn verify_tls12_signature(
@@ -152,6 +155,8 @@ fn certificate_error(error: &CertError) -> CertificateError {
         CertError::Expired => CertificateError::Expired,
         CertError::NotYetValid => CertificateError::NotValidYet,
         CertError::UnknownIssuer => CertificateError::UnknownIssuer,
+        CertError::Revoked => CertificateError::Revoked,
+        CertError::StatusUnknown(_) => CertificateError::UnknownRevocationStatus,
         CertError::BadSignature => CertificateError::BadSignature,
         CertError::WrongUsage => CertificateError::InvalidPurpose,
         _ => CertificateError::ApplicationVerificationFailure,

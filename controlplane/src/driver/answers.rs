@@ -158,6 +158,7 @@ impl<L: Link> Core<L> {
         let mut problems = link.problems;
         problems.extend(self.desk.store_problem());
         problems.extend(self.keys_problem.clone());
+        problems.extend(self.services.revocation.problems());
         let radius = self.services.radius_eap.as_ref().map(|radius| radius.asker().status());
         problems.extend(radius.iter().flat_map(radius::AskerStatus::problems));
         problems.extend(self.bookkeeper_status().iter().flat_map(radius::BookkeeperStatus::problems));

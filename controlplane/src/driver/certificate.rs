@@ -18,7 +18,7 @@ impl<L: Link> Core<L> {
     /// under way goes out with the chain of the key that makes it.
     pub(super) fn new_keys(&mut self, read: Result<Keys, String>) {
         match read {
-            Ok(Keys { keyring, server_cert_hash, eap }) => {
+            Ok(Keys { keyring, server_cert_hash, eap, registrar: _ }) => {
                 bump(&mut self.counts.certificates_read);
                 let request = keyring.client_authorities.as_ref().map(TrustStore::cert_req);
                 self.endpoint.ask_for_certificates_of(request);

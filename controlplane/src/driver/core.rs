@@ -32,6 +32,7 @@ use crate::link::ledger::{Outcome, Refused};
 use crate::link::{Link, LinkInput};
 use crate::pool::AddressPools;
 use crate::reconnect::{Table, ending};
+use crate::revocation::Registrar;
 use crate::sessions::Registry;
 use crate::sessions::limits::Limits;
 use crate::slots::Slots;
@@ -44,6 +45,8 @@ const MAX_SLEEP: Duration = Duration::from_secs(60);
 pub struct Services {
     /// Users and keys.
     pub directory: Arc<Directory>,
+    /// Who knows of revoked certificates.
+    pub revocation: Arc<Registrar>,
     /// What opens standard EAP conversations that are answered here.
     pub local_eap: LocalEap,
     /// Whether it may be used beside RADIUS.

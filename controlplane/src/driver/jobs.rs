@@ -1,12 +1,14 @@
 //! Public-key work on threads beside the event loop, so that a flood of handshakes never delays liveness answers.
 //!
 //! Enters: [`PublicKeyJob`]s, at most [`MAX_JOBS`] under way. Leaves: their results, in the order in which they end. A
-//! job that panics answers as unavailable, and only its handshake ends.
+//! job that panics answers as unavailable, and only its handshake ends. What may wait for somebody else (is a certificate revoked?)
+//! has threads of its own, so that it keeps nobody from computing.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use causeway_ike::api::{JobId, JobResult};
+use causeway_ike::cert::TrustStore;
 use causeway_ike::crypto::SystemRandom;
 use causeway_ike::job::{Keyring, PublicKeyJob};
 use tokio::sync::mpsc;
@@ -15,6 +17,9 @@ use crate::clock;
 
 /// Jobs under way, waiting ones included.
 pub const MAX_JOBS: usize = 4096;
+
+/// Threads that may wait. Each serves one login that asks for a revocation; what was asked once is known to all.
+pub const PATIENT_THREADS: usize = 16;
 
 /// How a job ended.
 pub struct Done {
@@ -33,6 +38,7 @@ pub struct TooMany;
 /// The threads.
 pub struct PublicKeyPool {
     threads: rayon::ThreadPool,
+    patient: rayon::ThreadPool,
     keyring: Arc<Keyring>,
     under_way: usize,
     /// Bounded by `under_way`.
@@ -46,12 +52,10 @@ impl PublicKeyPool {
     /// # Errors
     /// When the system gives no threads.
     pub fn new(threads: usize, keyring: Arc<Keyring>) -> Result<PublicKeyPool, rayon::ThreadPoolBuildError> {
-        let threads = rayon::ThreadPoolBuilder::new()
-            .num_threads(threads.max(1))
-            .thread_name(|number| format!("pubkey-{number}"))
-            .build()?;
+        let threads = pool(threads.max(1), "pubkey")?;
+        let patient = pool(PATIENT_THREADS, "patient")?;
         let (ended, endings) = mpsc::unbounded_channel();
-        Ok(PublicKeyPool { threads, keyring, under_way: 0, ended, endings })
+        Ok(PublicKeyPool { threads, patient, keyring, under_way: 0, ended, endings })
     }
 
     /// Begins a job.
@@ -64,8 +68,12 @@ impl PublicKeyPool {
         }
         self.under_way += 1;
         let (keyring, ended) = (Arc::clone(&self.keyring), self.ended.clone());
+        let threads = match &job {
+            PublicKeyJob::Verify(_) => self.patient_threads(),
+            _ => &self.threads,
+        };
         // First come, first served; a thread's own stack would serve the last first.
-        self.threads.spawn_fifo(move || {
+        threads.spawn_fifo(move || {
             let work = || job.run(&keyring, clock::unix_secs(), &mut SystemRandom);
             // The job is consumed and the keyring is only read: nothing half-done can be seen.
             let done = match catch_unwind(AssertUnwindSafe(work)) {
@@ -98,6 +106,14 @@ impl PublicKeyPool {
         &self.threads
     }
 
+    /// The threads for work in which a client's certificate is judged: others than [`PublicKeyPool::threads`] if that may wait.
+    pub fn patient_threads(&self) -> &rayon::ThreadPool {
+        match self.keyring.client_authorities.as_ref().is_some_and(TrustStore::may_wait) {
+            true => &self.patient,
+            false => &self.threads,
+        }
+    }
+
     /// The gateway's key and authorities.
     pub fn keyring(&self) -> Arc<Keyring> {
         Arc::clone(&self.keyring)
@@ -117,4 +133,9 @@ impl PublicKeyPool {
         self.under_way = self.under_way.saturating_sub(1);
         done
     }
+}
+
+fn pool(threads: usize, name: &'static str) -> Result<rayon::ThreadPool, rayon::ThreadPoolBuildError> {
+    let builder = rayon::ThreadPoolBuilder::new().num_threads(threads);
+    builder.thread_name(move |number| format!("{name}-{number}")).build()
 }

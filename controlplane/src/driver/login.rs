@@ -72,7 +72,7 @@ impl<L: Link> Core<L> {
                 let answer = match self.services.conversations.respond(session.0, packet) {
                     Asked::Now(answer) => Some(answer),
                     Asked::Work(turn, work) => {
-                        let room = self.desk.eap_work(self.jobs.threads(), job, session, turn, work);
+                        let room = self.desk.eap_work(self.jobs.patient_threads(), job, session, turn, work);
                         if room { None } else { self.services.conversations.turned(session.0, turn, None) }
                     }
                     Asked::Wait(turn, wait) => {
@@ -237,7 +237,7 @@ impl<L: Link> Core<L> {
         let keyring = self.jobs.keyring();
         let Some(prf) = self.services.anyconnect.prf(session.0) else { return false };
         let verify = move || certificate::names(&keyring, question, prf, clock::unix_secs());
-        self.desk.verify(self.jobs.threads(), job, session, verify)
+        self.desk.verify(self.jobs.patient_threads(), job, session, verify)
     }
 
     /// An address for who has proved itself; `None` if the answer comes later.

@@ -15,7 +15,8 @@ pub(super) use management::{RawManagement, RawManagementClient};
 pub(super) use radius::{RawDynamic, RawLockout, RawRadius, RawRadiusServer};
 
 use super::model::{
-    AuthMethod, CryptoEngine, Hugepages, PollMode, PortRole, Redirect, Secret, TicketForm, TrafficSelectors,
+    AuthMethod, CryptoEngine, Hugepages, PollMode, PortRole, Redirect, RevocationCheck, Secret, TicketForm,
+    TrafficSelectors,
 };
 use super::schema::{Section, SectionDoc, section};
 use super::value::{InterfaceAddress, InterfaceAddress6};
@@ -23,6 +24,8 @@ use crate::sa::{EspSuite, IpPrefix, Ipv4Prefix, Ipv6Prefix, MAX_REPLAY_WINDOW, M
 
 /// Where the sockets are, as TOML.
 const DEFAULT_RUN_DIRECTORY: &str = r#""/run/causeway""#;
+/// Most files of revocation lists.
+const MAX_CRL_FILES: usize = 64;
 /// Most ports.
 pub const MAX_PORTS: usize = 16;
 /// Most static routes.
@@ -257,6 +260,17 @@ section! {
         /// PEM file: authorities that sign client certificates.
         client_ca_file: Option<PathBuf> = optional("needed if `certificate` or `eap-tls` is a method, or `anyconnect.certificate` is not \"none\"")
             .sketch(r#""/etc/causeway/clients-ca.pem""#);
+        /// Whether client certificates may have been revoked, for every method that has them. With `soft` a revoked one is refused and one
+        /// whose status cannot be learnt is not; with `hard` it is refused, too. Lists of `crl_files` count, lists from the places that
+        /// certificates name (distribution points), and OCSP (RFC 6960), fetched or sent along by the client (RFC 4806).
+        revocation: RevocationCheck = default(r#""soft""#);
+        /// PEM or DER files: revocation lists (CRLs) of the authorities. They are read again when they change.
+        crl_files: Vec<PathBuf> = default("[]").most(MAX_CRL_FILES).examples(&[r#"["/etc/causeway/clients.crl"]"#]);
+        /// Whether the gateway asks the `http` places that a certificate names, after it has verified everything else. It remembers what
+        /// they say for as long as they say it counts, and silence for a minute.
+        revocation_fetch: bool = default("true");
+        /// How long a login waits for them. Other logins go on meanwhile.
+        revocation_wait_ms: u32 = default("3000").unit("milliseconds").range(100, 10_000);
         /// Whether EAP alone proves the gateway, too, to a client that asks for it (EAP_ONLY_AUTHENTICATION, RFC 5998). Only methods that
         /// prove both sides and cannot be guessed count, as EAP-TLS, EAP-TTLS or PEAP; with others such a client is refused. strongSwan asks
         /// with every EAP method, so leave this off if its users log in by MSCHAPv2.

@@ -4,6 +4,7 @@ mod access;
 mod eap;
 mod management;
 mod radius;
+mod revocation;
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -15,6 +16,7 @@ pub use access::*;
 pub use eap::*;
 pub use management::{Management, ManagementClient, ManagementTls};
 pub use radius::*;
+pub use revocation::*;
 
 use crate::sa::{EspSuite, IpPrefix, Ipv4Prefix, Ipv6Prefix};
 
@@ -283,6 +285,8 @@ pub struct Auth {
     pub methods: Vec<AuthMethod>,
     /// PEM: authorities that sign client certificates.
     pub client_ca_file: Option<PathBuf>,
+    /// Whether client certificates may have been revoked.
+    pub revocation: Revocation,
     /// `[[auth.psk]]`: identity and key.
     pub psks: Vec<Psk>,
     /// Whether EAP alone may prove the gateway (RFC 5998).

@@ -11,8 +11,8 @@ use toml::de::DeValue;
 use super::model::{
     AttributeProfile, AuthMethod, CertificateLogin, CertificateUser, CryptoEngine, GroupAttribute, Hugepages,
     InnerMethod, NtHash, OnClientDelete, OnSessionLimit, OnSuspend, OnTokenReplay, PasswordHash, PeapBinding,
-    PollMode, PortRole, Redirect, Secret, ServerCertHash, StoreBackend, TicketForm, TlsVersion, TokenPolicy,
-    TrafficSelectors, TtlsInner,
+    PollMode, PortRole, Redirect, RevocationCheck, Secret, ServerCertHash, StoreBackend, TicketForm,
+    TlsVersion, TokenPolicy, TrafficSelectors, TtlsInner,
 };
 use super::phc;
 use super::schema::KeyDoc;

@@ -20,9 +20,24 @@ pub enum CertError {
     /// Before its notBefore.
     #[error("a certificate of the chain is not valid yet")]
     NotYetValid,
+    /// Its authority has revoked it, or an intermediate's has (RFC 5280 §6.3).
+    #[error("a certificate of the chain is revoked")]
+    Revoked,
+    /// The operator wants to know whether it is revoked, and nobody says.
+    #[error("whether a certificate of the chain is revoked cannot be learnt: {0}")]
+    StatusUnknown(super::UnknownStatus),
     /// No path to a trusted authority.
     #[error("no trusted authority issued the certificate")]
     UnknownIssuer,
+    /// Who issued it is no authority, or none that may issue (RFC 5280 §6.1.4 k, n).
+    #[error("the certificate was issued with one that may not issue")]
+    NotAnAuthority,
+    /// More intermediates than an authority's pathLenConstraint allows (RFC 5280 §6.1.4 l).
+    #[error("the chain is longer than an authority of it allows")]
+    PathTooLong,
+    /// A name that an authority may not certify (RFC 5280 §4.2.1.10).
+    #[error("the certificate holds a name that an authority of its chain may not certify")]
+    NameConstraint,
     /// A signature in the path is wrong.
     #[error("a signature in the certificate chain is wrong")]
     BadSignature,

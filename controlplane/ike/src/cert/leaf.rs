@@ -60,6 +60,13 @@ pub(super) fn ca_hash(der: &[u8]) -> Result<[u8; CA_HASH_LEN], CertError> {
     hash.as_ref().try_into().map_err(|_| CertError::Malformed)
 }
 
+/// Whether the key usage, if there is one, lets it sign certificates: RFC 5280 §6.1.4 n, which rustls-webpki leaves out.
+pub(super) fn may_certify(der: &[u8]) -> Result<bool, CertError> {
+    let certificate = parse(der)?;
+    let usage = certificate.key_usage().map_err(|_| CertError::Malformed)?;
+    Ok(usage.is_none_or(|usage| usage.value.key_cert_sign()))
+}
+
 fn parse(der: &[u8]) -> Result<X509Certificate<'_>, CertError> {
     match X509Certificate::from_der(der) {
         Ok(([], certificate)) => Ok(certificate),

@@ -19,7 +19,7 @@ use crate::wire::{Auth, AuthMethod, Cert, CertEncoding, SignatureHash};
 
 const SIGNED: &[u8] = include_bytes!("../../testdata/certs/signed.bin");
 /// 2030-01-01, when all of OpenSSL's and most of rcgen's certificates are valid.
-const NOW: u64 = 1_893_456_000;
+pub(super) const NOW: u64 = 1_893_456_000;
 
 macro_rules! file {
     ($name:literal) => {
@@ -325,29 +325,46 @@ fn certificate_requests_name_authorities_by_their_keys() {
     assert_eq!(request.ca_hashes().count(), 1);
 }
 
-struct Authority {
-    key: KeyPair,
-    params: CertificateParams,
-    pem: String,
-    der: Vec<u8>,
+pub(super) struct Authority {
+    pub(super) key: KeyPair,
+    pub(super) params: CertificateParams,
+    pub(super) pem: String,
+    pub(super) der: Vec<u8>,
 }
 
-fn authority(name: &str) -> Authority {
+pub(super) fn authority(name: &str, key_usages: Vec<KeyUsagePurpose>) -> Authority {
     let key = KeyPair::generate().unwrap();
     let mut params = CertificateParams::new(vec![]).unwrap();
     params.distinguished_name.push(DnType::CommonName, name);
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+    params.key_usages = key_usages;
     let certificate = params.self_signed(&key).unwrap();
     Authority { pem: certificate.pem(), der: certificate.der().to_vec(), key, params }
 }
 
+/// An authority that `by` has certified.
+pub(super) fn intermediate(
+    by: &Authority,
+    name: &str,
+    change: impl FnOnce(&mut CertificateParams),
+) -> Authority {
+    let Authority { key, mut params, .. } = plain(name);
+    change(&mut params);
+    let certificate = params.signed_by(&key, &Issuer::from_params(&by.params, &by.key)).unwrap();
+    Authority { pem: certificate.pem(), der: certificate.der().to_vec(), key, params }
+}
+
+/// One that may sign certificates.
+fn plain(name: &str) -> Authority {
+    authority(name, vec![KeyUsagePurpose::KeyCertSign])
+}
+
 impl Authority {
-    fn store(&self) -> TrustStore {
+    pub(super) fn store(&self) -> TrustStore {
         TrustStore::from_pem(self.pem.as_bytes()).unwrap()
     }
 
-    fn issue(&self, change: impl FnOnce(&mut CertificateParams)) -> (Cert, KeyPair) {
+    pub(super) fn issue(&self, change: impl FnOnce(&mut CertificateParams)) -> (Cert, KeyPair) {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new(vec![]).unwrap();
         params.distinguished_name.push(DnType::CommonName, "dave");
@@ -363,7 +380,7 @@ impl Authority {
 
 #[test]
 fn chains_with_mistakes() {
-    let ca = authority("ca");
+    let ca = plain("ca");
     let verify_as = |certs: &[Cert], cert_use| ca.store().verify(certs, cert_use, NOW).err();
     let verify = |certs: &[Cert]| verify_as(certs, CertUse::Client);
     let issue = |change: &dyn Fn(&mut CertificateParams)| ca.issue(change).0;
@@ -381,9 +398,9 @@ fn chains_with_mistakes() {
     assert_eq!(verify(&[expired]), Some(CertError::Expired));
     let future = issue(&|params| params.not_before = date_time_ymd(2030, 1, 2));
     assert_eq!(verify(&[future]), Some(CertError::NotYetValid));
-    assert_eq!(verify(&[authority("other").issue(|_| ()).0]), Some(CertError::UnknownIssuer));
+    assert_eq!(verify(&[plain("other").issue(|_| ()).0]), Some(CertError::UnknownIssuer));
     // The same name, another key.
-    assert_eq!(verify(&[authority("ca").issue(|_| ()).0]), Some(CertError::BadSignature));
+    assert_eq!(verify(&[plain("ca").issue(|_| ()).0]), Some(CertError::BadSignature));
     let mut damaged = good.clone();
     *damaged.data.last_mut().unwrap() ^= 1;
     assert!(verify(&[damaged]).is_some());
@@ -427,7 +444,7 @@ fn short_rsa_keys_are_not_used() {
 
 #[test]
 fn intermediates_come_from_the_peer() {
-    let root = authority("root");
+    let root = plain("root");
     let key = KeyPair::generate().unwrap();
     let mut params = CertificateParams::new(vec![]).unwrap();
     params.distinguished_name.push(DnType::CommonName, "intermediate");
@@ -452,7 +469,7 @@ fn intermediates_come_from_the_peer() {
 
 #[test]
 fn an_identity_is_proven_by_certificate_name_and_signature_together() {
-    let ca = authority("ca");
+    let ca = plain("ca");
     let (cert, key) = ca.issue(|_| ());
     let pem = pem_of(&cert.data);
     let credential = Credential::from_pem(pem.as_bytes(), key.serialize_pem().as_bytes()).unwrap();

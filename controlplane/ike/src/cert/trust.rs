@@ -2,13 +2,17 @@
 //!
 //! Enters: CERT payloads, an identity, an AUTH payload, the wall clock. Leaves: [`VerifiedCertificate`], then
 //! [`ProvenIdentity`]. A trusted authority's own validity period is not looked at: removing it from the file ends it.
+//! With a [`StatusSource`], every certificate of the path is looked up once all else is good.
+
+use std::sync::Arc;
 
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, SignatureVerificationAlgorithm, TrustAnchor, UnixTime};
 use webpki::aws_lc_rs as algorithms;
 use webpki::{EndEntityCert, ExtendedKeyUsageValidator, KeyPurposeId, KeyPurposeIdIter};
 
-use super::leaf::{Leaf, ca_hash};
+use super::leaf::{Leaf, ca_hash, may_certify};
+use super::revocation::{Revocation, RevocationPolicy, StatusSource};
 use super::{AuthenticationError, CertError, CredentialError, PublicKey, SignatureError};
 use crate::ident::Identity;
 use crate::wire::{Auth, CA_HASH_LEN, Cert, CertEncoding, CertReq};
@@ -16,7 +20,7 @@ use crate::wire::{Auth, CA_HASH_LEN, Cert, CertEncoding, CertReq};
 /// Most certificates accepted from a peer.
 pub const MAX_CHAIN: usize = 8;
 
-static SIGNATURES: &[&dyn SignatureVerificationAlgorithm] = &[
+pub(super) static SIGNATURES: &[&dyn SignatureVerificationAlgorithm] = &[
     algorithms::ECDSA_P256_SHA256,
     algorithms::ECDSA_P256_SHA384,
     algorithms::ECDSA_P256_SHA512,
@@ -54,6 +58,9 @@ pub enum CertUse {
 pub struct TrustStore {
     anchors: Vec<TrustAnchor<'static>>,
     hashes: Vec<[u8; CA_HASH_LEN]>,
+    /// The anchors' certificates, in their order.
+    certificates: Vec<CertificateDer<'static>>,
+    revocation: Option<Revocation>,
 }
 
 /// An end-entity certificate with a valid path to a trusted authority. Made by [`TrustStore::verify`] only.
@@ -97,13 +104,25 @@ impl TrustStore {
         if certificates.is_empty() {
             return Err(bad);
         }
-        let mut store = TrustStore { anchors: Vec::new(), hashes: Vec::new() };
+        let (anchors, hashes) = (Vec::new(), Vec::new());
+        let mut store = TrustStore { anchors, hashes, certificates: Vec::new(), revocation: None };
         for certificate in &certificates {
             let anchor = webpki::anchor_from_trusted_cert(certificate).map_err(|_| bad.clone())?;
             store.anchors.push(anchor.to_owned());
             store.hashes.push(ca_hash(certificate).map_err(|_| bad.clone())?);
         }
+        store.certificates = certificates;
         Ok(store)
+    }
+
+    /// Looks up every certificate of a path from now on.
+    pub fn with_revocation(self, policy: RevocationPolicy, source: Arc<dyn StatusSource>) -> TrustStore {
+        TrustStore { revocation: Some(Revocation { policy, source }), ..self }
+    }
+
+    /// Whether verifying may wait for others.
+    pub fn may_wait(&self) -> bool {
+        self.revocation.is_some()
     }
 
     /// The authorities' subjects: DER of the names inside of the SEQUENCE.
@@ -138,11 +157,32 @@ impl TrustStore {
         let leaf = Leaf::parse(first)?;
         let end_entity = EndEntityCert::try_from(first).map_err(cert_error)?;
         let now = UnixTime::since_unix_epoch(std::time::Duration::from_secs(now_unix_secs));
-        end_entity
+        let path = end_entity
             .verify_for_usage(SIGNATURES, &self.anchors, intermediates, now, IkeUsage(cert_use), None, None)
             .map_err(cert_error)?;
         if !leaf.may_sign {
             return Err(CertError::WrongUsage);
+        }
+        let between: Vec<_> = path.intermediate_certificates().map(|cert| cert.der()).collect();
+        for intermediate in &between {
+            if !may_certify(intermediate)? {
+                return Err(CertError::NotAnAuthority);
+            }
+        }
+        if let Some(revocation) = &self.revocation {
+            let anchor = path.anchor();
+            let same = |one: &TrustAnchor<'_>| {
+                one.subject == anchor.subject && one.subject_public_key_info == anchor.subject_public_key_info
+            };
+            let place = self.anchors.iter().position(same).ok_or(CertError::UnknownIssuer)?;
+            let top = self.certificates.get(place).ok_or(CertError::UnknownIssuer)?;
+            let path: Vec<&[u8]> = std::iter::once(first.as_ref())
+                .chain(between.iter().map(AsRef::as_ref))
+                .chain(std::iter::once(top.as_ref()))
+                .collect();
+            let ocsp = certs.iter().filter(|cert| cert.encoding == CertEncoding::OcspContent);
+            let stapled: Vec<&[u8]> = ocsp.map(|cert| cert.data.as_slice()).take(MAX_CHAIN).collect();
+            revocation.judge(&path, &stapled, now_unix_secs)?;
         }
         Ok(VerifiedCertificate(leaf))
     }
@@ -230,6 +270,9 @@ fn cert_error(error: webpki::Error) -> CertError {
         Error::CertExpired { .. } => CertError::Expired,
         Error::CertNotValidYet { .. } => CertError::NotYetValid,
         Error::UnknownIssuer => CertError::UnknownIssuer,
+        Error::EndEntityUsedAsCa => CertError::NotAnAuthority,
+        Error::PathLenConstraintViolated => CertError::PathTooLong,
+        Error::NameConstraintViolation => CertError::NameConstraint,
         Error::InvalidSignatureForPublicKey => CertError::BadSignature,
         Error::EmptyEkuExtension | Error::RequiredEkuNotFoundContext(_) | Error::CaUsedAsEndEntity => {
             CertError::WrongUsage

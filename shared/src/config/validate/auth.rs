@@ -11,15 +11,23 @@ use zeroize::Zeroizing;
 use super::super::Checks;
 use super::super::keys::{RawAuth, RawPpk, RawPsk, RawUser};
 use super::super::mistake::{Notes, Place};
-use super::super::model::{Auth, AuthMethod, CertificateLogin, Ppk, Psk, Secret};
+use super::super::model::{
+    Auth, AuthMethod, CertificateLogin, Ppk, Psk, Revocation, RevocationCheck, Secret,
+};
 use super::super::reader::Document;
 use super::super::schema::At;
 use super::{no_duplicates, unique};
 
+/// Largest file of revocation lists that is read.
+const MAX_CRL_FILE: u64 = 64 << 20;
 /// Largest PEM file that is read.
 const MAX_PEM_FILE: u64 = 1 << 20;
 /// Largest pre-shared key file.
 const MAX_PSK_FILE: u64 = 4096;
+/// How a list in PEM begins.
+const CRL_BEGIN: &[u8] = b"-----BEGIN X509 CRL-----";
+/// How one in DER begins.
+const DER_SEQUENCE: u8 = 0x30;
 /// A pre-shared key with fewer octets is guessed too easily (an attacker tries keys without asking us).
 pub(super) const SHORT_PSK: usize = 16;
 /// A post-quantum pre-shared key with fewer octets has not the 256 bits that RFC 8784 §6 wants.
@@ -46,6 +54,7 @@ pub(super) fn check(document: &Document, checks: &Checks<'_>, notes: &mut Notes<
     check_eap_only(auth, notes);
     if checks.files {
         check_pem_files(auth, notes);
+        check_crl_files(auth, notes);
         warn_if_world_readable_secrets(document, notes);
     }
     let psks: Vec<Option<Psk>> = psks.iter().map(|psk| read_psk(psk, checks, notes)).collect();
@@ -63,6 +72,12 @@ pub(super) fn auth(raw: RawAuth, Keys { psks, ppks }: Keys, config_file: &Path) 
         certificate_file: file(raw.certificate_file),
         private_key_file: file(raw.private_key_file),
         client_ca_file: file(raw.client_ca_file),
+        revocation: Revocation {
+            check: raw.revocation?.value,
+            crl_files: raw.crl_files?.value.iter().map(|path| beside(config_file, path)).collect(),
+            fetch: raw.revocation_fetch?.value,
+            wait_ms: raw.revocation_wait_ms?.value,
+        },
         psks,
         eap_only: raw.eap_only?.value,
         ppk_required: raw.ppk_required?.value,
@@ -233,6 +248,29 @@ pub(super) fn check_pem_file(path: &Path, label: &str, place: &Place, notes: &mu
     }
     if label == "PRIVATE KEY" {
         warn_if_world_readable(&path, &metadata, place, notes);
+    }
+}
+
+fn check_crl_files(auth: &RawAuth, notes: &mut Notes<'_>) {
+    let (Some(files), Some(check)) = (&auth.crl_files, &auth.revocation) else { return };
+    if check.value == RevocationCheck::Off && !files.value.is_empty() {
+        notes.warning(
+            &files.place,
+            "is not used, because auth.revocation is \"off\"",
+            "remove it, or set `revocation = \"soft\"`",
+        );
+    }
+    for path in &files.value {
+        let path = beside(notes.file(), path);
+        let Some((data, _)) = read_file(&path, MAX_CRL_FILE, &files.place, notes) else { continue };
+        let pem = data.windows(CRL_BEGIN.len()).any(|octets| octets == CRL_BEGIN);
+        if !pem && data.first() != Some(&DER_SEQUENCE) {
+            notes.mistake(
+                &files.place,
+                format!("{} holds no revocation list", path.display()),
+                "name a file with `-----BEGIN X509 CRL-----`, or one in DER",
+            );
+        }
     }
 }
 
