@@ -6,6 +6,8 @@ from world import GATEWAY_OUTSIDE
 
 GATEWAY_NAME = "vpn.example.test"
 USER = "carol@example.test"
+# Where certificates of these names say that lists and OCSP responders are: in the gateway's namespace.
+LIST_PORT, OCSP_PORT = 8881, 8882
 
 
 def make(directory):
@@ -29,11 +31,24 @@ def make(directory):
     _leaf(directory, "client-ed25519", "ca", "ed25519", None, USER, client)
     _leaf(directory, "client-expired", "ca", "ecdsa", "256", USER, client,
           lifetime=["--not-before", "01.01.20 00:00:00", "--not-after", "01.01.21 00:00:00"])
+    _leaf(directory, "client-listed", "ca", "ecdsa", "256", USER, [*client, "--crl", f"http://127.0.0.1:{LIST_PORT}/ca.crl"])
+    for name in ("client-ocsp", "client-ocsp-revoked"):
+        _leaf(directory, name, "ca", "ecdsa", "256", USER, [*client, "--ocsp", f"http://127.0.0.1:{OCSP_PORT}/"])
     with open(os.path.join(directory, "cas.pem"), "w", encoding="utf-8") as both:
         for name in ("ca", "ca-rsa"):
             with open(os.path.join(directory, f"{name}.pem"), encoding="utf-8") as one:
                 both.write(one.read())
     return directory
+
+
+def revocation_list(directory, authority, path, revoked, updates=None):
+    """Writes the list of `authority` with these certificates, valid for a day; `updates` is when it was made and when the next one
+    was due."""
+    ca = os.path.join(directory, authority)
+    when = ["--this-update", updates[0], "--next-update", updates[1]] if updates else ["--lifetime", "1"]
+    certificates = [part for name in revoked for part in ("--reason", "key-compromise", "--cert", os.path.join(directory, f"{name}.pem"))]
+    _write(path, _pki("--signcrl", "--cacert", f"{ca}.pem", "--cakey", f"{ca}.key", "--digest", "sha256", *when, *certificates,
+                      "--outform", "pem"), 0o644)
 
 
 def _pki(*args):
