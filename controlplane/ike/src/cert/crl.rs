@@ -131,8 +131,8 @@ impl VerifiedList {
         let named = |places: &Vec<String>| issued.list_places.iter().any(|place| places.contains(place));
         self.list.0.issuer_name == issued.issuer_name
             && self.spki == issued.issuer_spki
-            && !(*users_only && issued.is_authority)
-            && !(*authorities_only && !issued.is_authority)
+            && (!*users_only || !issued.is_authority)
+            && (!*authorities_only || issued.is_authority)
             && places.as_ref().is_none_or(named)
     }
 
