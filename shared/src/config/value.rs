@@ -471,6 +471,11 @@ choices! {
         ("value", TicketForm::Value),
         ("reference", TicketForm::Reference),
     ];
+    RevocationCheck: "choice" = [
+        ("off", RevocationCheck::Off),
+        ("soft", RevocationCheck::Soft),
+        ("hard", RevocationCheck::Hard),
+    ];
     Redirect: "choice" = [
         ("full", Redirect::Full),
         ("all", Redirect::All),
