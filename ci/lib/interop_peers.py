@@ -11,11 +11,13 @@ from shell import Failure, expect, run, tail
 from swan import PASSWORD, Client
 from traffic import PINGER
 from uml import Guest, KernelClient
-from world import GATEWAY6_OUTSIDE, GATEWAY_OUTSIDE, LAN6_HOST, LAN6_NET, LAN_HOST, LAN_NET, World
+from world import GATEWAY6_OUTSIDE, GATEWAY_OUTSIDE, LAN6_HOST, LAN6_NET, LAN_HOST, LAN_NET, POOL6_NET, World
 
 CERTIFICATES = {"certificate-rsa": "-rsa", "certificate-ed25519": "-ed25519"}
 METHODS = ["eap-mschapv2", "eap-tls", "eap-ttls", "eap-peap", "eap-gtc", "eap-md5", "certificate", "psk"]
 SIZES = (56, 1200)
+# libreswan 4.10 takes one address, that of IPv4 if there is one, and then cannot set it up over IPv6.
+ONLY_IPV6 = {"pool": [{"name": "staff", "range6": POOL6_NET, "subnets": [LAN6_NET, POOL6_NET]}]}
 PINGS = 2
 
 
@@ -43,7 +45,7 @@ class Site:
         self.families = families(cell)
         try:
             self.appliance = Appliance(
-                self.world, pki, binaries, certificate=f"gateway{suffix}",
+                self.world, pki, binaries, certificate=f"gateway{suffix}", lists=None if 4 in self.families else ONLY_IPV6,
                 users={USER: {"name": USER, "password_clear": PASSWORD}},
                 extra={"auth": {"methods": METHODS}, "ike": {"proposals": [suite.ike for suite in SUITES.values()]},
                        "esp": {"suites": sorted({suite.esp.removesuffix("-esn") for suite in SUITES.values()})}}).start()
