@@ -4,6 +4,7 @@
 //! What is wrong names the key of the configuration and the remedy.
 
 use std::io;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,7 +22,7 @@ use causeway_ike::policy::{
 use causeway_ike::ppk::{Ppk, PpkPolicy};
 use causeway_ike::suite::{EspPolicy, Group};
 use causeway_shared::config::{
-    self, AuthMethod, CertificateLogin, Config, Ike, InnerMethod, PeapBinding, Redirect, TicketForm,
+    self, AuthMethod, CertificateLogin, Config, Ike, InnerMethod, PeapBinding, PortRole, Redirect, TicketForm,
 };
 
 use crate::aaa::radius::{self, Accountant, Asker, Bookkeeper, RadiusEap, RadiusError};
@@ -154,6 +155,7 @@ pub fn endpoint_config(config: &Config, keyring: &Keyring) -> Result<EndpointCon
         },
         extensions: ExtensionPolicy {
             mobike: config.ike.mobike,
+            addresses: outside_addresses(&config.ports),
             childless: config.ike.childless,
             redirect: redirect_policy(&config.ike)?,
             eap_only: config.auth.eap_only,
@@ -164,6 +166,17 @@ pub fn endpoint_config(config: &Config, keyring: &Keyring) -> Result<EndpointCon
             keys: config.auth.ppks.iter().map(ppk).collect(),
         },
     })
+}
+
+/// Our addresses towards clients, of both families.
+fn outside_addresses(ports: &[config::Port]) -> Vec<IpAddr> {
+    let outside = ports.iter().filter(|port| port.role == PortRole::Outside);
+    outside
+        .flat_map(|port| {
+            let v6 = port.address6.map(|v6| IpAddr::V6(v6.address));
+            [Some(IpAddr::V4(port.address)), v6].into_iter().flatten()
+        })
+        .collect()
 }
 
 /// What makes and reads tickets, if clients get any.

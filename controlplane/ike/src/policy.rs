@@ -83,11 +83,17 @@ pub struct EndpointConfig {
     pub ppk: PpkPolicy,
 }
 
+/// Most addresses of ours that a client is told beside the one that it uses.
+pub const MAX_OWN_ADDRESSES: usize = 8;
+
 /// Which extensions of IKEv2 clients may use. A client that announces none sees none.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ExtensionPolicy {
     /// Clients may move to other addresses (MOBIKE, RFC 4555).
     pub mobike: bool,
+    /// Our addresses: a client that moves may take any of them in place of the one that it logged in at, such as one of the family
+    /// that its new network has. At most [`MAX_OWN_ADDRESSES`] are told (RFC 4555 §3.4).
+    pub addresses: Vec<IpAddr>,
     /// Clients may log in without a Child SA (RFC 6023).
     pub childless: bool,
     /// Which clients are sent to another gateway.
@@ -102,6 +108,7 @@ impl Default for ExtensionPolicy {
     fn default() -> ExtensionPolicy {
         ExtensionPolicy {
             mobike: true,
+            addresses: Vec::new(),
             childless: true,
             redirect: RedirectPolicy::default(),
             eap_only: false,

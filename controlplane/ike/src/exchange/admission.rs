@@ -16,6 +16,7 @@ use crate::exchange::authenticated::Authenticated;
 use crate::exchange::closing::Farewell;
 use crate::exchange::config;
 use crate::exchange::ike_auth::{Applicant, ChildOffer, Handshake};
+use crate::exchange::mobility;
 use crate::exchange::ticket::{self, Ticketing};
 use crate::ppk::PpkUse;
 use crate::selectors;
@@ -207,6 +208,7 @@ impl Admission {
         }
         if applicant.mobike {
             head.push(Payload::Notify(Notify::new(NotifyType::MobikeSupported)));
+            head.extend(mobility::announce(&cx.world.config.extensions.addresses, hs.sa.path.local));
         }
         if let Err(error) = hs.sa.respond(cx, head) {
             cx.count(error.counter());

@@ -1,9 +1,9 @@
 //! A client that moves to another address and says so: MOBIKE as responder (RFC 4555 §3.5 to §3.9).
 //!
 //! Enters: INFORMATIONAL requests of a client that announced MOBIKE. Leaves: the IKE SA at the new address at once; the
-//! Child SAs after the client has shown that it receives packets there (COOKIE2). We have one address for each client,
-//! the one it logged in at, and announce no others; so the client's own further addresses, which serve only those who
-//! change theirs, are not kept (§3.6).
+//! Child SAs after the client has shown that it receives packets there (COOKIE2). A client is told our other addresses when it
+//! logs in, and may move to any of them; we never move by ourselves, so the client's own further addresses, which serve
+//! only those who do, are not kept (§3.6).
 
 use std::net::IpAddr;
 
@@ -13,6 +13,7 @@ use crate::counters::IkeCounter;
 use crate::error::IkeError;
 use crate::established::{Established, Flow, Ours, Task};
 use crate::exchange::ike_sa_init::{detect_nat, nat_detection};
+use crate::policy::MAX_OWN_ADDRESSES;
 use crate::sa::{Nat, Path};
 use crate::snapshot::{Read, Reader, RestoreError, Writer};
 use crate::wire::{ExchangeType, Message, Notify, NotifyType, Payload};
@@ -61,6 +62,21 @@ pub(crate) fn protected_addresses(from: Path) -> Vec<u8> {
     data
 }
 
+/// What a client that moves may use beside the address that it uses now (RFC 4555 §3.4).
+pub(crate) fn announce(addresses: &[IpAddr], used: IpAddr) -> impl Iterator<Item = Payload> {
+    let others = addresses.iter().filter(move |address| **address != used).take(MAX_OWN_ADDRESSES);
+    others.map(|address| {
+        Payload::Notify(match address {
+            IpAddr::V4(address) => {
+                Notify::with_data(NotifyType::AdditionalIp4Address, address.octets().to_vec())
+            }
+            IpAddr::V6(address) => {
+                Notify::with_data(NotifyType::AdditionalIp6Address, address.octets().to_vec())
+            }
+        })
+    })
+}
+
 impl Established {
     /// Does what the notifies of MOBIKE in a request ask for; returns what the answer says of them.
     pub(crate) fn on_mobility(
@@ -79,7 +95,7 @@ impl Established {
         let changes = message.notifies().any(|notify| CHANGES.contains(&notify.kind));
         let refusal = if changes && !untouched(message, from, self.sa.nat) {
             Some((NotifyType::UnexpectedNatDetected, IkeCounter::UnexpectedNat))
-        } else if update && from.local != self.sa.path.local {
+        } else if update && !self.may_use(cx, from.local) {
             Some((NotifyType::UnacceptableAddresses, IkeCounter::AddressesRefused))
         } else {
             None
@@ -99,6 +115,11 @@ impl Established {
             answer.extend(nat_detection(sa.spis, from));
         }
         answer
+    }
+
+    /// Whether it is the address that the client uses, or one that it was told.
+    fn may_use(&self, cx: &Cx<'_>, local: IpAddr) -> bool {
+        local == self.sa.path.local || cx.world.config.extensions.addresses.contains(&local)
     }
 
     /// The IKE SA moves; the Child SAs follow at once if they go there already, else after the check.

@@ -177,6 +177,43 @@ fn a_client_without_nat_traversal_must_protect_its_addresses() {
     assert_eq!(path_of(&gateway).peer, AWAY);
 }
 
+/// RFC 4555 §3.4: the client knows our addresses from its login, and takes one of another family where its own is gone.
+#[test]
+fn a_client_moves_to_any_address_of_ours_that_it_was_told() {
+    let ours6: IpAddr = "2001:db8::1".parse().unwrap();
+    let away6: IpAddr = "2001:db8:7::9".parse().unwrap();
+    let stranger: IpAddr = "2001:db8::2".parse().unwrap();
+    let pki = Pki::new();
+    let mut gateway = Gateway::new(&pki, 1, |config| config.extensions.addresses = vec![GATEWAY, ours6]);
+    let mut client = Client::new(mobile_config(), 2);
+    assert!(client.login(&mut gateway).contains(&Notable::Up));
+    let kinds = [NotifyType::AdditionalIp4Address, NotifyType::AdditionalIp6Address];
+    let told: Vec<(NotifyType, Vec<u8>)> = client
+        .initiator
+        .last_answer()
+        .iter()
+        .filter_map(|payload| match payload {
+            Payload::Notify(notify) => {
+                kinds.contains(&notify.kind).then(|| (notify.kind, notify.data.clone()))
+            }
+            _ => None,
+        })
+        .collect();
+    let IpAddr::V6(octets) = ours6 else { panic!() };
+    assert_eq!(told, [(NotifyType::AdditionalIp6Address, octets.octets().to_vec())]);
+    for (local, accepted) in [(stranger, false), (ours6, true)] {
+        client.notable.clear();
+        let mut datagram = update(&mut client, away6);
+        datagram.local = local;
+        gateway.input(Input::Datagram(datagram));
+        client.exchange(&mut gateway, Vec::new());
+        let refused = client.notable.contains(&Notable::Refused(NotifyType::UnacceptableAddresses));
+        assert_eq!(refused, !accepted, "{local}: {:?}", client.notable);
+    }
+    let path = path_of(&gateway);
+    assert_eq!((path.local, path.peer), (ours6, away6));
+}
+
 #[test]
 fn a_move_to_another_address_of_ours_is_refused() {
     let (mut client, mut gateway) = connected(mobile_config());
