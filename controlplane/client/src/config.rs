@@ -92,6 +92,8 @@ pub enum Method {
     AnyconnectEap,
     /// EAP-MSCHAPv2.
     EapMschapv2,
+    /// EAP-GTC.
+    EapGtc,
 }
 
 /// `[ike]`
@@ -279,7 +281,7 @@ impl Config {
     /// IDi of a login.
     pub fn login_identity(&self, user: &str) -> Identity {
         match self.login.method {
-            Method::EapMschapv2 => Identity::from_text(user),
+            Method::EapMschapv2 | Method::EapGtc => Identity::from_text(user),
             Method::AnyconnectEap => identity(self.login.id_type, ANYCONNECT_IDENTITY),
         }
     }

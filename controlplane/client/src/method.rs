@@ -1,4 +1,4 @@
-//! EAP methods of the client behind one seam: AnyConnect-EAP and MSCHAPv2, with whoever knows the answers.
+//! EAP methods of the client behind one seam: AnyConnect-EAP, MSCHAPv2 and GTC, with whoever knows the answers.
 //!
 //! Enters: EAP packets of an authenticated gateway, the user's answers. Leaves: responses, at the end the key of the final
 //! AUTH payloads (RFC 7296 §2.16).
@@ -8,7 +8,7 @@ use causeway_eap::anyconnect::message::{ClientInfo, Device, Form, Input, InputKi
 use causeway_eap::anyconnect::peer::{
     AnyConnectPeer, ClientCertificate, FormAnswers, PeerConfig as AnyConnectConfig, PeerInput, PeerStep,
 };
-use causeway_eap::{EapPeer as Mschapv2Peer, NtHash, PeerConfig as Mschapv2Config, PeerStep as Mschapv2Step};
+use causeway_eap::{EapPeer, NtHash, PeerConfig as Mschapv2Config, PeerMethod, PeerStep as StandardStep};
 use causeway_ike::cert::{Credential, RsaHash};
 use causeway_ike::crypto::{Random, Secret};
 use causeway_ike::suite::Prf;
@@ -141,31 +141,37 @@ impl EapMethod for AnyConnect {
     }
 }
 
-/// EAP-MSCHAPv2 (RFC 2759).
-pub struct Mschapv2 {
-    peer: Mschapv2Peer,
+/// A method that needs a name and a password.
+pub struct ByPassword {
+    peer: EapPeer,
 }
 
-impl Mschapv2 {
-    /// A conversation as this user; `None` when there is no randomness.
-    pub fn new(user: &str, password: &str, random: &mut dyn Random) -> Option<Mschapv2> {
+impl ByPassword {
+    /// EAP-MSCHAPv2 (RFC 2759) as this user; `None` when there is no randomness.
+    pub fn mschapv2(user: &str, password: &str, random: &mut dyn Random) -> Option<ByPassword> {
         let mut challenge = [0; 16];
         random.fill(&mut challenge).ok()?;
         let hash = NtHash::of_password(password);
         let config = Mschapv2Config { identity: user.to_owned(), user: user.to_owned(), hash };
-        Some(Mschapv2 { peer: Mschapv2Peer::new(config, challenge) })
+        Some(ByPassword { peer: EapPeer::new(config, challenge) })
+    }
+
+    /// EAP-GTC (RFC 3748 §5.6): the gateway, which has proved itself by then, gets the password itself.
+    pub fn gtc(user: &str, password: &str) -> ByPassword {
+        let method = PeerMethod::Gtc { password: password.to_owned().into() };
+        ByPassword { peer: EapPeer::with_methods(user.to_owned(), vec![method]) }
     }
 }
 
-impl EapMethod for Mschapv2 {
+impl EapMethod for ByPassword {
     fn respond(&mut self, request: &[u8], _binding: &Binding<'_>) -> EapReply {
         match self.peer.handle(request) {
-            Mschapv2Step::Response(response) => EapReply::Respond(response),
-            Mschapv2Step::Success(msk) => {
+            StandardStep::Response(response) => EapReply::Respond(response),
+            StandardStep::Success(msk) => {
                 EapReply::Success(msk.map(|msk| Secret::new(msk.as_bytes().to_vec())))
             }
-            Mschapv2Step::Failure(reason) => EapReply::Failure(reason.to_string()),
-            Mschapv2Step::Discard(_) => EapReply::Confused,
+            StandardStep::Failure(reason) => EapReply::Failure(reason.to_string()),
+            StandardStep::Discard(_) => EapReply::Confused,
         }
     }
 }

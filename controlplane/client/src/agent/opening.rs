@@ -15,7 +15,7 @@ use super::link::{self, GatewayAddress, Link};
 use super::{Agent, AgentError, How, Phase};
 use crate::config::{ConfigError, Method};
 use crate::initiator::{Connection, Fault, Initiator, Proof};
-use crate::method::{AnyConnect, EapMethod, Mschapv2, device};
+use crate::method::{AnyConnect, ByPassword, EapMethod, device};
 
 /// How long names are looked up when there is an address to fall back to.
 const RESOLVE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -66,13 +66,22 @@ impl Agent {
                 )))
             }
             Method::EapMschapv2 => {
-                let refused = || AgentError::Login(Fault::Login("there is no password".into()));
-                let password = password.or_else(|| self.ask.ask("Password:", true)).ok_or_else(refused)?;
-                let method = Mschapv2::new(&self.user, &password, &mut SystemRandom)
-                    .ok_or(AgentError::Login(Fault::Crypto))?;
+                let method =
+                    ByPassword::mschapv2(&self.user, &self.password_or_ask(password)?, &mut SystemRandom)
+                        .ok_or(AgentError::Login(Fault::Crypto))?;
                 Ok(Box::new(method))
             }
+            Method::EapGtc => Ok(Box::new(ByPassword::gtc(&self.user, &self.password_or_ask(password)?))),
         }
+    }
+
+    /// The password of the configuration, or else what the user types.
+    fn password_or_ask(
+        &self,
+        configured: Option<Zeroizing<String>>,
+    ) -> Result<Zeroizing<String>, AgentError> {
+        let refused = || AgentError::Login(Fault::Login("there is no password".into()));
+        configured.or_else(|| self.ask.ask("Password:", true)).ok_or_else(refused)
     }
 
     /// The first line of the password file.

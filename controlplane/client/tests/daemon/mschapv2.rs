@@ -1,4 +1,4 @@
-//! Logins by EAP-MSCHAPv2, as to any gateway without Auto Reconnect.
+//! Logins by EAP-MSCHAPv2 and EAP-GTC, as to any gateway without Auto Reconnect.
 
 use causeway_client::agent::AgentError;
 use causeway_client::control::{ConnectionState, Reply, Request};
@@ -30,6 +30,18 @@ fn a_login_lives_is_rekeyed_and_ends() {
     );
     assert!(events.contains("Connected to IKEv2_Gateway."), "{events}");
     assert!(!events.contains(PASSWORD));
+}
+
+#[test]
+fn a_method_without_a_key_logs_in_too_and_a_foreign_offer_is_refused_first() {
+    // The gateway begins with MSCHAPv2; the client's Nak leads to GTC.
+    let gateway = Gateway::start("gtc", "\"eap-mschapv2\", \"eap-gtc\"", "");
+    let mut client = Client::start(&gateway, "method = \"eap-gtc\"", "", &[PASSWORD]);
+    assert!(client.connected().address.is_some());
+    client.command(Request::Disconnect);
+    client.end().unwrap();
+    let mut client = Client::start(&gateway, "method = \"eap-gtc\"", "", &["not it"]);
+    assert!(matches!(client.end(), Err(AgentError::Login(Fault::Login(_) | Fault::Refused(_)))));
 }
 
 #[test]
