@@ -3,6 +3,8 @@
 //!
 //! A [`Path`] belongs to one worker thread and is never shared. After [`Path::new`] it allocates nothing, takes no
 //! lock and makes no system call; what it gives away leaves through [`Sink`].
+//!
+//! Long because what a path takes and gives, and the order of its stages, are one contract: who makes one reads all of it.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 

@@ -1,4 +1,5 @@
 //! The command as an operator meets it: configuration checks, tables and JSON from a fake management API, exit codes.
+//! Long because every command is asked of the same fake API.
 
 // A helper of a test that fails has nobody to report to but the test's log.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]

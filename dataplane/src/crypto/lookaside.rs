@@ -10,7 +10,6 @@
 
 use std::fmt::Write as _;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use causeway_dpdk::{
     CryptoDevice, CryptoDirection, CryptoHash, CryptoQueue, CryptoSession, CryptoWork, Eal, Finished, Mbuf,
@@ -41,8 +40,8 @@ static DEVICE: OnceLock<CryptoDevice> = OnceLock::new();
 /// The suites that go there, once they are tested; until then the self-test alone makes keys.
 static SUITES: OnceLock<Vec<EspSuite>> = OnceLock::new();
 
-/// Whether the device has stopped answering.
-static FAILED: AtomicBool = AtomicBool::new(false);
+/// Filled once the device has stopped answering.
+static FAILED: OnceLock<()> = OnceLock::new();
 
 /// One SA's keys in one direction, in the device.
 pub struct DeviceKey {
@@ -141,10 +140,13 @@ pub(super) fn description(software: &str) -> Option<String> {
     Some(text)
 }
 
+fn has_failed() -> bool {
+    FAILED.get().is_some()
+}
+
 /// Name of the device, if it has stopped answering; it is not used again before a restart.
 pub fn failed_device() -> Option<&'static str> {
-    // Relaxed: the flag carries no data.
-    if FAILED.load(Ordering::Relaxed) { DEVICE.get().map(CryptoDevice::name) } else { None }
+    if has_failed() { DEVICE.get().map(CryptoDevice::name) } else { None }
 }
 
 /// Whether the device says that it can do a suite, with and without ESN.
@@ -162,8 +164,7 @@ pub(super) fn device_key(
     keys: &EspKeys,
 ) -> Option<DeviceKey> {
     let device = DEVICE.get()?;
-    let goes_there =
-        !FAILED.load(Ordering::Relaxed) && SUITES.get().is_none_or(|suites| suites.contains(&suite));
+    let goes_there = !has_failed() && SUITES.get().is_none_or(|suites| suites.contains(&suite));
     let wanted = transform(suite, esn, keys).filter(|_| goes_there)?;
     let mut iv_salt = Zeroizing::new([0; 8]);
     aws_lc_rs::rand::fill(&mut *iv_salt).ok()?;
@@ -299,12 +300,12 @@ impl Line {
 
     /// Whether the device takes another packet now.
     pub(crate) fn device_has_room(&self) -> bool {
-        self.queue.device_has_room() && !FAILED.load(Ordering::Relaxed)
+        self.queue.device_has_room() && !has_failed()
     }
 
     /// The device has failed and nothing is left in line: what comes now overtakes nobody.
     pub(crate) fn is_over(&self) -> bool {
-        FAILED.load(Ordering::Relaxed) && self.queue.in_flight() == 0
+        has_failed() && self.queue.in_flight() == 0
     }
 
     /// Looks at each tick whether the line moves. Gives the device up when it has not for too long; answers how many packets that
@@ -318,7 +319,7 @@ impl Line {
             return 0;
         }
         self.still = 0;
-        FAILED.store(true, Ordering::Relaxed);
+        FAILED.get_or_init(|| ());
         self.queue.give_up()
     }
 }
