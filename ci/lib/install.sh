@@ -10,7 +10,7 @@ PEER_PACKAGES=(strongswan-swanctl charon-systemd strongswan-pki libcharon-extra-
 LIBRESWAN_LIBRARIES=(dns-root-data libnss3-tools openssl libcap-ng0 libcurl3-nss libevent-core-2.1-7 libevent-pthreads-2.1-7
   libldap-2.5-0 libldns3 libunbound8)
 PERF_PACKAGES=(dpdk-doc dpdk-dev util-linux)
-CHECK_PACKAGES=(python3-cryptography user-mode-linux shellcheck tshark)
+CHECK_PACKAGES=(python3-venv python3-cryptography user-mode-linux shellcheck tshark)
 
 say() { printf '\033[2m%s\033[0m %s\n' "$(date +%H:%M:%S)" "$*" >&2; }
 die() { printf 'error: %s\n' "$*" >&2; exit 1; }
@@ -53,6 +53,18 @@ unpack_libreswan() {
   rm -rf $at/libreswan $at/libreswan_*.deb
   mv "$new"/libreswan "$new"/libreswan_*.deb $at/
   rm -rf "$new"
+}
+
+# install_schemathesis: PyPI's schemathesis in an environment of its own, under the target directory. Quiet when it is there.
+install_schemathesis() {
+  local version=4.26.0 at log
+  at=${CARGO_TARGET_DIR:-$PWD/target}/schemathesis-$version
+  [ -x "$at/bin/schemathesis" ] && return 0
+  say "installing schemathesis"
+  log=$(mktemp -t causeway-pip.XXXXXX)
+  { python3 -m venv "$at" && "$at/bin/pip" install --quiet "schemathesis==$version"; } > "$log" 2>&1 ||
+    { rm -rf "$at"; tail -n 15 "$log" >&2; die "schemathesis could not be installed from PyPI; the whole log is in $log"; }
+  rm -f "$log"
 }
 
 need_rust() {

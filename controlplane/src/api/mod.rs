@@ -9,6 +9,7 @@ mod debug;
 mod extract;
 mod keys;
 pub mod manual;
+pub mod metrics;
 pub mod openapi;
 mod peer;
 pub mod problem;

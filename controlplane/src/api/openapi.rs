@@ -14,7 +14,7 @@ use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
 use super::problem::{PROBLEM_JSON, ProblemKind};
-use super::route::{Answer, Route};
+use super::route::{Answer, Content, Route};
 use super::routes;
 
 /// Version of the specification (<https://spec.openapis.org/oas/v3.1.1.html>).
@@ -112,8 +112,14 @@ fn operation(
     let mut responses = Map::new();
     for Answer { status, means, body } in &route.answers {
         let mut response = json!({"description": means});
-        if let Some(schema) = body {
-            response["content"] = json!({"application/json": {"schema": schema(writes)}});
+        match body {
+            Some(Content::Json(schema)) => {
+                response["content"] = json!({"application/json": {"schema": schema(writes)}});
+            }
+            Some(Content::Text) => {
+                response["content"] = json!({"text/plain": {"schema": {"type": "string"}}})
+            }
+            None => {}
         }
         responses.insert(status.as_str().to_owned(), response);
     }

@@ -45,7 +45,16 @@ pub struct Answer {
     /// What it means.
     pub(super) means: &'static str,
     /// The body, if there is one.
-    pub(super) body: Option<SchemaOf>,
+    pub(super) body: Option<Content>,
+}
+
+/// What a body is.
+#[derive(Clone, Copy)]
+pub(super) enum Content {
+    /// JSON of a type.
+    Json(SchemaOf),
+    /// Text.
+    Text,
 }
 
 /// One route.
@@ -136,7 +145,12 @@ impl Route {
 
     /// A way to end well, with a body.
     pub(super) fn answer<T: JsonSchema>(self, status: StatusCode, means: &'static str) -> Route {
-        self.ends(Answer { status, means, body: Some(SchemaGenerator::subschema_for::<T>) })
+        self.ends(Answer { status, means, body: Some(Content::Json(SchemaGenerator::subschema_for::<T>)) })
+    }
+
+    /// A way to end well, with plain text.
+    pub(super) fn text(self, status: StatusCode, means: &'static str) -> Route {
+        self.ends(Answer { status, means, body: Some(Content::Text) })
     }
 
     /// A way to end well, without a body.
@@ -174,6 +188,6 @@ impl Route {
 
     /// First part of the path behind the version: what it is about.
     pub(super) fn subject(&self) -> &'static str {
-        self.path.split('/').nth(2).unwrap_or_default()
+        self.path.split('/').find(|part| !["", "v1"].contains(part)).unwrap_or_default()
     }
 }

@@ -21,7 +21,7 @@ use super::peer::Peer;
 use super::problem::{ApiError, ProblemKind};
 use super::route::Route;
 use super::sessions::{DeleteQuery, ListQuery};
-use super::{ApiContext, auth, bulk, debug, keys, openapi, redirect, sessions, tokens};
+use super::{ApiContext, auth, bulk, debug, keys, metrics, openapi, redirect, sessions, tokens};
 use crate::driver::{DriverHandle, Request as Ask};
 
 /// Octets of a request body.
@@ -126,6 +126,10 @@ fn of_the_gateway() -> Vec<Route> {
             .role(Role::Viewer)
             .summary("What runs, what is full, what is wrong.")
             .answer::<Health>(ok, "How things stand, well or not."),
+        Route::get("/metrics", "get_metrics", metrics::serve)
+            .role(Role::Viewer)
+            .summary("Counters and figures of health, for Prometheus.")
+            .text(ok, "Text format 0.0.4."),
         Route::get("/v1/openapi.json", "get_openapi", openapi::serve)
             .role(Role::Viewer)
             .summary("This document.")

@@ -1,6 +1,6 @@
 //! What the API answers to requests that are wrong in some way: always an RFC 9457 problem.
 
-use causeway_shared::api::{Cleared, InactiveSessionList, PortList, Problem, ReconnectStats};
+use causeway_shared::api::{Cleared, Counters, InactiveSessionList, PortList, Problem, ReconnectStats};
 
 use crate::gateway::Gateway;
 use crate::http;
@@ -82,6 +82,22 @@ fn problems_name_the_place() {
         let place = (problem.pointer.as_deref(), problem.parameter.as_deref());
         assert_eq!(place, (pointer, parameter), "{method} {path}: {problem:?}");
     }
+}
+
+#[test]
+fn metrics_are_the_counters() {
+    let gateway = Gateway::start("metrics", "");
+    let answer = http::request(&gateway.api, "GET", "/metrics", None);
+    assert_eq!(
+        answer.header_value("content-type").as_deref(),
+        Some("text/plain; version=0.0.4; charset=utf-8")
+    );
+    let counters: Counters = http::get(&gateway.api, "/v1/counters");
+    for counter in counters.flow.iter().chain(&counters.ike) {
+        let name = format!("\ncauseway_{}_total ", counter.name);
+        assert!(answer.body.contains(&name), "{name}");
+    }
+    assert!(answer.body.contains("causeway_pool_addresses{pool=\"staff\"} 62\n"));
 }
 
 #[test]
