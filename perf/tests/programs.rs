@@ -20,31 +20,38 @@ fn temporary(name: &str) -> PathBuf {
     std::env::temp_dir().join(format!("causeway-perf-test-{}-{name}", std::process::id()))
 }
 
-/// As the next test, with IPv6 inside: the program itself compares every packet with an independent library's.
+/// As the next test, in every mixture with IPv6: the program itself compares every packet with an independent library's.
 #[test]
-fn ipv6_goes_through_both_ways() {
-    let json = temporary("runs6.jsonl");
-    let output = causeway_perf(&[
-        "pktgen",
-        "--no-huge",
-        "--suites=aes-128-gcm,aes-256-cbc-sha256",
-        "--sizes=64,1420,imix",
-        "--sas=3",
-        "--inner=6",
-        "--directions=both",
-        "--packets=1000",
-        "--cost-only",
-        "--json",
-        json.to_str().unwrap(),
-    ]);
-    assert!(output.status.success(), "{}", said(&output));
-    let runs = std::fs::read_to_string(&json).unwrap();
-    std::fs::remove_file(json).unwrap();
-    let runs: Vec<Value> = runs.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    assert_eq!(runs.len(), 6);
-    for run in &runs {
-        assert_eq!((run["inner_family"].as_u64(), run["outer_family"].as_u64()), (Some(6), Some(4)));
-        assert_eq!(run["drops"].as_array().map(Vec::len), Some(0), "{run}");
+fn ipv6_goes_through_both_ways_inside_and_outside() {
+    for (inner, outer, natt) in [(6, 4, false), (6, 6, false), (4, 6, false), (6, 6, true), (4, 6, true)] {
+        let json = temporary(&format!("runs{inner}{outer}{natt}.jsonl"));
+        let (inner_text, outer_text) = (format!("--inner={inner}"), format!("--outer={outer}"));
+        let mut arguments = vec![
+            "pktgen",
+            "--no-huge",
+            "--suites=aes-128-gcm,aes-256-cbc-sha256",
+            "--sizes=64,1300,imix",
+            "--sas=3",
+            &inner_text,
+            &outer_text,
+            "--directions=both",
+            "--packets=1000",
+            "--cost-only",
+            "--json",
+            json.to_str().unwrap(),
+        ];
+        arguments.extend(natt.then_some("--natt"));
+        let output = causeway_perf(&arguments);
+        assert!(output.status.success(), "{inner} in {outer}, UDP {natt}: {}", said(&output));
+        let runs = std::fs::read_to_string(&json).unwrap();
+        std::fs::remove_file(json).unwrap();
+        let runs: Vec<Value> = runs.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!(runs.len(), 6);
+        for run in &runs {
+            let families = (run["inner_family"].as_u64(), run["outer_family"].as_u64());
+            assert_eq!(families, (Some(inner), Some(outer)));
+            assert_eq!(run["drops"].as_array().map(Vec::len), Some(0), "{run}");
+        }
     }
 }
 
