@@ -189,3 +189,41 @@ fn ike_from_an_address_that_is_not_ours_does_not_leave() {
     assert_eq!(world.path.send_datagram(world.now, &datagram, &mut world.record), Err(Drop::PolicyDenied));
     assert_eq!((world.record.tx.len(), world.dropped(Drop::PolicyDenied)), (0, 2));
 }
+
+#[test]
+fn each_host_gets_its_own_packets_and_after_a_change_of_its_ethernet_address_too() {
+    let [other, beyond] = [Ipv4Addr::new(10, 0, 0, 10), Ipv4Addr::new(10, 77, 0, 9)];
+    let mut world = World::silent(config());
+    world.install(pair(SUITE, false, UDP));
+    let mut number = 0;
+    // What a host says of itself, and where packets to these go then.
+    for (speaker, last_octet, destinations) in [
+        (HOST, 1, vec![(HOST, Some(1)), (HOST, Some(1))]),
+        (other, 2, vec![(HOST, Some(1)), (other, Some(2)), (other, Some(2)), (HOST, Some(1))]),
+        (Ipv4Addr::new(10, 0, 0, 254), 3, vec![(beyond, Some(3)), (HOST, Some(1)), (beyond, Some(3))]),
+        (
+            HOST,
+            4,
+            vec![(HOST, Some(4)), (other, Some(2)), (Ipv4Addr::new(10, 0, 0, 255), None), (HOST, Some(4))],
+        ),
+    ] {
+        let mac = [2, 0, 0, 0, 9, last_octet];
+        let mut said = arp_frame(INSIDE, arp::Operation::Reply, speaker, INSIDE_GATEWAY);
+        said[6..12].copy_from_slice(&mac);
+        said[22..28].copy_from_slice(&mac);
+        world.receive(INSIDE, &[said]);
+        world.record.tx.clear();
+        let mut frames = Vec::new();
+        for (destination, _) in &destinations {
+            number += 1;
+            let sealed = to_us(SUITE, false, SPI_A).seal(number, &echo(CLIENT_A, *destination, 8), 4);
+            frames.push(esp_frame(&sealed, UDP));
+        }
+        world.receive(OUTSIDE, &frames);
+        let sent = std::mem::take(&mut world.record.tx);
+        let went: Vec<_> = sent.iter().map(|(_, frame)| frame[5]).collect();
+        let wanted = destinations.iter().filter_map(|(_, octet)| *octet);
+        assert_eq!(went, wanted.collect::<Vec<_>>(), "after {speaker}");
+    }
+    assert_eq!(world.drops(), [(Drop::PolicyDenied, 1)]);
+}
