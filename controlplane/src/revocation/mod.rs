@@ -120,6 +120,10 @@ impl Registrar {
     fn ask(&self, question: &Question, issued: &Issued, deadline: Instant) -> Option<String> {
         let now = clock::unix_secs();
         let mut state = self.shared.lock();
+        // What somebody else asked may have ended since this caller looked.
+        if !matches!(state.book.status(issued, now), Status::Unknown(_)) {
+            return None;
+        }
         if let Some(why) = state.book.silence(question, now) {
             return Some(why.to_owned());
         }

@@ -129,6 +129,9 @@ fn a_list_is_fetched_once_for_many_logins() {
             }
         });
         assert_eq!(status(&registrar, &world.seven), expected);
+        // A login that looked just before the list came, and gets to ask just after.
+        let question = Question::about(&world.seven).next().unwrap();
+        assert_eq!(registrar.ask(&question, &world.seven, Instant::now()), None);
         assert_eq!(asked.load(Ordering::SeqCst), 1);
     }
 }
