@@ -12,7 +12,7 @@ use crate::counters::IkeCounter;
 use crate::crypto::{KePrivate, Role, SharedSecret};
 use crate::error::IkeError;
 use crate::established::{Established, Flow, JOB_DEADLINE_MS, Ours, REKEY_RETRY_MS, Task};
-use crate::exchange::ike_sa_init::NONCE_LEN;
+use crate::exchange::opening::fresh_nonce;
 use crate::job::{PublicKeyJob, PublicKeyResult};
 use crate::selectors::{self, SelectorPair};
 use crate::suite::{EspChoice, EspProposal, Group, accept_esp_answer};
@@ -98,7 +98,7 @@ impl Established {
         let Some(child) = self.children.get(&old).filter(known) else { return Ok(()) };
         let (suite, esn, negotiated) = (child.suite, child.esn, child.group);
         let new_spi = cx.reserve_child_spi(self.id).ok_or(IkeError::Resources("Child SAs"))?;
-        let ni = Nonce::new(cx.random::<NONCE_LEN>().to_vec())?;
+        let ni = fresh_nonce(cx)?;
         // The Child SA of IKE_AUTH says nothing about PFS, as no group is negotiated there: then both are offered.
         let only = |group| EspProposal::only(suite, esn, group);
         let (group, offer) = match negotiated {
@@ -207,7 +207,7 @@ impl Established {
                     false => EspProposal { groups: vec![group], ..offer.clone() },
                 });
                 let offer = offer.collect();
-                let ni = Nonce::new(cx.random::<NONCE_LEN>().to_vec())?;
+                let ni = fresh_nonce(cx)?;
                 let rekey = ChildRekey { group: Some(group), offer, ni, ..rekey };
                 self.generate_for_child_rekey(cx, rekey, group);
             }

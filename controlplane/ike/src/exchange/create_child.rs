@@ -10,7 +10,7 @@ use crate::counters::IkeCounter;
 use crate::crypto::{Role, SharedSecret};
 use crate::error::IkeError;
 use crate::established::{Established, JOB_DEADLINE_MS, Ours, PeerRequest, Working};
-use crate::exchange::ike_sa_init::NONCE_LEN;
+use crate::exchange::opening::fresh_nonce;
 use crate::job::{PublicKeyJob, PublicKeyResult};
 use crate::selectors::{self, SelectorPair};
 use crate::suite::{ChildKe, EspChoice, select_esp};
@@ -86,7 +86,7 @@ impl Established {
         let pair = selectors::pair(ts_i, ts_r, inner, subnets).ok_or(IkeError::TsUnacceptable)?;
         let resource = bound.then(|| Payload::Notify(Notify::new(NotifyType::SaResourceInfo)));
         let more = selectors::more_possible(ts_r, subnets).into_iter().chain(resource).collect();
-        let nr = Nonce::new(cx.random::<NONCE_LEN>().to_vec())?;
+        let nr = fresh_nonce(cx)?;
         let inbound_spi = cx.reserve_child_spi(self.id).ok_or(IkeError::Resources("Child SAs"))?;
         let create = match (choice.group, message.ke()) {
             (Some(group), Some(ke)) => {

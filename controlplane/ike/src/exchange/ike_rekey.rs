@@ -17,7 +17,7 @@ use crate::established::{
 };
 use crate::exchange::agreed::{Agreed, Half, read_answer, read_follow_up};
 use crate::exchange::follow_up::{Secrets, link_notify};
-use crate::exchange::ike_sa_init::NONCE_LEN;
+use crate::exchange::opening::fresh_nonce;
 use crate::exchange::ticket;
 use crate::job::{PublicKeyJob, PublicKeyResult};
 use crate::sa::{IkeSa, IkeSaParameters};
@@ -153,7 +153,7 @@ impl Established {
             },
         )?;
         let peer_spi = choice.peer_spi.ok_or(IkeError::NoIkeProposal)?;
-        let nr = Nonce::new(cx.random::<NONCE_LEN>().to_vec())?;
+        let nr = fresh_nonce(cx)?;
         let new_spi = cx.reserve_ike_spi(self.id).ok_or(IkeError::Resources("IKE SPIs"))?;
         let work = PublicKeyJob::Respond { group: choice.suite.group, peer_public: ke.data.clone() };
         let job = cx.job(self.id, JobKind::PublicKey(Box::new(work)));
@@ -276,7 +276,7 @@ impl Established {
     pub(crate) fn begin_ike_rekey(&mut self, cx: &mut Cx<'_>) -> Result<(), IkeError> {
         let suite = self.sa.keys.suite;
         let local_spi = cx.reserve_ike_spi(self.id).ok_or(IkeError::Resources("IKE SPIs"))?;
-        let ni = Nonce::new(cx.random::<NONCE_LEN>().to_vec())?;
+        let ni = fresh_nonce(cx)?;
         let work = PublicKeyJob::Generate { group: suite.group };
         let job = cx.job(self.id, JobKind::PublicKey(Box::new(work)));
         let step = Step::Generating { job, deadline: cx.now.plus_millis(JOB_DEADLINE_MS) };

@@ -5,43 +5,32 @@
 
 use std::net::IpAddr;
 
-use crate::api::{Datagram, DownReason, Fragmentation, IkeSpis, JobId, JobKind, JobResult, SessionId};
+use crate::api::{Datagram, DownReason, Fragmentation, IkeSpis, JobId, JobKind, JobResult};
 use crate::cert::SIGNATURE_HASHES;
 use crate::cisco::{self, Announced};
-use crate::cookie::CookieSubject;
 use crate::counters::IkeCounter;
-use crate::crypto::{ExchangeValues, IkeKeys, Role, SharedSecret, nat_detection_hash};
+use crate::crypto::{IkeKeys, SharedSecret, nat_detection_hash};
 use crate::error::IkeError;
 use crate::exchange::ike_auth::{Handshake, report_failure};
+use crate::exchange::opening::{Opening, admit, childless_supported, fresh_nonce, refuse};
 use crate::exchange::{intermediate, redirect};
-use crate::half_open::Admission;
 use crate::job::{PublicKeyJob, PublicKeyResult};
 use crate::policy::Redirected;
 use crate::ppk::PpkUse;
-use crate::sa::{IkeSa, IkeSaParameters, Nat, Path};
+use crate::sa::{Nat, Path};
 use crate::state::{Session, State};
 use crate::suite::{IkeChoice, IkeStage, SelectError, select_ike};
 use crate::time::Instant;
 use crate::wire::{
-    ExchangeType, Header, IkeSpi, Ke, Message, Nonce, Notify, NotifyType, Payload, ProtocolId, Sa,
-    SignatureHash, rules,
+    ExchangeType, Header, IkeSpi, Ke, Message, Nonce, Notify, NotifyType, Payload, Sa, SignatureHash, rules,
 };
 use crate::world::{Cx, FirstRequest};
 
-/// Octets of our nonces: at least half the key of the longest PRF (RFC 7296 §2.10).
-pub(crate) const NONCE_LEN: usize = 32;
-
 /// IKE_SA_INIT was accepted; the key exchange runs.
 pub(crate) struct KeyExchange {
-    id: SessionId,
+    opening: Opening,
     job: JobId,
-    started_at: Instant,
-    deadline: Instant,
-    path: Path,
-    spis: IkeSpis,
     choice: IkeChoice,
-    ni: Nonce,
-    request: Vec<u8>,
     extensions: Extensions,
 }
 
@@ -111,64 +100,6 @@ pub(crate) fn begin(
     start(cx, datagram, message, request, choice, key)
 }
 
-/// Whether a handshake may begin now; if not, what there is to answer was answered.
-pub(super) fn admit(cx: &mut Cx<'_>, datagram: &Datagram, message: &Message, ni: &Nonce) -> bool {
-    let limits = cx.world.config.limits;
-    let no_room = |cx: &mut Cx<'_>, counter| {
-        match redirect::of_newcomer(cx, message, ni, Redirected::WhenFull) {
-            Some(notify) => {
-                cx.count(IkeCounter::Redirects);
-                refuse(cx, datagram, message, notify);
-            }
-            None => cx.count(counter),
-        }
-        false
-    };
-    if cx.world.pages() >= limits.sessions {
-        return no_room(cx, IkeCounter::DropSessionLimit);
-    }
-    match cx.world.half_open.admission(datagram.peer, &limits) {
-        Admission::Accept => true,
-        Admission::TotalReached => no_room(cx, IkeCounter::DropHalfOpenLimit),
-        Admission::SourceReached => {
-            cx.count(IkeCounter::DropSourceLimit);
-            false
-        }
-        Admission::CookieNeeded => {
-            let subject = CookieSubject {
-                nonce: ni.as_bytes(),
-                peer: datagram.peer,
-                initiator_spi: message.header.initiator_spi.0,
-            };
-            if let Some(cookie) = message.notify(NotifyType::Cookie) {
-                if cx.verify_cookie(&subject, &cookie.data) {
-                    return true;
-                }
-                cx.count(IkeCounter::CookiesWrong);
-            }
-            let cookie = cx.bake_cookie(&subject);
-            cx.count(IkeCounter::CookiesSent);
-            refuse(cx, datagram, message, Notify::with_data(NotifyType::Cookie, cookie));
-            false
-        }
-    }
-}
-
-/// Answers without keeping anything: the responder's SPI stays zero.
-pub(super) fn refuse(cx: &mut Cx<'_>, datagram: &Datagram, message: &Message, notify: Notify) {
-    let header = Header::new(
-        message.header.initiator_spi,
-        IkeSpi::ZERO,
-        message.header.exchange,
-        false,
-        true,
-        message.header.message_id,
-    );
-    if let Ok(bytes) = Message::new(header, vec![Payload::Notify(notify)]).emit_clear() {
-        cx.transmit(Path::of(datagram).datagram(bytes));
-    }
-}
-
 fn start(
     cx: &mut Cx<'_>,
     datagram: &Datagram,
@@ -177,19 +108,10 @@ fn start(
     choice: IkeChoice,
     key: FirstRequest,
 ) -> Option<Session> {
-    let path = Path::of(datagram);
-    let initiator = message.header.initiator_spi;
-    let id = cx.open_session();
-    let Some(responder) = cx.reserve_ike_spi(id) else {
-        cx.count(IkeCounter::InternalErrors);
-        cx.close_session(id, DownReason::Internal);
-        return None;
-    };
-    cx.enter_half_open(id, datagram.peer, key);
-    cx.count(IkeCounter::HandshakesBegun);
+    let opening = Opening::begin(cx, datagram, message, request.ni, key)?;
     let announced = Announced::read(message);
     let extensions = Extensions {
-        nat: detect_nat(message, path),
+        nat: detect_nat(message, opening.path),
         fragmentation: if message.notify(NotifyType::FragmentationSupported).is_some() {
             Fragmentation::Ietf
         } else if announced.fragmentation && cx.world.config.cisco.fragmentation {
@@ -205,24 +127,14 @@ fn start(
         redirect: redirect::is_supported(message),
     };
     let job = cx.job(
-        id,
+        opening.id,
         JobKind::PublicKey(Box::new(PublicKeyJob::Respond {
             group: choice.suite.group,
             peer_public: request.ke.data.clone(),
         })),
     );
-    let state = KeyExchange {
-        id,
-        job,
-        started_at: cx.now,
-        deadline: cx.now.plus_secs(cx.world.config.timing.half_open_secs),
-        path,
-        spis: IkeSpis { initiator: initiator.0, responder },
-        choice,
-        ni: request.ni.clone(),
-        request: datagram.bytes.clone(),
-        extensions,
-    };
+    let id = opening.id;
+    let state = KeyExchange { opening, job, choice, extensions };
     Some(Session { id, state: State::KeyExchange(Box::new(state)) })
 }
 
@@ -255,18 +167,18 @@ pub(crate) fn nat_detection(spis: IkeSpis, path: Path) -> [Payload; 2] {
 
 impl KeyExchange {
     pub(crate) fn deadline(&self) -> Instant {
-        self.deadline
+        self.opening.deadline
     }
 
     pub(crate) fn peer(&self) -> IpAddr {
-        self.path.peer
+        self.opening.path.peer
     }
 
     pub(crate) fn on_job(self: Box<Self>, cx: &mut Cx<'_>, job: JobId, result: JobResult) -> State {
         if job != self.job {
             return State::KeyExchange(self);
         }
-        let (id, peer) = (self.id, self.path.peer);
+        let (id, peer) = (self.opening.id, self.opening.path.peer);
         let answered = match result {
             JobResult::PublicKey(PublicKeyResult::Responded(Ok((public, shared)))) => {
                 self.answer(cx, public, &shared)
@@ -286,16 +198,9 @@ impl KeyExchange {
         public: Vec<u8>,
         shared: &SharedSecret,
     ) -> Result<State, IkeError> {
-        let KeyExchange { id, started_at, deadline, path, spis, choice, ni, request, extensions, .. } = *self;
-        let nr = Nonce::new(cx.random::<NONCE_LEN>().to_vec())?;
-        let (initiator, responder) = (IkeSpi(spis.initiator), IkeSpi(spis.responder));
-        let values = ExchangeValues {
-            initiator_nonce: &ni,
-            responder_nonce: &nr,
-            initiator_spi: initiator,
-            responder_spi: responder,
-        };
-        let keys = IkeKeys::initial(choice.suite, shared, &values)
+        let KeyExchange { opening, choice, extensions, .. } = *self;
+        let nr = fresh_nonce(cx)?;
+        let keys = IkeKeys::initial(choice.suite, shared, &opening.values(&nr))
             .map_err(|_| IkeError::Bug("key derivation failed"))?;
         let mut payloads = vec![
             Payload::Sa(choice.answer(&[])),
@@ -303,7 +208,7 @@ impl KeyExchange {
             Payload::Nonce(nr.clone()),
         ];
         if extensions.nat.is_some() {
-            payloads.extend(nat_detection(spis, path));
+            payloads.extend(nat_detection(opening.spis, opening.path));
         }
         if cx.world.config.methods.certificate
             && let Some(request) = &cx.world.config.certificate_request
@@ -319,28 +224,16 @@ impl KeyExchange {
         if extensions.ppk == PpkUse::Announced {
             payloads.push(Payload::Notify(Notify::new(NotifyType::UsePpk)));
         }
-        if cx.world.config.extensions.childless {
-            let notify = Notify::new(NotifyType::ChildlessIkev2Supported);
-            payloads.push(Payload::Notify(Notify { protocol: ProtocolId::Ike, ..notify }));
-        }
+        payloads.extend(childless_supported(&cx.world.config));
         if !choice.suite.kems.is_empty() {
             payloads.push(Payload::Notify(Notify::new(NotifyType::IntermediateExchangeSupported)));
         }
         let cut = extensions.fragmentation == Fragmentation::Cisco;
         payloads.extend(cisco::announcement(&cx.world.config.cisco, &extensions.announced, cut));
-        let header = Header::new(initiator, responder, ExchangeType::IkeSaInit, false, true, 0);
-        let response = Message::new(header, payloads).emit_clear()?;
-        let sa = IkeSa::new(IkeSaParameters {
-            spis,
-            role: Role::Responder,
-            keys,
-            path,
-            nat: extensions.nat.unwrap_or_default(),
-            fragmentation: extensions.fragmentation,
-            first_request_id: 1,
-        })
-        .map_err(|_| IkeError::Bug("keys do not fit their suite"))?;
-        cx.transmit(path.datagram(response.clone()));
+        let response = opening.response(ExchangeType::IkeSaInit, payloads)?;
+        let sa = opening.sa(keys, extensions.nat, extensions.fragmentation)?;
+        cx.transmit(opening.path.datagram(response.clone()));
+        let Opening { id, started_at, deadline, ni, request, .. } = opening;
         let hs = Handshake {
             id,
             sa,

@@ -16,6 +16,7 @@ pub(crate) mod ike_sa_init;
 pub(crate) mod informational;
 pub(crate) mod intermediate;
 pub(crate) mod mobility;
+pub(crate) mod opening;
 pub(crate) mod redirect;
 pub(crate) mod session_resume;
 pub(crate) mod ticket;

@@ -5,40 +5,35 @@
 
 use std::net::IpAddr;
 
-use crate::api::{Datagram, DownReason, Fragmentation, IkeSpis, JobId, JobKind, JobResult, SessionId};
+use crate::api::{Datagram, DownReason, Fragmentation, JobId, JobKind, JobResult};
 use crate::api::{TicketAnswer, TicketState};
 use crate::cisco::Announced;
 use crate::counters::IkeCounter;
-use crate::crypto::{ExchangeValues, IkeKeys, Role, resumption_auth};
+use crate::crypto::{IkeKeys, Role, resumption_auth};
 use crate::error::IkeError;
 use crate::exchange::admission::Admission;
 use crate::exchange::authenticated::Authenticated;
 use crate::exchange::ike_auth::{Applicant, AwaitAuth, Handshake, report_failure};
-use crate::exchange::ike_sa_init::{NONCE_LEN, admit, detect_nat, nat_detection, refuse};
+use crate::exchange::ike_sa_init::{detect_nat, nat_detection};
+use crate::exchange::opening::{Opening, admit, childless_supported, fresh_nonce, refuse};
 use crate::exchange::redirect;
 use crate::policy::{EndpointConfig, Methods};
 use crate::ppk::PpkUse;
-use crate::sa::{IkeSa, IkeSaParameters, Nat, Path};
+use crate::sa::Nat;
 use crate::state::{Session, State};
 use crate::suite::{IkeSuite, Kem};
 use crate::ticket::MAX_TICKET_OCTETS;
 use crate::time::Instant;
 use crate::wire::{
-    Auth, AuthMethod, ExchangeType, Header, IkeSpi, Message, Nonce, Notify, NotifyType, Payload, PayloadType,
-    ProtocolId, WireError, rules,
+    Auth, AuthMethod, ExchangeType, Header, IkeSpi, Message, Notify, NotifyType, Payload, PayloadType,
+    WireError, rules,
 };
 use crate::world::{Cx, FirstRequest};
 
 /// The driver looks for what the ticket was given for.
 pub(crate) struct TicketLookup {
-    id: SessionId,
+    opening: Opening,
     job: JobId,
-    started_at: Instant,
-    deadline: Instant,
-    path: Path,
-    spis: IkeSpis,
-    ni: Nonce,
-    request: Vec<u8>,
     nat: Option<Nat>,
     fragmentation: Fragmentation,
     announced: Announced,
@@ -68,49 +63,35 @@ pub(crate) fn begin(
         refuse(cx, datagram, message, Notify::new(NotifyType::TicketNack));
         return None;
     }
-    let path = Path::of(datagram);
-    let initiator = message.header.initiator_spi;
-    let id = cx.open_session();
-    let Some(responder) = cx.reserve_ike_spi(id) else {
-        cx.count(IkeCounter::InternalErrors);
-        cx.close_session(id, DownReason::Internal);
-        return None;
-    };
-    cx.enter_half_open(id, datagram.peer, key);
-    cx.count(IkeCounter::HandshakesBegun);
+    let opening = Opening::begin(cx, datagram, message, ni, key)?;
     let ietf = message.notify(NotifyType::FragmentationSupported).is_some();
-    let job = cx.job(id, JobKind::FindTicket { ticket: ticket.data.clone() });
+    let job = cx.job(opening.id, JobKind::FindTicket { ticket: ticket.data.clone() });
+    let id = opening.id;
     let state = TicketLookup {
-        id,
         job,
-        started_at: cx.now,
-        deadline: cx.now.plus_secs(cx.world.config.timing.half_open_secs),
-        path,
-        spis: IkeSpis { initiator: initiator.0, responder },
-        ni: ni.clone(),
-        request: datagram.bytes.clone(),
-        nat: detect_nat(message, path),
+        nat: detect_nat(message, opening.path),
         fragmentation: if ietf { Fragmentation::Ietf } else { Fragmentation::None },
         announced: Announced::read(message),
         redirect: redirect::is_supported(message),
+        opening,
     };
     Some(Session { id, state: State::TicketLookup(Box::new(state)) })
 }
 
 impl TicketLookup {
     pub(crate) fn deadline(&self) -> Instant {
-        self.deadline
+        self.opening.deadline
     }
 
     pub(crate) fn peer(&self) -> IpAddr {
-        self.path.peer
+        self.opening.path.peer
     }
 
     pub(crate) fn on_job(self: Box<Self>, cx: &mut Cx<'_>, job: JobId, result: JobResult) -> State {
         if job != self.job {
             return State::TicketLookup(self);
         }
-        let (id, path, initiator) = (self.id, self.path, IkeSpi(self.spis.initiator));
+        let Opening { id, path, spis, .. } = self.opening;
         let found = match result {
             JobResult::TicketFound(Some(answer)) => {
                 check_policy(&cx.world.config, &answer.state).map(|()| answer)
@@ -121,7 +102,14 @@ impl TicketLookup {
         found.and_then(|answer| self.answer(cx, answer)).unwrap_or_else(|error| {
             report_failure(cx, id, path.peer, None, error);
             // Whatever the reason, the client is to log in anew (RFC 5723 §4.3.2).
-            let header = Header::new(initiator, IkeSpi::ZERO, ExchangeType::IkeSessionResume, false, true, 0);
+            let header = Header::new(
+                IkeSpi(spis.initiator),
+                IkeSpi::ZERO,
+                ExchangeType::IkeSessionResume,
+                false,
+                true,
+                0,
+            );
             let nack = Payload::Notify(Notify::new(NotifyType::TicketNack));
             if let Ok(bytes) = Message::new(header, vec![nack]).emit_clear() {
                 cx.transmit(path.datagram(bytes));
@@ -131,54 +119,22 @@ impl TicketLookup {
     }
 
     fn answer(self, cx: &mut Cx<'_>, ticket: Box<TicketAnswer>) -> Result<State, IkeError> {
-        let TicketLookup {
-            id,
-            started_at,
-            deadline,
-            path,
-            spis,
-            ni,
-            request,
-            nat,
-            fragmentation,
-            announced,
-            redirect,
-            ..
-        } = self;
-        let nr = Nonce::new(cx.random::<NONCE_LEN>().to_vec())?;
-        let (initiator, responder) = (IkeSpi(spis.initiator), IkeSpi(spis.responder));
-        let values = ExchangeValues {
-            initiator_nonce: &ni,
-            responder_nonce: &nr,
-            initiator_spi: initiator,
-            responder_spi: responder,
-        };
-        let keys = IkeKeys::resumed(ticket.state.suite, &ticket.state.sk_d(), &values)
+        let TicketLookup { opening, nat, fragmentation, announced, redirect, .. } = self;
+        let nr = fresh_nonce(cx)?;
+        let keys = IkeKeys::resumed(ticket.state.suite, &ticket.state.sk_d(), &opening.values(&nr))
             .map_err(|_| IkeError::Bug("key derivation failed"))?;
         let mut payloads = vec![Payload::Nonce(nr.clone())];
         if nat.is_some() {
-            payloads.extend(nat_detection(spis, path));
+            payloads.extend(nat_detection(opening.spis, opening.path));
         }
         if fragmentation == Fragmentation::Ietf {
             payloads.push(Payload::Notify(Notify::new(NotifyType::FragmentationSupported)));
         }
-        if cx.world.config.extensions.childless {
-            let notify = Notify::new(NotifyType::ChildlessIkev2Supported);
-            payloads.push(Payload::Notify(Notify { protocol: ProtocolId::Ike, ..notify }));
-        }
-        let header = Header::new(initiator, responder, ExchangeType::IkeSessionResume, false, true, 0);
-        let response = Message::new(header, payloads).emit_clear()?;
-        let sa = IkeSa::new(IkeSaParameters {
-            spis,
-            role: Role::Responder,
-            keys,
-            path,
-            nat: nat.unwrap_or_default(),
-            fragmentation,
-            first_request_id: 1,
-        })
-        .map_err(|_| IkeError::Bug("keys do not fit their suite"))?;
-        cx.transmit(path.datagram(response.clone()));
+        payloads.extend(childless_supported(&cx.world.config));
+        let response = opening.response(ExchangeType::IkeSessionResume, payloads)?;
+        let sa = opening.sa(keys, nat, fragmentation)?;
+        cx.transmit(opening.path.datagram(response.clone()));
+        let Opening { id, started_at, deadline, ni, request, .. } = opening;
         let hs = Handshake {
             id,
             sa,
