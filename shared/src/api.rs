@@ -1,6 +1,7 @@
 //! The management API's types (HTTP/JSON), used by the server, the CLI and tests alike.
 
 mod access;
+mod config;
 mod crypto;
 mod debug;
 mod ports;
@@ -8,6 +9,10 @@ mod reconnect;
 
 pub use access::{
     AuditEntry, AuditList, CreatedToken, MAX_TOKEN_NAME, MAX_TOKEN_SECS, NewToken, Role, TokenInfo, TokenList,
+};
+pub use config::{
+    Applied, CommitOrder, ConfigChange, ConfigDiff, ConfigDocument, Effect, Finding, History, MAX_COMMENT,
+    MAX_CONFIRM_SECS, NewCandidate, Pending, Revision, RollbackOrder, Validation,
 };
 pub use crypto::{
     Capabilities, DeadPeerDetection, EspDetails, Fragmentation, IkeDetails, MessageIds, NatSide,

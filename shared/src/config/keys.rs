@@ -18,8 +18,9 @@ use super::model::{
     AuthMethod, CryptoEngine, Hugepages, PollMode, PortRole, Redirect, RevocationCheck, Secret, TicketForm,
     TrafficSelectors,
 };
-use super::schema::{Section, SectionDoc, section};
+use super::schema::{SEALED, Section, SectionDoc, section};
 use super::value::{InterfaceAddress, InterfaceAddress6};
+use crate::api::Effect;
 use crate::sa::{EspSuite, IpPrefix, Ipv4Prefix, Ipv6Prefix, MAX_REPLAY_WINDOW, MAX_SELECTORS};
 
 /// Where the sockets are, as TOML.
@@ -103,11 +104,11 @@ pub fn sections() -> impl Iterator<Item = SectionDoc> {
 
 section! {
     /// Who the gateway is.
-    RawGateway = "gateway".table() {
+    RawGateway = "gateway".table().effect(Effect::NewSessions) {
         /// IKE identity of the gateway (IDr): the DNS name that clients connect to. The certificate must hold it.
         identity: String = required().examples(&[r#""vpn.example.com""#]);
         /// Directory of run-time sockets. Both daemons and the operator's command meet there.
-        run_directory: PathBuf = default(DEFAULT_RUN_DIRECTORY);
+        run_directory: PathBuf = default(DEFAULT_RUN_DIRECTORY).effect(Effect::DataPlaneRestart);
         /// Name of this set of rules in what operators are shown.
         profile: String = default(r#""default""#);
     }
@@ -115,7 +116,7 @@ section! {
 
 section! {
     /// How the data plane runs.
-    RawDataplane = "dataplane".table() {
+    RawDataplane = "dataplane".table().effect(Effect::DataPlaneRestart) {
         /// Cores that poll for packets, one worker each. Keep core 0 for the rest of the machine where there are more.
         cores: Vec<usize> = default("[1]").range(0, 1023).most(MAX_CORES);
         /// Whether to use hugepages: if the machine has free ones, refuse to start without, or never.
@@ -151,7 +152,7 @@ section! {
 
 section! {
     /// A DPDK port. At least one must face outside and one inside.
-    RawPort = "port".repeated(MAX_PORTS) {
+    RawPort = "port".repeated(MAX_PORTS).effect(Effect::DataPlaneRestart).identity("name") {
         /// Name that routes, counters and logs use.
         name: String = required().examples(&[r#""wan""#, r#""lan""#]);
         /// DPDK device: a PCI address such as "0000:3b:00.0", or a virtual device such as "net_af_packet0,iface=eth0".
@@ -171,7 +172,7 @@ section! {
 
 section! {
     /// A static route.
-    RawRoute = "route".repeated(MAX_ROUTES) {
+    RawRoute = "route".repeated(MAX_ROUTES).effect(Effect::DataPlaneRestart).identity("destination") {
         /// Where it leads; "0.0.0.0/0" is the default route.
         destination: IpPrefix = required().examples(&[r#""0.0.0.0/0""#]);
         /// Next hop, in the subnet of a port.
@@ -181,7 +182,7 @@ section! {
 
 section! {
     /// IKE SAs: what is offered and how long things last.
-    RawIke = "ike".table() {
+    RawIke = "ike".table().effect(Effect::NewSessions) {
         /// Proposals in order of preference: cipher, integrity (not with GCM or ChaCha20), PRF, key exchange group.
         /// Ciphers aes128, aes256, aes128gcm16, aes256gcm16, chacha20poly1305; integrity sha256, sha384, sha512; PRFs prfsha256,
         /// prfsha384, prfsha512; groups modp2048, ecp256, ecp384, ecp521, curve25519. Without a PRF the integrity's hash is used.
@@ -197,11 +198,11 @@ section! {
         /// How often a request is sent again before the client is given up.
         retransmit_tries: u32 = default("4").range(0, 10);
         /// How long a client may take to authenticate, the typing of passwords and codes included.
-        half_open_secs: u64 = default("60").unit("seconds").range(1, 600);
+        half_open_secs: u64 = default("60").unit("seconds").range(1, 600).effect(Effect::Live);
         /// Half-open IKE SAs above which new clients must return a cookie (RFC 7296 section 2.6). 0 asks always.
-        cookie_threshold: u32 = default("100").unit("half-open IKE SAs").range(0, 1_000_000);
+        cookie_threshold: u32 = default("100").unit("half-open IKE SAs").range(0, 1_000_000).effect(Effect::Live);
         /// Half-open IKE SAs above which new clients are not answered.
-        half_open_max: u32 = default("10000").unit("half-open IKE SAs").range(1, 1_000_000);
+        half_open_max: u32 = default("10000").unit("half-open IKE SAs").range(1, 1_000_000).effect(Effect::Live);
         /// Largest IP packet that carries an IKE fragment (RFC 7383).
         fragment_size: u16 = default("1280").unit("octets").range(576, 1500);
         /// Whether clients may move to other addresses with MOBIKE (RFC 4555). Traffic follows after they have shown that they
@@ -216,18 +217,18 @@ section! {
         /// How long a ticket may be used. One that is not used by then is worth nothing, though the session may still wait.
         ticket_secs: u64 = default("14400").unit("seconds").range(60, 86_400);
         /// Another gateway for clients that follow a REDIRECT (RFC 5685): an IP address or a DNS name.
-        redirect_to: Option<String> = optional("none").sketch(r#""vpn2.example.com""#);
+        redirect_to: Option<String> = optional("none").sketch(r#""vpn2.example.com""#).effect(Effect::Live);
         /// Whom `redirect_to` is for: clients that this gateway has no room for, all new ones at once, or all once they
         /// have proved who they are.
-        redirect: Redirect = default(r#""full""#);
+        redirect: Redirect = default(r#""full""#).effect(Effect::Live);
         /// How long a client whose session is sent on (`causeway redirect session`) may take to leave.
-        redirect_grace_secs: u64 = default("60").unit("seconds").range(1, 3600);
+        redirect_grace_secs: u64 = default("60").unit("seconds").range(1, 3600).effect(Effect::Live);
     }
 }
 
 section! {
     /// Child SAs: what is offered and how long they last.
-    RawEsp = "esp".table() {
+    RawEsp = "esp".table().effect(Effect::NewSessions) {
         /// Suites in order of preference.
         suites: Vec<EspSuite> = default(DEFAULT_SUITES).most(EspSuite::ALL.len());
         /// Whether extended sequence numbers are chosen when the client offers both.
@@ -245,7 +246,7 @@ section! {
 
 section! {
     /// How gateway and clients prove who they are. Relative paths start at this file's directory.
-    RawAuth = "auth".table() {
+    RawAuth = "auth".table().effect(Effect::NewSessions) {
         /// Methods that clients may use. Those of EAP are offered in this order; a client that refuses one names others.
         /// `eap-radius` is whatever EAP method client and RADIUS server agree on; beside other EAP methods it is for users
         /// that are no [[user]] here.
@@ -282,11 +283,11 @@ section! {
 
 section! {
     /// A pre-shared key for one client identity. Write the key here or name a file that holds it.
-    RawPsk = "auth.psk".repeated(MAX_PSKS).commented() {
+    RawPsk = "auth.psk".repeated(MAX_PSKS).commented().effect(Effect::NewSessions).identity("identity") {
         /// The client's IKE identity (IDi): DNS name, mail address or IPv4 address; "*" is any.
         identity: String = required().examples(&[r#""branch.example.com""#]);
         /// The key: a text, or octets in hexadecimal behind `0x`.
-        secret: Option<Secret> = optional("`secret_file` is used");
+        secret: Option<Secret> = optional("`secret_file` is used").secret(SEALED);
         /// File that holds the key; a line end after it does not count. Relative paths start at this file's directory.
         secret_file: Option<PathBuf> = optional("`secret` is used").examples(&[r#""/etc/causeway/branch.psk""#]);
     }
@@ -295,14 +296,14 @@ section! {
 section! {
     /// A post-quantum pre-shared key (PPK, RFC 8784). It goes into the keys of every Child SA beside the key exchange, so that traffic
     /// recorded today stays secret from a quantum computer of tomorrow. It comes on top of the client's method, whichever that is.
-    RawPpk = "auth.ppk".repeated(MAX_PPKS).commented() {
+    RawPpk = "auth.ppk".repeated(MAX_PPKS).commented().effect(Effect::NewSessions).identity("id") {
         /// The name by which clients choose it (PPK_ID of type PPK_ID_FIXED).
         id: String = required().examples(&[r#""branch-2026""#]);
         /// The client's IKE identity (IDi) that may use it; "*" is any. One key for many clients lets each of them read the others'
         /// recorded traffic with a quantum computer.
         identity: String = default(r#""*""#).examples(&[r#""branch.example.com""#]);
         /// The key.
-        secret: Option<Secret> = optional("`secret_file` is used");
+        secret: Option<Secret> = optional("`secret_file` is used").secret(SEALED);
         /// File that holds the key; a line end after it does not count. Relative paths start at this file's directory.
         secret_file: Option<PathBuf> = optional("`secret` is used").examples(&[r#""/etc/causeway/branch.ppk""#]);
     }
@@ -310,7 +311,7 @@ section! {
 
 section! {
     /// Inner addresses for clients, and what they are told.
-    RawPool = "pool".repeated(MAX_POOLS) {
+    RawPool = "pool".repeated(MAX_POOLS).effect(Effect::NewSessions).identity("name") {
         /// Name that sessions and logs use.
         name: String = required().examples(&[r#""clients""#]);
         /// The IPv4 addresses; the first and the last one of the prefix are not given out.
@@ -337,11 +338,11 @@ section! {
 
 section! {
     /// Logs, on standard error of each daemon.
-    RawLog = "log".table() {
+    RawLog = "log".table().effect(Effect::Live) {
         /// `error`, `warn`, `info`, `debug`, `trace`, or a filter by module such as "info,causeway_ike=debug".
         /// Names and addresses of clients appear from `debug` on, and in the lines that tell of a session's begin and end.
         filter: String = default(r#""info""#);
         /// JSON lines instead of text.
-        json: bool = default("false");
+        json: bool = default("false").effect(Effect::ControlPlaneRestart);
     }
 }

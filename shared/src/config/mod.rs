@@ -10,6 +10,7 @@ mod proposal;
 mod reader;
 mod render;
 mod schema;
+mod sealed;
 mod suggest;
 #[cfg(test)]
 mod tests;
@@ -26,6 +27,7 @@ pub use mistake::{MAX_FINDINGS, Mistake, Mistakes};
 pub use model::*;
 pub use render::{example, manual};
 pub use schema::{KeyDoc, Presence, SectionDoc};
+pub use sealed::{SEALED_MARK, SHOWN_SECRET};
 pub use validate::{API_SOCKET, DATAPLANE_SOCKET};
 
 use mistake::Notes;
@@ -39,6 +41,9 @@ pub const MAX_FILE: u64 = 64 << 20;
 /// A check of one text, with the reason if it is wrong.
 pub type TextCheck<'a> = &'a dyn Fn(&str) -> Result<(), String>;
 
+/// Opens a sealed value: of which key (`user.password_hash`), and the value. The reason if it cannot be opened.
+pub type Opener<'a> = &'a dyn Fn(&str, &str) -> Result<Zeroizing<String>, String>;
+
 /// Checks that need what this crate must not know, and whether to look at other files.
 #[derive(Clone, Copy)]
 pub struct Checks<'a> {
@@ -48,11 +53,13 @@ pub struct Checks<'a> {
     pub log_filter: Option<TextCheck<'a>>,
     /// Whether files that the configuration names are opened. Without it keys of `secret_file` are left empty.
     pub files: bool,
+    /// Opens sealed secrets; without it, stand-ins of the right form hold, with which nobody logs in.
+    pub open: Option<Opener<'a>>,
 }
 
 impl Default for Checks<'_> {
     fn default() -> Self {
-        Checks { ike_proposal: None, log_filter: None, files: true }
+        Checks { ike_proposal: None, log_filter: None, files: true, open: None }
     }
 }
 
@@ -122,8 +129,8 @@ pub fn check_ike_proposal(proposal: &str) -> Result<(), (String, String)> {
 /// Validates a configuration text; `path` is for messages and as start of relative paths.
 pub fn check_text(text: &str, path: &Path, checks: &Checks<'_>) -> Checked {
     let mut notes = Notes::new(path, text);
-    let config =
-        reader::read(text, &mut notes).and_then(|document| validate::validate(document, checks, &mut notes));
+    let config = reader::read(text, checks, &mut notes)
+        .and_then(|document| validate::validate(document, checks, &mut notes));
     notes.sort();
     let config = match config {
         Some(config) if notes.mistakes.is_empty() => Ok(config),

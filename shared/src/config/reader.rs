@@ -11,6 +11,7 @@ use super::keys::{
 };
 use super::mistake::{Notes, Place};
 use super::schema::{Section, refuse_key};
+use super::{Checks, sealed};
 
 /// Every section as it was written; keys that could not be read are `None`.
 pub(super) struct Document {
@@ -42,12 +43,13 @@ pub(super) struct Document {
 }
 
 /// Reads the text. `None` if it is not TOML: then nothing but the syntax errors is worth telling.
-pub(super) fn read(text: &str, notes: &mut Notes<'_>) -> Option<Document> {
-    let (root, errors) = DeTable::parse_recoverable(text);
+pub(super) fn read(text: &str, checks: &Checks<'_>, notes: &mut Notes<'_>) -> Option<Document> {
+    let (mut root, errors) = DeTable::parse_recoverable(text);
     if !errors.is_empty() {
         syntax_errors(text, errors, notes);
         return None;
     }
+    sealed::open_all(root.get_mut(), checks, notes);
     let root = root.get_ref();
     refuse_unknown_sections(root, notes);
     Some(Document {

@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use super::keys::sections;
 use super::schema::{KeyDoc, Presence, SectionDoc};
+use crate::api::Effect;
 
 /// A commented configuration with every key: required ones with an example, the others as comments with their default.
 /// Lines `#key = …` and `#[section]` (no space after `#`) become active when the `#` is removed.
@@ -72,6 +73,9 @@ pub fn manual() -> String {
         out.push('\n');
         for key in section.keys {
             let _ = writeln!(out, "- **`{}`**: {}", key.name, facts(key, "`").join("; "));
+            let secret =
+                if key.secret.is_some() { "Secret: never shown, sealed where it is kept. " } else { "" };
+            let _ = writeln!(out, "  *{secret}A change {}.*", change(section.effect_of(key)));
             for line in key.doc {
                 let _ = writeln!(out, "  {line}");
             }
@@ -81,6 +85,14 @@ pub fn manual() -> String {
         }
     }
     out
+}
+
+fn change(effect: Effect) -> &'static str {
+    match effect {
+        Effect::Live | Effect::NewSessions => effect.words(),
+        Effect::ControlPlaneRestart => "wants a restart of the control plane",
+        Effect::DataPlaneRestart => "wants a restart of the data plane",
+    }
 }
 
 /// Type, unit, range and default in words; `quote` stands around values.

@@ -9,6 +9,14 @@ use toml::de::{DeTable, DeValue};
 use super::mistake::{Notes, Place};
 use super::suggest::nearest;
 use super::value::{Fault, FromToml};
+use crate::api::Effect;
+
+/// Stands in for a sealed text.
+pub(super) const SEALED: &str = "sealed";
+/// Stands in for a sealed NT hash.
+pub(super) const SEALED_NT_HASH: &str = "00000000000000000000000000000000";
+/// Stands in for a sealed argon2 hash.
+pub(super) const SEALED_PASSWORD_HASH: &str = "$argon2id$v=19$m=8,t=1,p=1$AAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAA";
 
 /// One key as the operator sees it.
 #[derive(Clone, Copy)]
@@ -31,6 +39,10 @@ pub struct KeyDoc {
     pub examples: &'static [&'static str],
     /// TOML value that the example file shows as a comment: for an optional key that most files do not need.
     pub sketch: Option<&'static str>,
+    /// What has to happen before a change counts; without it, what the section says.
+    pub effect: Option<Effect>,
+    /// Whether it is a secret: never shown, sealed at rest. The text stands in for a sealed value that cannot be opened.
+    pub secret: Option<&'static str>,
 }
 
 /// Whether a key may be left out.
@@ -60,7 +72,19 @@ impl KeyDoc {
             most: None,
             examples: &[],
             sketch: None,
+            effect: None,
+            secret: None,
         }
+    }
+
+    pub(super) const fn effect(mut self, effect: Effect) -> KeyDoc {
+        self.effect = Some(effect);
+        self
+    }
+
+    pub(super) const fn secret(mut self, stand_in: &'static str) -> KeyDoc {
+        self.secret = Some(stand_in);
+        self
     }
 
     pub(super) const fn required(self) -> KeyDoc {
@@ -116,6 +140,10 @@ pub struct SectionDoc {
     pub repeated: Option<usize>,
     /// Whether the example file shows it as a comment only (it would open a door if it were copied unread).
     pub commented: bool,
+    /// What has to happen before a change of its keys counts.
+    pub effect: Effect,
+    /// The key that tells the entries of a repeated section apart.
+    pub identity: Option<&'static str>,
 }
 
 impl SectionDoc {
@@ -124,7 +152,24 @@ impl SectionDoc {
         doc: &'static [&'static str],
         keys: &'static [KeyDoc],
     ) -> SectionDoc {
-        SectionDoc { path, doc, keys, repeated: None, commented: false }
+        // Who forgets to say what a change does has said the worst.
+        let effect = Effect::DataPlaneRestart;
+        SectionDoc { path, doc, keys, repeated: None, commented: false, effect, identity: None }
+    }
+
+    pub(super) const fn effect(mut self, effect: Effect) -> SectionDoc {
+        self.effect = effect;
+        self
+    }
+
+    pub(super) const fn identity(mut self, key: &'static str) -> SectionDoc {
+        self.identity = Some(key);
+        self
+    }
+
+    /// What has to happen before a change of `key` counts.
+    pub fn effect_of(&self, key: &KeyDoc) -> Effect {
+        key.effect.unwrap_or(self.effect)
     }
 
     pub(super) const fn table(self) -> SectionDoc {

@@ -5,6 +5,7 @@
 mod access;
 mod ipv6;
 mod radius;
+mod sealed;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -441,7 +442,7 @@ fn an_empty_file_names_every_required_section() {
 #[test]
 fn hooks_decide_about_proposals_and_filters() {
     let refuse = |text: &str| Err(format!("never {text}"));
-    let checks = Checks { ike_proposal: Some(&refuse), log_filter: Some(&refuse), files: false };
+    let checks = Checks { ike_proposal: Some(&refuse), log_filter: Some(&refuse), files: false, open: None };
     let text = GOOD.replace("rekey_secs = 0", "proposals = [\"anything\"]");
     let found = check_text(&text, Path::new("c"), &checks).config.unwrap_err().to_string();
     assert!(found.contains("ike.proposals: `anything`: never anything"), "{found}");

@@ -5,11 +5,12 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 
 use super::{MAX_DNS, MAX_USERS};
+use crate::api::Effect;
 use crate::config::model::{
     AttributeProfile, CertificateLogin, NtHash, OnClientDelete, OnSessionLimit, OnTokenReplay, PasswordHash,
     Secret, ServerCertHash, StoreBackend, TokenPolicy, TrafficSelectors,
 };
-use crate::config::schema::section;
+use crate::config::schema::{SEALED, SEALED_NT_HASH, SEALED_PASSWORD_HASH, section};
 use crate::config::value::Paragraph;
 use crate::sa::{IpPrefix, MAX_SELECTORS};
 
@@ -26,7 +27,7 @@ const PRIVATE_ATTRIBUTES: (i64, i64) = (16_384, 32_767);
 
 section! {
     /// How AnyConnect clients log in (method `anyconnect-eap`).
-    RawAnyconnect = "anyconnect".table() {
+    RawAnyconnect = "anyconnect".table().effect(Effect::NewSessions) {
         /// Client certificates: not asked for, required beside the password, or enough instead of it.
         certificate: CertificateLogin = default(r#""none""#);
         /// Text that the client shows once it is connected.
@@ -44,9 +45,9 @@ section! {
 
 section! {
     /// Auto Reconnect: a client that slept or changed networks is back in its session without a password.
-    RawReconnect = "reconnect".table() {
+    RawReconnect = "reconnect".table().effect(Effect::Live) {
         /// Whether clients may come back. Not together with method `psk`.
-        enabled: bool = default("false");
+        enabled: bool = default("false").effect(Effect::NewSessions);
         /// How long a session waits for its client.
         timeout_secs: u64 = default("1800").unit("seconds").range(600, 86_400);
         /// Whether a client gets a new token each time it comes back, or keeps the first.
@@ -66,18 +67,18 @@ section! {
         /// Whether a client may come back before the gateway has noticed that it was gone.
         allow_active_takeover: bool = default("true");
         /// Silence after which the gateway asks whether a client lives, once that client has itself asked.
-        dpd_interval_secs: u64 = default("45").unit("seconds").range(10, 3600);
+        dpd_interval_secs: u64 = default("45").unit("seconds").range(10, 3600).effect(Effect::NewSessions);
         /// Wait before it asks again.
-        dpd_retry_secs: u64 = default("2").unit("seconds").range(1, 60);
+        dpd_retry_secs: u64 = default("2").unit("seconds").range(1, 60).effect(Effect::NewSessions);
         /// How often it asks before the session waits for its client.
-        dpd_tries: u32 = default("5").range(1, 20);
+        dpd_tries: u32 = default("5").range(1, 20).effect(Effect::NewSessions);
     }
 }
 
 section! {
     /// Cisco's extensions of IKEv2. The numbers of the reconnect attributes are not public: `lab` suits our own client;
     /// for Cisco's, write down what one capture shows (the control plane logs unknown attributes at `debug`).
-    RawCisco = "cisco".table() {
+    RawCisco = "cisco".table().effect(Effect::NewSessions) {
         /// Where the attribute numbers come from.
         attributes: AttributeProfile = default(r#""lab""#);
         /// Attribute of the session id.
@@ -108,7 +109,7 @@ section! {
 
 section! {
     /// What the users of a group get. A user's own keys count before the group's, the group's before the pool's.
-    RawGroup = "group".repeated(MAX_GROUPS).commented() {
+    RawGroup = "group".repeated(MAX_GROUPS).commented().effect(Effect::NewSessions).identity("name") {
         /// Name that users, `aaa.authorize_group` and `anyconnect.groups` use.
         name: String = required().examples(&[r#""staff""#]);
         /// Pool of their addresses, by name.
@@ -138,19 +139,19 @@ section! {
 
 section! {
     /// A local user for EAP methods with a password and for `anyconnect-eap`, with one password hash or both.
-    RawUser = "user".repeated(MAX_USERS).commented() {
+    RawUser = "user".repeated(MAX_USERS).commented().effect(Effect::NewSessions).identity("name") {
         /// Name, as the client sends it in EAP.
         name: String = required().examples(&[r#""alice""#]);
         /// NT hash of the password: `causeway user hash` asks for the password and prints this line. MSCHAPv2 needs it.
         password_nt_hash: Option<NtHash> = optional("`password_hash` is used")
-            .examples(&[r#""00112233445566778899aabbccddeeff""#]);
+            .examples(&[r#""00112233445566778899aabbccddeeff""#]).secret(SEALED_NT_HASH);
         /// Argon2 hash of the password (PHC string): safer at rest, for methods that see the password (`anyconnect-eap`, `eap-gtc`,
         /// `eap-ttls` with `pap`).
         /// `causeway user hash --argon2` prints this line.
         password_hash: Option<PasswordHash> = optional("`password_nt_hash` is used")
-            .sketch(r#""$argon2id$v=19$m=19456,t=2,p=1$c29tZXNhbHRzb21lc2FsdA$BQyIJVwEqKO9KuJbUEIAl8bDpM1OaOyLfZdTFNBcRI8""#);
+            .sketch(r#""$argon2id$v=19$m=19456,t=2,p=1$c29tZXNhbHRzb21lc2FsdA$BQyIJVwEqKO9KuJbUEIAl8bDpM1OaOyLfZdTFNBcRI8""#).secret(SEALED_PASSWORD_HASH);
         /// The password itself, which serves every method. Only `eap-md5` needs it: whoever reads this file can log in.
-        password_clear: Option<Secret> = optional("a hash is used");
+        password_clear: Option<Secret> = optional("a hash is used").secret(SEALED);
         /// Group, by name of a [[group]].
         group: Option<String> = optional("`aaa.authorize_group`").sketch(r#""staff""#);
         /// This user's inner address, of a pool; nobody else gets it.
@@ -176,7 +177,7 @@ section! {
 
 section! {
     /// What users may do, once it is known who they are.
-    RawAaa = "aaa".table() {
+    RawAaa = "aaa".table().effect(Effect::NewSessions) {
         /// Group of users that have none of their own, by name of a [[group]].
         authorize_group: Option<String> = optional("they get what the pool says");
         /// Whether a user's own keys count.
@@ -192,7 +193,7 @@ section! {
 
 section! {
     /// Where sessions are stored, so that they outlive the daemons.
-    RawStore = "store".table() {
+    RawStore = "store".table().effect(Effect::ControlPlaneRestart) {
         /// A file that survives power loss, or memory that a restart forgets.
         backend: StoreBackend = default(r#""sqlite""#);
         /// The file.

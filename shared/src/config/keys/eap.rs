@@ -1,5 +1,6 @@
 //! The keys of EAP methods based on TLS. Part of the declarations in `keys.rs`.
 
+use crate::api::Effect;
 use crate::config::model::{CertificateUser, InnerMethod, PeapBinding, TlsVersion, TtlsInner};
 use crate::config::schema::section;
 
@@ -8,7 +9,7 @@ const MAX_CHOICES: usize = 4;
 
 section! {
     /// EAP methods based on TLS: `eap-tls`, `eap-ttls` and `eap-peap`. Their TLS uses the gateway's certificate of [auth].
-    RawEap = "eap".table() {
+    RawEap = "eap".table().effect(Effect::NewSessions) {
         /// TLS versions that are spoken.
         tls_versions: Vec<TlsVersion> = default(r#"["1.2", "1.3"]"#).most(MAX_CHOICES);
         /// What may prove a user inside of `eap-ttls`: the password in clear (inside of TLS), MS-CHAP-V2, or an EAP method
