@@ -13,8 +13,9 @@ use schemars::generate::{Contract, SchemaSettings};
 use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
+use super::idempotency::MAX_KEY;
 use super::problem::{PROBLEM_JSON, ProblemKind};
-use super::route::{Answer, Content, Route};
+use super::route::{Answer, Content, Method, Route};
 use super::routes;
 
 /// Version of the specification (<https://spec.openapis.org/oas/v3.1.1.html>).
@@ -112,6 +113,10 @@ fn operation(
     let mut responses = Map::new();
     for Answer { status, means, body } in &route.answers {
         let mut response = json!({"description": means});
+        if route.tagged && status.is_success() {
+            response["headers"] =
+                json!({"ETag": {"schema": {"type": "string"}, "description": "Version of what is shown."}});
+        }
         match body {
             Some(Content::Json(schema)) => {
                 response["content"] = json!({"application/json": {"schema": schema(writes)}});
@@ -122,6 +127,9 @@ fn operation(
             None => {}
         }
         responses.insert(status.as_str().to_owned(), response);
+    }
+    if route.tagged && route.method == Method::Get {
+        responses.insert("304".to_owned(), json!({"description": "What the client has is still so."}));
     }
     for (status, kinds) in by_status(&route.all_problems()) {
         let kinds: Vec<_> = kinds.iter().map(|kind| format!("`/problems/{}`", kind.doc().slug)).collect();
@@ -148,6 +156,7 @@ fn parameters(route: &Route, reads: &mut SchemaGenerator) -> Vec<Value> {
     let names = route.path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'));
     let of_path = |name| json!({"name": name, "in": "path", "required": true, "schema": {"type": "string", "minLength": 1}});
     let mut all: Vec<Value> = names.map(of_path).collect();
+    all.extend(headers(route));
     let Some(schema) = route.query else { return all };
     let schema = schema(reads).to_value();
     let is_required =
@@ -168,6 +177,29 @@ fn parameters(route: &Route, reads: &mut SchemaGenerator) -> Vec<Value> {
             parameter["description"] = description;
         }
         all.push(parameter);
+    }
+    all
+}
+
+/// Headers that the route hears.
+fn headers(route: &Route) -> Vec<Value> {
+    let text = json!({"type": "string"});
+    let header = |name: &str, required: bool, schema: &Value, description: &str| json!({"name": name, "in": "header", "required": required, "schema": schema, "description": description});
+    let mut all = Vec::new();
+    if route.wants_match {
+        all.push(header("If-Match", true, &text, "The `ETag` of what is to be changed, or `*`."));
+    }
+    if route.tagged && route.method == Method::Get {
+        all.push(header(
+            "If-None-Match",
+            false,
+            &text,
+            "The `ETag` of what the client has: 304 if it is still so.",
+        ));
+    }
+    if route.hears_key() {
+        let key = json!({"type": "string", "minLength": 1, "maxLength": MAX_KEY});
+        all.push(header("Idempotency-Key", false, &key, "The same request with the same key is done once; its answer comes again with `Idempotency-Replayed: true`."));
     }
     all
 }

@@ -77,6 +77,13 @@ impl Peer {
     }
 }
 
+impl Peer {
+    /// Who, without the process: the same for every request of one user of this machine, of one token, of one certificate.
+    pub fn account(&self) -> &str {
+        self.who.split_once(" pid ").filter(|_| self.from == "local").map_or(&self.who, |(user, _)| user)
+    }
+}
+
 impl fmt::Display for Peer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.from.as_str() {

@@ -43,6 +43,12 @@ pub enum ProblemKind {
     BadQuery,
     /// The body is not usable.
     BadBody,
+    /// `If-Match` is missing where it must be.
+    Unconditional,
+    /// `If-Match` names another version.
+    Changed,
+    /// `Idempotency-Key` is not usable for this request.
+    BadKey,
     /// The driver did not answer.
     Busy,
     /// The request as a whole took too long.
@@ -64,7 +70,7 @@ pub struct KindDoc {
 
 impl ProblemKind {
     /// Every kind, in the order of the manual.
-    pub const ALL: [ProblemKind; 16] = [
+    pub const ALL: [ProblemKind; 19] = [
         ProblemKind::NoSuchPath,
         ProblemKind::MethodNotAllowed,
         ProblemKind::NoSuchSession,
@@ -79,6 +85,9 @@ impl ProblemKind {
         ProblemKind::Full,
         ProblemKind::BadQuery,
         ProblemKind::BadBody,
+        ProblemKind::Unconditional,
+        ProblemKind::Changed,
+        ProblemKind::BadKey,
         ProblemKind::Busy,
         ProblemKind::Timeout,
     ];
@@ -142,6 +151,24 @@ impl ProblemKind {
                 &[400, 413, 415, 422],
                 "no JSON, larger than 16 KiB, not declared as JSON, or not what is expected; `pointer` leads to the member",
             ),
+            ProblemKind::Unconditional => (
+                "precondition-required",
+                "Which version?",
+                &[428],
+                "`If-Match` is missing; it names the version that is to be changed",
+            ),
+            ProblemKind::Changed => (
+                "precondition-failed",
+                "It has changed",
+                &[412],
+                "somebody else has changed it since the version that `If-Match` names",
+            ),
+            ProblemKind::BadKey => (
+                "idempotency-key",
+                "Idempotency key not usable",
+                &[400, 409, 422],
+                "no key, or one whose request is still under way (409) or was another (422)",
+            ),
             ProblemKind::Busy => (
                 "busy",
                 "Not available now",
@@ -182,6 +209,16 @@ impl ApiError {
         ApiError { kind, status, detail: detail.into(), remedy: remedy.into(), place: Place::Request }
     }
 
+    /// With one of the statuses that the kind has.
+    pub fn with_status(
+        kind: ProblemKind,
+        status: StatusCode,
+        detail: impl Into<String>,
+        remedy: impl Into<String>,
+    ) -> ApiError {
+        ApiError { status, ..ApiError::new(kind, detail, remedy) }
+    }
+
     /// Something is wrong with a parameter of the query, or with the query as a whole if none is named.
     pub fn bad_query(parameter: Option<&str>, detail: impl Into<String>) -> ApiError {
         let remedy = "See the parameters of this path in docs/api.md or /v1/openapi.json.";
@@ -201,7 +238,7 @@ impl ApiError {
 
     /// The body cannot be read at all.
     pub fn bad_body(status: StatusCode, detail: impl Into<String>, remedy: &'static str) -> ApiError {
-        ApiError { status, ..ApiError::new(ProblemKind::BadBody, detail, remedy) }
+        ApiError::with_status(ProblemKind::BadBody, status, detail, remedy)
     }
 
     /// There is no such session.

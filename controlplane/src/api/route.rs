@@ -2,15 +2,19 @@
 //! these and of nothing else.
 //!
 //! Enters: method, path, role, types, problems, handler. Leaves: a value that [`super::routes`] lists.
+#![allow(dead_code, reason = "users and the configuration, the first resources with versions, use it")]
 
 use axum::handler::Handler;
 use axum::http::StatusCode;
-use axum::routing::{MethodRouter, delete, get, post};
+use axum::routing::{MethodRouter, delete, get, patch, post, put};
 use causeway_shared::api::Role;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 
 use super::ApiContext;
 use super::problem::ProblemKind;
+
+/// Octets of a request body, where the route does not say otherwise.
+pub const MAX_BODY_BYTES: usize = 16 * 1024;
 
 /// Methods that routes have.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -19,6 +23,10 @@ pub enum Method {
     Get,
     /// Makes, or orders an action.
     Post,
+    /// Replaces.
+    Put,
+    /// Changes a part.
+    Patch,
     /// Ends or resets.
     Delete,
 }
@@ -29,6 +37,8 @@ impl Method {
         match self {
             Method::Get => "GET",
             Method::Post => "POST",
+            Method::Put => "PUT",
+            Method::Patch => "PATCH",
             Method::Delete => "DELETE",
         }
     }
@@ -71,6 +81,12 @@ pub struct Route {
     pub(super) body: Option<SchemaOf>,
     pub(super) answers: Vec<Answer>,
     pub(super) problems: &'static [ProblemKind],
+    /// Whether answers have an `ETag` and `If-None-Match` is heard.
+    pub(super) tagged: bool,
+    /// Whether `If-Match` must be sent.
+    pub(super) wants_match: bool,
+    /// Octets of a body.
+    pub(super) max_body: usize,
     pub(super) handler: MethodRouter<ApiContext>,
 }
 
@@ -91,6 +107,24 @@ impl Route {
         T: 'static,
     {
         Route::new(Method::Post, path, name, post(handler))
+    }
+
+    /// A route that replaces something.
+    pub(super) fn put<H, T>(path: &'static str, name: &'static str, handler: H) -> Route
+    where
+        H: Handler<T, ApiContext>,
+        T: 'static,
+    {
+        Route::new(Method::Put, path, name, put(handler))
+    }
+
+    /// A route that changes a part of something.
+    pub(super) fn patch<H, T>(path: &'static str, name: &'static str, handler: H) -> Route
+    where
+        H: Handler<T, ApiContext>,
+        T: 'static,
+    {
+        Route::new(Method::Patch, path, name, patch(handler))
     }
 
     /// A route that ends or resets something.
@@ -119,6 +153,9 @@ impl Route {
             body: None,
             answers: Vec::new(),
             problems: &[],
+            tagged: false,
+            wants_match: false,
+            max_body: MAX_BODY_BYTES,
             handler,
         }
     }
@@ -168,6 +205,26 @@ impl Route {
         Route { problems, ..self }
     }
 
+    /// Its answers carry an `ETag`: the handler ends with [`super::precondition::tagged`] or `changed`.
+    pub(super) fn tagged(self) -> Route {
+        Route { tagged: true, ..self }
+    }
+
+    /// It is never reached without `If-Match`; the handler takes [`super::precondition::IfMatch`] and checks it.
+    pub(super) fn wants_match(self) -> Route {
+        Route { wants_match: true, ..self }
+    }
+
+    /// Its bodies may have as many octets, instead of [`MAX_BODY_BYTES`].
+    pub(super) fn max_body(self, octets: usize) -> Route {
+        Route { max_body: octets, ..self }
+    }
+
+    /// Whether `Idempotency-Key` is heard: it is for every POST.
+    pub(super) fn hears_key(&self) -> bool {
+        self.method == Method::Post
+    }
+
     /// Method, path and the least role that may use it.
     pub(super) fn right(&self) -> (&'static str, &'static str, Role) {
         (self.method.name(), self.path, self.role)
@@ -178,6 +235,10 @@ impl Route {
         let mut all = self.problems.to_vec();
         all.extend(self.query.map(|_| ProblemKind::BadQuery));
         all.extend(self.body.map(|_| ProblemKind::BadBody));
+        if self.wants_match {
+            all.extend([ProblemKind::Unconditional, ProblemKind::Changed]);
+        }
+        all.extend(self.hears_key().then_some(ProblemKind::BadKey));
         all.extend(self.path.contains('{').then_some(ProblemKind::NoSuchPath));
         all.extend([ProblemKind::Unauthorized, ProblemKind::Forbidden, ProblemKind::TooMany]);
         all.extend([ProblemKind::Busy, ProblemKind::Timeout]);

@@ -17,15 +17,15 @@ use causeway_shared::api::{
     NewToken, PortList, ReconnectStats, RedirectOrder, RekeyOrder, Role, Session, SetTopics, TokenList,
 };
 
+use super::idempotency::{self, Idempotency};
 use super::peer::Peer;
+use super::precondition;
 use super::problem::{ApiError, ProblemKind};
 use super::route::Route;
 use super::sessions::{DeleteQuery, ListQuery};
 use super::{ApiContext, auth, bulk, debug, keys, metrics, openapi, redirect, sessions, tokens};
 use crate::driver::{DriverHandle, Request as Ask};
 
-/// Octets of a request body.
-pub const MAX_BODY_BYTES: usize = 16 * 1024;
 /// How long one request may take in all.
 pub const HANDLER_DEADLINE: Duration = Duration::from_secs(10);
 
@@ -195,9 +195,20 @@ fn of_access() -> Vec<Route> {
 
 /// The router.
 pub fn router(context: ApiContext) -> Router {
+    let answers = Arc::new(idempotency::Answers::default());
+    // Layers from the inside out: the right to ask is looked at first.
     let add = |router: Router<ApiContext>, route: Route| {
+        let mut handler = route.handler.clone();
+        if route.wants_match {
+            handler = handler.route_layer(middleware::from_fn(precondition::required));
+        }
+        if route.hears_key() {
+            let once = Idempotency { answers: Arc::clone(&answers), max_body: route.max_body };
+            handler = handler.route_layer(middleware::from_fn_with_state(once, idempotency::once));
+        }
         let allow = middleware::from_fn_with_state(route.role, auth::allow);
-        router.route(route.path, route.handler.route_layer(allow))
+        let limit = DefaultBodyLimit::max(route.max_body);
+        router.route(route.path, handler.route_layer(allow).route_layer(limit))
     };
     let identify = middleware::from_fn_with_state(Arc::clone(&context.access), auth::identify);
     all()
@@ -205,7 +216,6 @@ pub fn router(context: ApiContext) -> Router {
         .fold(Router::new(), add)
         .method_not_allowed_fallback(method_not_allowed)
         .fallback(no_such_path)
-        .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
         .layer(middleware::from_fn(within_deadline))
         .layer(identify)
         .with_state(context)

@@ -200,3 +200,26 @@ fn a_renewed_certificate_is_served_without_a_restart() {
     let served = |remote: &Remote| remote.ask_as("GET", "/v1/health", None, None).is_ok();
     crate::gateway::wait_until("the new certificate is served", || served(&remote));
 }
+
+#[test]
+fn a_post_with_a_key_is_done_once_and_its_answer_comes_again() {
+    let gateway = Gateway::start("idempotency", "");
+    let post = |key: &str, body: &str| {
+        let lines = [("Idempotency-Key", key)];
+        http::request_with(&gateway.api, "POST", "/v1/tokens", &lines, Some(body))
+    };
+    let (a, b) = (r#"{"name":"a","role":"viewer"}"#, r#"{"name":"b","role":"viewer"}"#);
+    let first = post("\"one\"", a);
+    assert_eq!((first.status, first.header_value("idempotency-replayed")), (201, None));
+    let again = post("one", a);
+    assert_eq!((again.status, &again.body), (201, &first.body));
+    assert_eq!(again.header_value("idempotency-replayed").as_deref(), Some("true"));
+    assert_eq!(again.header_value("content-type"), first.header_value("content-type"));
+    let other = post("one", b);
+    assert_eq!((other.status, other.json::<Problem>().parameter.as_deref()), (422, Some("Idempotency-Key")));
+    assert_eq!(post("no good", a).status, 400);
+    assert_eq!(post("two", a).status, 201);
+    assert_eq!(post("three", &"x".repeat(20_000)).status, 413);
+    let tokens: TokenList = http::get(&gateway.api, "/v1/tokens");
+    assert_eq!(tokens.tokens.len(), 2, "what was asked twice was done once");
+}

@@ -58,10 +58,23 @@ pub fn over(mut stream: impl Read + Write, request: &[u8]) -> std::io::Result<An
 
 /// Sends a request, with a JSON body if there is one.
 pub fn request(socket: &Path, method: &str, path: &str, body: Option<&str>) -> Answer {
+    request_with(socket, method, path, &[], body)
+}
+
+/// As [`request`], with more header lines: name and value.
+pub fn request_with(
+    socket: &Path,
+    method: &str,
+    path: &str,
+    lines: &[(&str, &str)],
+    body: Option<&str>,
+) -> Answer {
+    let more: String = lines.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
     let content = body.map_or(String::new(), |body| {
         format!("Content-Type: application/json\r\nContent-Length: {}\r\n", body.len())
     });
-    let head = format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{content}\r\n");
+    let head =
+        format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{more}{content}\r\n");
     raw(socket, &[head.as_bytes(), body.unwrap_or("").as_bytes()].concat())
 }
 
