@@ -43,6 +43,72 @@ pub struct OpenJob<'a, K> {
     pub opened: bool,
 }
 
+/// What [`SealJob`] and [`OpenJob`] have in common.
+trait Job<'a> {
+    /// A key as an SA keeps it.
+    type Key: 'a;
+
+    /// Its SA's key.
+    fn key(&self) -> &'a Self::Key;
+
+    /// From SPI to ICV.
+    fn packet(&mut self) -> &mut [u8];
+
+    /// The 64-bit sequence number.
+    fn sequence(&self) -> u64;
+
+    /// Whether it was sealed, or its ICV was right.
+    fn answer(&mut self, done: bool);
+}
+
+impl<'a, K: 'a> Job<'a> for SealJob<'a, K> {
+    type Key = K;
+
+    #[inline]
+    fn key(&self) -> &'a K {
+        self.key
+    }
+
+    #[inline]
+    fn packet(&mut self) -> &mut [u8] {
+        self.packet
+    }
+
+    #[inline]
+    fn sequence(&self) -> u64 {
+        self.sequence
+    }
+
+    #[inline]
+    fn answer(&mut self, done: bool) {
+        self.sealed = done;
+    }
+}
+
+impl<'a, K: 'a> Job<'a> for OpenJob<'a, K> {
+    type Key = K;
+
+    #[inline]
+    fn key(&self) -> &'a K {
+        self.key
+    }
+
+    #[inline]
+    fn packet(&mut self) -> &mut [u8] {
+        self.packet
+    }
+
+    #[inline]
+    fn sequence(&self) -> u64 {
+        self.sequence
+    }
+
+    #[inline]
+    fn answer(&mut self, done: bool) {
+        self.opened = done;
+    }
+}
+
 /// Most packets that are given at once as a queue's items.
 pub const MAX_ITEMS: usize = 32;
 

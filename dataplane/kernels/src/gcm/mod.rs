@@ -21,7 +21,7 @@ use core::marker::PhantomData;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use self::cache::Cache;
-use crate::{MAX_ITEMS, OpenJob, Outcome, SealJob, View, Wide};
+use crate::{Job, MAX_ITEMS, OpenJob, Outcome, SealJob, View, Wide};
 
 pub use self::counters::MAX_TEXT_LEN;
 
@@ -80,22 +80,22 @@ impl Gcm {
     /// with more than [`MAX_TEXT_LEN`] octets of text is not sealed. Answers with the number of jobs whose keys are of
     /// other algorithms; they are left alone.
     pub fn seal_burst<K: MaybeGcm>(&mut self, jobs: &mut [SealJob<'_, K>]) -> usize {
-        let chunks = jobs.chunks_mut(MAX_ITEMS).map(|jobs| {
-            let outcome = self.seal_items(jobs, &Jobs(PhantomData));
-            let answers = jobs.iter_mut().enumerate().filter(|(at, _)| outcome.left >> at & 1 == 0);
-            answers.for_each(|(at, job)| job.sealed = outcome.done >> at & 1 == 1);
-            outcome.left.count_ones() as usize
-        });
-        chunks.sum()
+        self.burst::<_, false>(jobs)
     }
 
     /// Decrypts what lies between IV and ICV and compares the ICV in constant time. Where it is wrong, the text is zero
     /// afterwards. Answers as [`Gcm::seal_burst`] does.
     pub fn open_burst<K: MaybeGcm>(&mut self, jobs: &mut [OpenJob<'_, K>]) -> usize {
+        self.burst::<_, true>(jobs)
+    }
+
+    fn burst<'a, J: Job<'a, Key: MaybeGcm>, const OPEN: bool>(&mut self, jobs: &mut [J]) -> usize {
         let chunks = jobs.chunks_mut(MAX_ITEMS).map(|jobs| {
-            let outcome = self.open_items(jobs, &Jobs(PhantomData));
+            // SAFETY: whoever made `self` had a `Wide`, so the processor has the instructions.
+            let outcome =
+                unsafe { burst::run::<J, Jobs<'a>, OPEN>(&mut self.cache, jobs, &Jobs(PhantomData)) };
             let answers = jobs.iter_mut().enumerate().filter(|(at, _)| outcome.left >> at & 1 == 0);
-            answers.for_each(|(at, job)| job.opened = outcome.done >> at & 1 == 1);
+            answers.for_each(|(at, job)| job.answer(outcome.done >> at & 1 == 1));
             outcome.left.count_ones() as usize
         });
         chunks.sum()
@@ -124,43 +124,24 @@ impl Gcm {
     }
 }
 
-/// Jobs say themselves what they are.
-struct Jobs<'a, K>(PhantomData<&'a K>);
+/// Jobs say themselves what they are; their keys live for `'a`.
+struct Jobs<'a>(PhantomData<&'a ()>);
 
-impl<'a, K> View<SealJob<'a, K>> for Jobs<'a, K> {
-    type Key = K;
+impl<'a, J: Job<'a>> View<J> for Jobs<'a> {
+    type Key = J::Key;
 
     #[inline]
-    fn key<'v>(&'v self, job: &SealJob<'a, K>) -> Option<&'v K> {
-        Some(job.key)
+    fn key<'v>(&'v self, job: &J) -> Option<&'v J::Key> {
+        Some(job.key())
     }
 
     #[inline]
-    fn packet<'p>(&self, job: &'p mut SealJob<'a, K>) -> &'p mut [u8] {
-        job.packet
+    fn packet<'p>(&self, job: &'p mut J) -> &'p mut [u8] {
+        job.packet()
     }
 
     #[inline]
-    fn sequence(&self, job: &SealJob<'a, K>) -> u64 {
-        job.sequence
-    }
-}
-
-impl<'a, K> View<OpenJob<'a, K>> for Jobs<'a, K> {
-    type Key = K;
-
-    #[inline]
-    fn key<'v>(&'v self, job: &OpenJob<'a, K>) -> Option<&'v K> {
-        Some(job.key)
-    }
-
-    #[inline]
-    fn packet<'p>(&self, job: &'p mut OpenJob<'a, K>) -> &'p mut [u8] {
-        job.packet
-    }
-
-    #[inline]
-    fn sequence(&self, job: &OpenJob<'a, K>) -> u64 {
-        job.sequence
+    fn sequence(&self, job: &J) -> u64 {
+        job.sequence()
     }
 }
