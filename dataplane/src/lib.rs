@@ -21,5 +21,6 @@ pub mod route6;
 pub mod sa;
 pub mod sink;
 mod stages;
+pub mod watch;
 pub mod worker;
 pub mod worker_sink;

@@ -15,7 +15,7 @@ use causeway_shared::wire::{AckStatus, Action, Command};
 use causeway_shm::SaStats;
 
 use crate::handoff::Instruction;
-use crate::path::{Operation, PoolMap, Tables, WorkerSa, owner_of_spi};
+use crate::path::{Operation, PoolMap, Tables, Watcher, WorkerSa, owner_of_spi};
 
 /// Most commands under way at once.
 pub const MAX_IN_FLIGHT: usize = 64;
@@ -88,6 +88,8 @@ enum Step {
     Move,
     /// The last step: a pool is added.
     Pool(IpPrefix),
+    /// The last step: a watch begins or ends.
+    Watch,
     /// The last step: all tables are exchanged.
     RemoveAll,
 }
@@ -145,6 +147,16 @@ impl Executor {
                 self.instruct_all(ticket, todo, || Operation::RemoveAll(Tables::new(capacity, workers)));
                 Ok(())
             }
+            Action::Watch(watch) => {
+                let ticket = self.begin(id, touches, Step::Watch);
+                self.instruct_all(ticket, todo, || Operation::Watch(Watcher::new(&watch)));
+                Ok(())
+            }
+            Action::Unwatch { id: watch } => {
+                let ticket = self.begin(id, touches, Step::Watch);
+                self.instruct_all(ticket, todo, || Operation::Unwatch { id: watch });
+                Ok(())
+            }
             // Nothing else is under way when a barrier is reached.
             Action::Barrier => Err(AckStatus::Done),
         };
@@ -179,9 +191,12 @@ impl Executor {
             Action::SelectOutbound { inbound_spi }
             | Action::RemoveSa { inbound_spi }
             | Action::MovePeer { inbound_spi, .. } => sa(*inbound_spi, None),
-            Action::AddPool(_) | Action::AddPool6 { .. } | Action::RemoveAll | Action::Barrier => {
-                Touches::Everything
-            }
+            Action::AddPool(_)
+            | Action::AddPool6 { .. }
+            | Action::RemoveAll
+            | Action::Barrier
+            | Action::Watch(_)
+            | Action::Unwatch { .. } => Touches::Everything,
         }
     }
 
@@ -313,6 +328,7 @@ impl Executor {
             | Step::Select { .. }
             | Step::Unselect { .. }
             | Step::Move
+            | Step::Watch
             | Step::Pool(_) => {}
         }
         todo.acknowledgements.push((id, status));

@@ -11,13 +11,14 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use causeway_dpdk::prefetch;
 use causeway_shared::counters::{Drop, Flow};
 use causeway_shared::sa::{Encapsulation, IpPrefix, Ipv4Prefix, Ipv6Prefix, slot_of_spi};
-use causeway_shared::wire::{AckStatus, Datagram};
+use causeway_shared::wire::{AckStatus, Datagram, TracedPacket};
 
 pub use causeway_shared::config::{Interface6, PortRole};
 
 pub use crate::counters::Counters;
 pub use crate::sa::{PoolMap, Tables, WorkerSa};
 pub use crate::sink::{Full, Handoff, Ingress, Outer, Punt, SaDirection, SaStatistics, Sink};
+pub use crate::watch::{Watcher, Watchers};
 
 use crate::buffer::{Allocator, Buffer};
 use crate::crypto::Line;
@@ -28,6 +29,7 @@ use crate::stages::{
     self, Clear, Clear6, EspIn, EspOut, Facts, Facts6, Fragmented, Frame, FromPeer, InSa, InSa6, Leaving,
     Leaving6, Out, Queue, Refused, Refused6, State, ToClient, ToClient6,
 };
+use crate::watch::{Spy, Tracer};
 
 /// Packets a stage handles at once.
 pub const BURST: usize = 32;
@@ -166,6 +168,13 @@ pub enum Operation {
     AddPool(Box<PoolMap>),
     /// To every worker: a prefix whose addresses belong to clients.
     AddPool6(Ipv6Prefix),
+    /// To every worker: watches packets. The watch has come with its memory.
+    Watch(Box<Watcher>),
+    /// To every worker: ends a watch, or all of them with `wire::ALL_WATCHES`.
+    Unwatch {
+        /// Its number.
+        id: u32,
+    },
     /// To every worker: forgets every SA and pool by exchanging the tables for empty ones (`Tables::new`).
     RemoveAll(Box<Tables>),
 }
@@ -188,6 +197,10 @@ pub enum Retired {
     Pool(Box<PoolMap>),
     /// The tables before `RemoveAll`.
     Tables(Box<Tables>),
+    /// A watch that was replaced, or one too many.
+    Watcher(Box<Watcher>),
+    /// Watches that have ended.
+    Watchers(Watchers),
 }
 
 /// The worker that owns the SA with this inbound SPI.
@@ -260,6 +273,7 @@ macro_rules! stages {
                         work!($kind $stage packets state out);
                         out.queues.$stage.restore(packets);
                         out.probe.stage(Place::$stage as usize, count, began);
+                        out.probe.counted(Place::$stage as usize, &state.counters);
                     }
                 }
             )+
@@ -389,6 +403,14 @@ impl<A: Allocator, P: Probe> Path<A, P> {
         sink: &mut impl Sink<A::Buffer>,
     ) {
         self.state.now = now;
+        if self.state.watches.has_traces() {
+            return self.receive_traced(port, burst, sink);
+        }
+        self.receive_burst(port, burst, sink);
+    }
+
+    #[inline(always)]
+    fn receive_burst(&mut self, port: PortId, burst: &mut Vec<A::Buffer>, sink: &mut impl Sink<A::Buffer>) {
         let mut octets = 0;
         self.state.counters.flow(Flow::RxPackets, burst.len() as u64);
         burst.iter().take(AHEAD).for_each(|buffer| prefetch(buffer.data()));
@@ -418,6 +440,46 @@ impl<A: Allocator, P: Probe> Path<A, P> {
         self.state.counters.flow(Flow::RxBytes, octets);
     }
 
+    /// Frames that a trace wants go alone.
+    #[cold]
+    #[inline(never)]
+    fn receive_traced(&mut self, port: PortId, burst: &mut Vec<A::Buffer>, sink: &mut impl Sink<A::Buffer>) {
+        let mut others = Vec::with_capacity(burst.len());
+        for buffer in burst.drain(..) {
+            let State { watches, tables, .. } = &mut self.state;
+            let Some(story) =
+                watches.traces().find_map(|trace| trace.take_frame(buffer.data(), port, tables))
+            else {
+                others.push(buffer);
+                continue;
+            };
+            self.receive_burst(port, &mut others, sink);
+            self.state.counters.flow(Flow::RxPackets, 1);
+            self.state.counters.flow(Flow::RxBytes, buffer.len() as u64);
+            self.trace(story, sink, |out, state| out.classify(Frame { port, buffer }, state));
+        }
+        self.receive_burst(port, &mut others, sink);
+    }
+
+    /// One packet through the path, followed.
+    #[cold]
+    fn trace<'s, S: Sink<A::Buffer>>(
+        &mut self,
+        story: TracedPacket,
+        sink: &'s mut S,
+        enter: impl FnOnce(&mut Out<'_, A::Buffer, Spy<'s, S>, Tracer>, &mut State<A>) -> Result<(), Drop>,
+    ) {
+        let mut tracer = Tracer::new(&self.state.counters);
+        let mut spy = Spy { sink, left: Vec::new() };
+        let mut out = Out { queues: &mut self.queues, sink: &mut spy, probe: &mut tracer };
+        if let Err(reason) = enter(&mut out, &mut self.state) {
+            self.state.counters.drop(reason);
+        }
+        run(&mut self.state, &mut self.queues, &mut tracer, &mut spy);
+        let Spy { sink, left } = spy;
+        tracer.finish(story, left, sink, &mut self.state.counters);
+    }
+
     /// Takes what other workers handed over.
     pub fn resume(&mut self, now: Now, items: &mut Vec<Handoff<A::Buffer>>, sink: &mut impl Sink<A::Buffer>) {
         self.state.now = now;
@@ -425,32 +487,17 @@ impl<A: Allocator, P: Probe> Path<A, P> {
         items.iter().filter_map(Handoff::buffer).for_each(Buffer::expect);
         items.iter().filter_map(Handoff::buffer).for_each(Buffer::expect_ends);
         for (index, item) in items.drain(..).enumerate() {
+            if self.state.watches.has_traces() {
+                let State { watches, tables, .. } = &mut self.state;
+                let story = watches.traces().find_map(|trace| trace.take_handoff(&item, tables));
+                if let Some(story) = story {
+                    run(&mut self.state, &mut self.queues, &mut self.probe, sink);
+                    self.trace(story, sink, |out, state| take_over(item, state, out));
+                    continue;
+                }
+            }
             let mut out = Out { queues: &mut self.queues, sink: &mut *sink, probe: &mut self.probe };
-            let state = &mut self.state;
-            let pushed = match item {
-                Handoff::EspIn { buffer, outer } => {
-                    stages::esp_in_lookup::send(FromPeer { buffer, outer }, state, &mut out)
-                }
-                Handoff::EspOut { buffer, ingress } => Facts::read(buffer.data()).and_then(|facts| {
-                    stages::policy_out::send(Clear { buffer, ingress, facts }, state, &mut out)
-                }),
-                Handoff::Fragment { buffer } => out.reassemble(Fragmented { buffer }, state),
-                Handoff::EspOut6 { buffer, ingress } => Facts6::read(buffer.data()).and_then(|facts| {
-                    stages::policy_out6::send(Clear { buffer, ingress, facts }, state, &mut out)
-                }),
-                Handoff::PathMtu6 { peer, spi, mtu } => {
-                    stages::path_mtu6::told(peer, spi, mtu, state);
-                    Ok(())
-                }
-                Handoff::Neighbour6 { port, address, mac } => {
-                    stages::neighbour6::told(port, address, mac, state, sink);
-                    Ok(())
-                }
-                Handoff::Neighbour { port, address, mac } => {
-                    stages::neighbour::told(port, address, mac, state, sink);
-                    Ok(())
-                }
-            };
+            let pushed = take_over(item, &mut self.state, &mut out);
             if let Err(reason) = pushed {
                 self.state.counters.drop(reason);
             }
@@ -488,6 +535,8 @@ impl<A: Allocator, P: Probe> Path<A, P> {
         self.state.publish(PUBLISH_IDLE, sink);
         self.state.forget_late_fragments();
         self.state.watch_device();
+        let State { watches, counters, .. } = &mut self.state;
+        watches.tick(now, sink, counters);
         // Taken out for the walk, so that what is due can use the rest of the state.
         let mut neighbours = std::mem::replace(&mut self.state.neighbours, Neighbours::placeholder());
         let mut given_up = 0;
@@ -565,7 +614,8 @@ impl<A: Allocator, P: Probe> Path<A, P> {
         self.state.now = now;
         let done = |retired| Applied { status: AckStatus::Done, retired };
         let refused = |status| Applied { status, retired: Retired::Nothing };
-        let Tables { sas, outbound, outbound6, .. } = &mut *self.state.tables;
+        let State { tables, watches, counters, engine, .. } = &mut self.state;
+        let Tables { sas, outbound, outbound6, .. } = &mut **tables;
         let mut publish = |place: u32, sas: &SaTable| {
             if let Some((slot, statistics)) = sas.statistics(place) {
                 sink.sa_statistics(slot, statistics);
@@ -582,10 +632,11 @@ impl<A: Allocator, P: Probe> Path<A, P> {
             Operation::Remove { inbound_spi } => {
                 if let Some(place) = sas.lookup(inbound_spi) {
                     publish(place, sas);
+                    if let Some(session_id) = sas.session_id(place) {
+                        watches.session_ends(session_id, sink, counters);
+                    }
                     let (inbound, outbound) = (sas.inbound(place), sas.outbound(place));
-                    self.state
-                        .engine
-                        .forget(inbound.and_then(|sa| sa.key()), outbound.and_then(|sa| sa.key()));
+                    engine.forget(inbound.and_then(|sa| sa.key()), outbound.and_then(|sa| sa.key()));
                 }
                 match sas.remove(inbound_spi) {
                     Some(sa) => done(Retired::Sa(sa)),
@@ -619,8 +670,14 @@ impl<A: Allocator, P: Probe> Path<A, P> {
                 Ok(Some(pool)) => done(Retired::Pool(pool)),
                 Err((status, pool)) => Applied { status, retired: Retired::Pool(pool) },
             },
+            Operation::Watch(watcher) => match watches.begin(watcher, now) {
+                Ok(None) => done(Retired::Nothing),
+                Ok(Some(replaced)) => done(Retired::Watcher(replaced)),
+                Err(watcher) => Applied { status: AckStatus::TableFull, retired: Retired::Watcher(watcher) },
+            },
+            Operation::Unwatch { id } => done(Retired::Watchers(watches.end(id, sink, counters))),
             Operation::RemoveAll(tables) => {
-                self.state.engine.forget_all();
+                engine.forget_all();
                 done(Retired::Tables(std::mem::replace(&mut self.state.tables, tables)))
             }
         }
@@ -649,6 +706,37 @@ impl<A: Allocator, P: Probe> Path<A, P> {
     /// Packets that wait for a neighbour's Ethernet address.
     pub fn waiting(&self) -> usize {
         self.state.neighbours.waiting() + self.state.v6.neighbours.waiting()
+    }
+}
+
+/// Where something that another worker handed over goes on.
+#[inline(always)]
+fn take_over<A: Allocator, S: Sink<A::Buffer>, P: Probe>(
+    item: Handoff<A::Buffer>,
+    state: &mut State<A>,
+    out: &mut Out<'_, A::Buffer, S, P>,
+) -> Result<(), Drop> {
+    match item {
+        Handoff::EspIn { buffer, outer } => {
+            stages::esp_in_lookup::send(FromPeer { buffer, outer }, state, out)
+        }
+        Handoff::EspOut { buffer, ingress } => Facts::read(buffer.data())
+            .and_then(|facts| stages::policy_out::send(Clear { buffer, ingress, facts }, state, out)),
+        Handoff::Fragment { buffer } => out.reassemble(Fragmented { buffer }, state),
+        Handoff::EspOut6 { buffer, ingress } => Facts6::read(buffer.data())
+            .and_then(|facts| stages::policy_out6::send(Clear { buffer, ingress, facts }, state, out)),
+        Handoff::PathMtu6 { peer, spi, mtu } => {
+            stages::path_mtu6::told(peer, spi, mtu, state);
+            Ok(())
+        }
+        Handoff::Neighbour6 { port, address, mac } => {
+            stages::neighbour6::told(port, address, mac, state, out.sink);
+            Ok(())
+        }
+        Handoff::Neighbour { port, address, mac } => {
+            stages::neighbour::told(port, address, mac, state, out.sink);
+            Ok(())
+        }
     }
 }
 

@@ -9,6 +9,7 @@
 
 use causeway_dpdk::tsc;
 
+use crate::counters::Counters;
 use crate::path::STAGES;
 
 /// What a path reports to.
@@ -25,6 +26,10 @@ pub trait Probe {
     /// The stage with this place in [`STAGES`] has worked on `packets` since `began`.
     #[inline(always)]
     fn stage(&mut self, _stage: usize, _packets: usize, _began: u64) {}
+
+    /// A stage is done; the counters as it has left them.
+    #[inline(always)]
+    fn counted(&mut self, _stage: usize, _counters: &Counters) {}
 
     /// The moment before the engine is called.
     #[inline(always)]

@@ -2,8 +2,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use causeway_shared::net::{ipv6, udp};
-use causeway_shared::wire::Event;
+use causeway_shared::net::{ipv4, ipv6, udp};
+use causeway_shared::wire::{Event, Observation, SeenRef};
 
 use crate::buffer::Buffer;
 use crate::path::PortId;
@@ -42,6 +42,29 @@ pub trait Sink<B> {
     /// The figures of the SA in `slot` will be published soon: what that writes can be fetched.
     fn expect_sa_statistics(&self, slot: u32) {
         let _ = slot;
+    }
+
+    /// Gives a captured packet away, of which at most `snap_len` octets. A sink without observers takes none.
+    ///
+    /// # Errors
+    /// When the ring is full; the packet goes its way unseen.
+    fn seen(&mut self, packet: &SeenRef<'_>, snap_len: u16) -> Result<(), Full> {
+        let _ = (packet, snap_len);
+        Ok(())
+    }
+
+    /// As [`Sink::seen`], for what else is observed.
+    ///
+    /// # Errors
+    /// When the ring is full.
+    fn observe(&mut self, observation: &Observation) -> Result<(), Full> {
+        let _ = observation;
+        Ok(())
+    }
+
+    /// CLOCK_MONOTONIC in nanoseconds, for observations only: a reading of the clock.
+    fn clock_ns(&self) -> u64 {
+        0
     }
 
     /// Counts a packet of the SA in `slot` that was refused after its SA was known. A sink that keeps no such counts ignores
@@ -199,6 +222,21 @@ impl Outer {
     /// The same, of a packet that begins with its UDP header.
     pub fn addresses_at_udp(&self, packet: &impl Buffer) -> Option<(IpAddr, IpAddr)> {
         self.addresses_behind(packet, 0)
+    }
+
+    /// The outer IP header and what follows it up to the ESP header that the packet begins with, where it is still there.
+    pub fn header_in_front<'b>(&self, packet: &'b impl Buffer) -> Option<&'b [u8]> {
+        let in_udp = if self.udp.is_some() { udp::HEADER_LEN } else { 0 };
+        if self.is_v6 {
+            return packet.front(self.local as usize + in_udp);
+        }
+        let header = packet.front(ipv4::HEADER_LEN + in_udp)?;
+        let [0x45, .., s0, s1, s2, s3, d0, d1, d2, d3] = *header.first_chunk::<{ ipv4::HEADER_LEN }>()?
+        else {
+            return None;
+        };
+        let ends = (u32::from_be_bytes([s0, s1, s2, s3]), u32::from_be_bytes([d0, d1, d2, d3]));
+        (ends == (self.peer, self.local)).then_some(header)
     }
 
     fn addresses_behind(&self, packet: &impl Buffer, more: usize) -> Option<(IpAddr, IpAddr)> {

@@ -126,13 +126,21 @@ impl Worker {
         side: WorkerSide,
         poll: Poll,
     ) -> Worker {
-        let WorkerSide { index, events, punts, to_send, counters, heartbeat, stats } = side;
+        let WorkerSide { index, events, punts, observations, to_send, counters, heartbeat, stats } = side;
         let index = u16::try_from(index).unwrap_or(u16::MAX);
         Worker {
             index,
             path,
             receive: ports.receive,
-            sink: WorkerSink::new(index, ports.transmit, mailboxes.clone(), events, punts, stats),
+            sink: WorkerSink::new(
+                index,
+                ports.transmit,
+                mailboxes.clone(),
+                events,
+                punts,
+                observations,
+                stats,
+            ),
             mailboxes,
             to_send: to_send.map(|ring| Outgoing {
                 ring,

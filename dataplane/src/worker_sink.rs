@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use causeway_dpdk::{BURST, Mbuf, TxQueue, prefetch};
 use causeway_shared::counters::{Drop, Flow};
-use causeway_shared::wire::{Datagram, DatagramRef, Event};
-use causeway_shm::{Producer, SaTotals, StatsTable};
+use causeway_shared::wire::{Datagram, DatagramRef, Event, Observation, SeenRef};
+use causeway_shm::{Producer, SaTotals, StatsTable, monotonic_ns};
 
 use crate::counters::Counters;
 use crate::handoff::Mailbox;
@@ -27,6 +27,7 @@ pub struct WorkerSink {
     mailboxes: Arc<[Mailbox]>,
     events: Producer<Event>,
     punts: Producer<Datagram>,
+    observations: Producer<Observation>,
     stats: StatsTable,
     /// CLOCK_MONOTONIC of the present turn.
     now_ns: u64,
@@ -61,6 +62,7 @@ impl WorkerSink {
         mailboxes: Arc<[Mailbox]>,
         events: Producer<Event>,
         punts: Producer<Datagram>,
+        observations: Producer<Observation>,
         stats: StatsTable,
     ) -> WorkerSink {
         let outlet = |transmit| match transmit {
@@ -70,7 +72,17 @@ impl WorkerSink {
             Transmit::Via(worker) => Outlet::Via(worker),
         };
         let ports = transmit.into_iter().map(outlet).collect();
-        WorkerSink { index, ports, mailboxes, events, punts, stats, now_ns: 0, tally: Tally::default() }
+        WorkerSink {
+            index,
+            ports,
+            mailboxes,
+            events,
+            punts,
+            observations,
+            stats,
+            now_ns: 0,
+            tally: Tally::default(),
+        }
     }
 
     /// Begins a turn.
@@ -144,6 +156,18 @@ impl Sink<Mbuf> for WorkerSink {
 
     fn event(&mut self, event: Event) -> Result<(), Full> {
         self.events.push(&event).map_err(|_| Full)
+    }
+
+    fn seen(&mut self, packet: &SeenRef<'_>, snap_len: u16) -> Result<(), Full> {
+        self.observations.push_with(|slot| packet.encode(slot, snap_len)).map_err(|_| Full)
+    }
+
+    fn observe(&mut self, observation: &Observation) -> Result<(), Full> {
+        self.observations.push(observation).map_err(|_| Full)
+    }
+
+    fn clock_ns(&self) -> u64 {
+        monotonic_ns()
     }
 
     fn reserve_sequence(&mut self, slot: u32, block_end: u64) {

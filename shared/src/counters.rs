@@ -85,6 +85,8 @@ counters! {
         Reassembled = "reassembled", remedy "";
         /// Packets from one client straight to another.
         Hairpinned = "hairpinned", remedy "";
+        /// Observations of packets (captures, traces, flows) that found their ring full.
+        ObservationsLost = "observations_lost", remedy "More is captured or exported than the control plane takes: narrow the capture, or raise export.ipfix.idle_timeout_secs.";
         /// Ring slots from the control plane that did not decode.
         MalformedSlots = "malformed_slots", remedy "The control plane writes slots this data plane refuses: compare both versions, then restart the control plane.";
     }

@@ -111,6 +111,8 @@ fn describe(operation: &Operation) -> String {
         Operation::AddPool6(range) => format!("pool {range}"),
         Operation::AddPool(pool) => format!("pool {}", pool.range()),
         Operation::RemoveAll(_) => "remove all".into(),
+        Operation::Watch(_) => "watch".into(),
+        Operation::Unwatch { id } => format!("unwatch {id}"),
     }
 }
 

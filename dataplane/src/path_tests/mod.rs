@@ -17,6 +17,7 @@ mod outer6;
 mod python;
 mod sa_figures;
 mod spreading;
+mod watch;
 mod workers;
 mod world;
 mod world6;

@@ -15,7 +15,7 @@ const SUITE: EspSuite = EspSuite::Aes256Gcm16;
 const OTHER6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0xbeef, 0, 0, 0, 0, 7);
 
 /// `dual`, with the peer over IPv6.
-fn over6(spi: u32, suite: EspSuite, encapsulation: Encapsulation) -> SaPair {
+pub(super) fn over6(spi: u32, suite: EspSuite, encapsulation: Encapsulation) -> SaPair {
     let mut pair = dual(spi, suite, encapsulation);
     (pair.local_outer, pair.peer_outer) = (GATEWAY6.into(), PEER6.into());
     pair
@@ -36,7 +36,7 @@ fn udp6(source: (Ipv6Addr, u16), destination: (Ipv6Addr, u16), payload: &[u8], s
 }
 
 /// ESP from a peer over IPv6 to us.
-fn esp6(esp: &[u8], encapsulation: Encapsulation, peer: Ipv6Addr, peer_port: u16) -> Vec<u8> {
+pub(super) fn esp6(esp: &[u8], encapsulation: Encapsulation, peer: Ipv6Addr, peer_port: u16) -> Vec<u8> {
     let packet = match encapsulation {
         Encapsulation::Esp => ip6(peer, GATEWAY6, 50, esp),
         Encapsulation::Udp { .. } => udp6((peer, peer_port), (GATEWAY6, 4500), esp, true),

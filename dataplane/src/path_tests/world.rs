@@ -9,7 +9,7 @@ use std::time::Instant;
 use causeway_shared::counters::{Drop, Flow};
 use causeway_shared::net::{arp, checksum, ethernet, icmp, ipv4, udp};
 use causeway_shared::sa::{Encapsulation, EspKeys, EspSuite, SaLimits, SaPair, Selector};
-use causeway_shared::wire::{AckStatus, Event};
+use causeway_shared::wire::{AckStatus, Event, OBSERVATION_SLOT_BYTES, Observation, SeenRef, SlotMessage};
 
 use super::device;
 use super::oracle::PeerSa;
@@ -44,6 +44,7 @@ pub struct Record {
     pub reserved: Vec<(u32, u64)>,
     pub statistics: Vec<(u32, SaStatistics)>,
     pub sa_drops: Vec<(u32, SaDirection)>,
+    pub observations: Vec<Observation>,
     /// Whether rings refuse.
     pub full: bool,
 }
@@ -83,6 +84,22 @@ impl Sink<HeapBuffer> for Record {
 
     fn sa_statistics(&mut self, slot: u32, statistics: SaStatistics) {
         self.statistics.push((slot, statistics));
+    }
+
+    fn seen(&mut self, packet: &SeenRef<'_>, snap_len: u16) -> Result<(), Full> {
+        let mut slot = [0; OBSERVATION_SLOT_BYTES];
+        let used = packet.encode(&mut slot, snap_len).unwrap();
+        self.observe(&Observation::decode(&slot[..used]).unwrap())
+    }
+
+    fn observe(&mut self, observation: &Observation) -> Result<(), Full> {
+        if self.full {
+            return Err(Full);
+        }
+        // What is observed must go through its ring.
+        observation.encode(&mut [0; OBSERVATION_SLOT_BYTES]).unwrap();
+        self.observations.push(observation.clone());
+        Ok(())
     }
 
     fn sa_drop(&mut self, slot: u32, direction: SaDirection) {

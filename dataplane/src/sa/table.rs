@@ -214,6 +214,12 @@ impl SaTable {
         self.cold(place).map(|cold| cold.local_outer)
     }
 
+    /// Whose the SA in a place is.
+    #[cold]
+    pub fn session_id(&self, place: u32) -> Option<u64> {
+        self.cold(place).map(|cold| cold.session_id)
+    }
+
     /// The peer of the SA in a place has a new outer address, and we towards it perhaps as well; both are of one family.
     #[cold]
     pub fn move_peer(&mut self, place: u32, local: IpAddr, peer: IpAddr, encapsulation: Encapsulation) {

@@ -30,6 +30,8 @@ pub(crate) struct Cold {
     pub outer6: Option<Outer6>,
     /// Our outer address.
     pub local_outer: IpAddr,
+    /// Whose it is.
+    pub session_id: u64,
     /// Its keys fill more than the first cache lines.
     long_key: bool,
 }
@@ -68,6 +70,7 @@ impl WorkerSa {
                 lifetime: Lifetime::new(pair.limits),
                 outer6: outer6_of(local_outer, peer_outer, pair.encapsulation, pair.outbound_spi),
                 local_outer,
+                session_id: pair.session_id,
                 long_key: !suite.is_aead(),
             },
         });

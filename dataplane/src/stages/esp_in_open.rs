@@ -20,11 +20,19 @@ pub(crate) fn run<A: Allocator, S: Sink<A::Buffer>, P: Probe>(
     state: &mut State<A>,
     out: &mut Out<'_, A::Buffer, S, P>,
 ) {
+    if !state.watches.is_empty() {
+        let State { watches, tables, counters, .. } = state;
+        watches.before_open(items, tables, out.sink, counters);
+    }
     if state.line.is_some() {
         lookaside::send(items, state, out);
     }
     while !items.is_empty() {
         let mut opened = open(items, state, out.probe);
+        if !state.watches.is_empty() {
+            let State { watches, tables, counters, now, .. } = state;
+            watches.opened(items, opened, tables, *now, out.sink, counters);
+        }
         for packet in items.drain(..items.len().min(BURST)) {
             let result = match opened & 1 {
                 0 => Err(state.refused(packet.place, SaDirection::Inbound, Drop::BadIcv, out.sink)),

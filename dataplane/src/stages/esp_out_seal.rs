@@ -20,11 +20,19 @@ pub(crate) fn run<A: Allocator, S: Sink<A::Buffer>, P: Probe>(
     state: &mut State<A>,
     out: &mut Out<'_, A::Buffer, S, P>,
 ) {
+    if !state.watches.is_empty() {
+        let State { watches, tables, counters, now, .. } = state;
+        watches.before_seal(items, tables, *now, out.sink, counters);
+    }
     if state.line.is_some() {
         lookaside::send(items, state, out);
     }
     while !items.is_empty() {
         let mut sealed = seal(items, state, out.probe);
+        if !state.watches.is_empty() {
+            let State { watches, tables, counters, .. } = state;
+            watches.sealed(items, sealed, tables, out.sink, counters);
+        }
         for packet in items.drain(..items.len().min(BURST)) {
             let result = match sealed & 1 {
                 0 => Err(state.refused(packet.place, SaDirection::Outbound, Drop::SealFailed, out.sink)),

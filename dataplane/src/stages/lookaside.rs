@@ -242,7 +242,12 @@ fn accept<A: Allocator, S: Sink<A::Buffer>, P: Probe>(
         return Err(state.refused(place, SaDirection::Inbound, Drop::BadIcv, out.sink));
     };
     let buffer = A::Buffer::from_mbuf(opened).ok_or(Drop::NoBuffer)?;
-    out.esp_in_accept(EspIn { buffer, outer, place, sequence }, state)
+    let packet = EspIn { buffer, outer, place, sequence };
+    if !state.watches.is_empty() {
+        let State { watches, tables, counters, now, .. } = state;
+        watches.opened(std::slice::from_ref(&packet), 1, tables, *now, out.sink, counters);
+    }
+    out.esp_in_accept(packet, state)
 }
 
 fn encap<A: Allocator, S: Sink<A::Buffer>, P: Probe>(
@@ -260,5 +265,10 @@ fn encap<A: Allocator, S: Sink<A::Buffer>, P: Probe>(
         return Err(state.refused(place, SaDirection::Outbound, Drop::SealFailed, out.sink));
     };
     let buffer = A::Buffer::from_mbuf(sealed).ok_or(Drop::NoBuffer)?;
-    out.encap(EspOut { buffer, place, sequence, tos, inner_len }, state)
+    let packet = EspOut { buffer, place, sequence, tos, inner_len };
+    if !state.watches.is_empty() {
+        let State { watches, tables, counters, .. } = state;
+        watches.sealed(std::slice::from_ref(&packet), 1, tables, out.sink, counters);
+    }
+    out.encap(packet, state)
 }

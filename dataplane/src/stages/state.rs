@@ -16,6 +16,7 @@ use crate::neighbour::{Adjacent, Neighbours};
 use crate::path::{Now, PathConfig, PathError, PortConfig, PortId, SaDirection, Sink, Tables};
 use crate::route::RouteTable;
 use crate::sa::Notice;
+use crate::watch::Watches;
 
 /// Events that wait for room in the ring.
 pub(crate) const EVENT_BACKLOG: usize = 1024;
@@ -42,6 +43,8 @@ pub(crate) struct State<A: Allocator> {
     pub engine: Engine,
     /// The way through a crypto device, where there is one.
     pub line: Option<Box<Line>>,
+    /// Who watches the packets.
+    pub watches: Watches,
     /// Packets to us of which only fragments are there.
     pub fragments: Reassembly,
     pub events: Backlog,
@@ -69,6 +72,7 @@ impl<A: Allocator> State<A> {
             ours: OurAddresses::new(config.ports.iter().map(|port| port.address)),
             engine: Engine::default(),
             line: None,
+            watches: Watches::default(),
             fragments: Reassembly::default(),
             events: Backlog { waiting: Vec::with_capacity(EVENT_BACKLOG) },
             icmp_errors: RateLimit::new(ICMP_ERRORS_PER_SEC),

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use causeway_shared::api::Port;
 use causeway_shared::counters::COUNTERS;
-use causeway_shared::wire::{Command, Datagram, Event, SlotMessage};
+use causeway_shared::wire::{Command, Datagram, Event, Observation, SlotMessage};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SocketAddrUnix, connect, recvmsg};
@@ -23,8 +23,8 @@ use crate::error::{AttachError, PopError};
 use crate::handover::{OFFERED_FDS, has_ended, seqpacket};
 use crate::hello::{Answer, HELLO_BYTES, Identity, decode};
 use crate::layout::{
-    COMMAND_RING, CONTROL_ARMED, EVENT_RING, Layout, MANAGER_ARMED, NEXT_COMMAND_ID, PORTS, PUNT_RING,
-    SEND_RING, Span, layout_hash,
+    COMMAND_RING, CONTROL_ARMED, EVENT_RING, Layout, MANAGER_ARMED, NEXT_COMMAND_ID, OBSERVATION_RING, PORTS,
+    PUNT_RING, SEND_RING, Span, layout_hash,
 };
 use crate::mapping::{self, Words};
 use crate::ports::PortReader;
@@ -46,8 +46,10 @@ pub struct ControlSide {
     pub to_send: Producer<Datagram>,
     events: Vec<Consumer<Event>>,
     punts: Vec<Consumer<Datagram>>,
+    observations: Vec<Consumer<Observation>>,
     event_turn: usize,
     punt_turn: usize,
+    observation_turn: usize,
     next_command_id: u64,
     ports: PortReader,
     words: Words,
@@ -150,10 +152,11 @@ impl ControlSide {
         id
     }
 
-    /// Passes over everything that waits in the event and punt rings.
+    /// Passes over everything that waits in the rings from the workers.
     pub fn discard_waiting(&mut self) {
         self.events.iter_mut().for_each(Consumer::discard);
         self.punts.iter_mut().for_each(Consumer::discard);
+        self.observations.iter_mut().for_each(Consumer::discard);
     }
 
     /// Takes the next event, from each source in turn: the workers, and the manager as the last. `None` when none waits.
@@ -172,11 +175,21 @@ impl ControlSide {
         next_of(&mut self.punts, &mut self.punt_turn, Consumer::pop)
     }
 
+    /// Takes the next observation and the worker that made it, from each in turn.
+    ///
+    /// # Errors
+    /// As [`Self::next_event`].
+    pub fn next_observation(&mut self) -> Result<Option<(usize, Observation)>, PopError> {
+        next_of(&mut self.observations, &mut self.observation_turn, Consumer::pop)
+    }
+
     /// Asks to be rung: `true` when nothing waits, so that the caller may sleep on [`Self::doorbell`]; `false` when
     /// there is something to take first.
     pub fn arm(&mut self) -> bool {
         self.bell.arm();
-        let idle = self.events.iter().all(Consumer::is_empty) && self.punts.iter().all(Consumer::is_empty);
+        let idle = self.events.iter().all(Consumer::is_empty)
+            && self.punts.iter().all(Consumer::is_empty)
+            && self.observations.iter().all(Consumer::is_empty);
         if !idle {
             self.bell.disarm();
         }
@@ -254,6 +267,7 @@ impl ControlSide {
     pub fn refusals(&self) -> Refusals {
         let consumers =
             self.events.iter().map(Consumer::refusals).chain(self.punts.iter().map(Consumer::refusals));
+        let consumers = consumers.chain(self.observations.iter().map(Consumer::refusals));
         consumers.chain([self.commands.refusals(), self.to_send.refusals()]).fold(
             Refusals::default(),
             |sum, ring| Refusals {
@@ -286,13 +300,17 @@ impl Parts {
         let layout = self.layout;
         let events = (0..layout.sources()).map(|source| self.consumer(layout.events(source), EVENT_RING));
         let punts = (0..layout.workers as usize).map(|worker| self.consumer(layout.punts(worker), PUNT_RING));
+        let observations = (0..layout.workers as usize)
+            .map(|worker| self.consumer(layout.observations(worker), OBSERVATION_RING));
         Some(ControlSide {
             commands: Producer::new(self.part(layout.commands())?, COMMAND_RING, Some(manager_bell)).ok()?,
             to_send: Producer::new(self.part(layout.send_queue())?, SEND_RING, None).ok()?,
             events: events.collect::<Option<_>>()?,
             punts: punts.collect::<Option<_>>()?,
+            observations: observations.collect::<Option<_>>()?,
             event_turn: 0,
             punt_turn: 0,
+            observation_turn: 0,
             // Ids start at 1; whatever the word says, a wrong one can only confuse whoever wrote it.
             next_command_id: self.words.get(NEXT_COMMAND_ID.start)?.load(Relaxed).max(1),
             bell: Bell { armed: self.part(CONTROL_ARMED)?, doorbell: control },

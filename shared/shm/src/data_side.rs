@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use causeway_shared::counters::Flow;
-use causeway_shared::wire::{Command, Datagram, Event, SlotMessage, peek_command_id};
+use causeway_shared::wire::{Command, Datagram, Event, Observation, SlotMessage, peek_command_id};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::doorbell::{Bell, Doorbell};
@@ -17,8 +17,8 @@ use crate::error::{CreateError, PopError};
 use crate::handover::Handover;
 use crate::hello::{Identity, version_field};
 use crate::layout::{
-    COMMAND_RING, CONTROL_ARMED, EVENT_RING, Layout, MANAGER_ARMED, PORTS, PUNT_RING, SEND_RING, Span,
-    layout_hash,
+    COMMAND_RING, CONTROL_ARMED, EVENT_RING, Layout, MANAGER_ARMED, OBSERVATION_RING, PORTS, PUNT_RING,
+    SEND_RING, Span, layout_hash,
 };
 use crate::mapping::{self, Words};
 use crate::ports::PortBoard;
@@ -58,6 +58,8 @@ pub struct WorkerSide {
     pub events: Producer<Event>,
     /// IKE datagrams for the control plane.
     pub punts: Producer<Datagram>,
+    /// What watches ask for. A full ring loses it.
+    pub observations: Producer<Observation>,
     /// IKE datagrams to send: worker 0 sends them all, the others have `None`. Poll it, no doorbell tells.
     pub to_send: Option<Consumer<Datagram>>,
     /// This worker's counters.
@@ -245,6 +247,7 @@ impl Parts<'_> {
             index,
             events: self.events(index)?,
             punts: self.producer(self.layout.punts(index), PUNT_RING)?,
+            observations: self.producer(self.layout.observations(index), OBSERVATION_RING)?,
             to_send,
             counters: self.counters(index)?,
             heartbeat: self.heartbeat(index)?,

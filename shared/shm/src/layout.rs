@@ -7,13 +7,13 @@
 //! ports × [link | length, description]
 //! (workers + 1) × [heartbeat line | counters]                    the last block is the manager's
 //! SA capacity × 64 octets of statistics | SA capacity × 16 octets of drops
-//! commands | datagrams to send | (workers + 1) × events | workers × punted datagrams
+//! commands | datagrams to send | (workers + 1) × events | workers × punted datagrams | workers × observations
 //! ```
 
 use causeway_shared::api::Port;
 use causeway_shared::counters::{COUNTERS, Drop, Flow};
 use causeway_shared::sa::EspSuite;
-use causeway_shared::wire::{Command, Datagram, Event, SlotMessage};
+use causeway_shared::wire::{Command, Datagram, Event, Observation, SlotMessage};
 
 use crate::error::CreateError;
 use crate::mapping::SEGMENT_ALIGN;
@@ -29,6 +29,8 @@ pub const SEND_RING_SLOTS: usize = 256;
 pub const EVENT_RING_SLOTS: usize = 1024;
 /// Slots of each ring of punted datagrams.
 pub const PUNT_RING_SLOTS: usize = 256;
+/// Slots of each ring of observations.
+pub const OBSERVATION_RING_SLOTS: usize = 512;
 /// Most workers a segment serves.
 pub const MAX_WORKERS: u32 = 128;
 /// Most SAs a segment has statistics for.
@@ -56,6 +58,7 @@ pub(crate) const COMMAND_RING: Geometry = geometry::<Command>(COMMAND_RING_SLOTS
 pub(crate) const SEND_RING: Geometry = geometry::<Datagram>(SEND_RING_SLOTS);
 pub(crate) const EVENT_RING: Geometry = geometry::<Event>(EVENT_RING_SLOTS);
 pub(crate) const PUNT_RING: Geometry = geometry::<Datagram>(PUNT_RING_SLOTS);
+pub(crate) const OBSERVATION_RING: Geometry = geometry::<Observation>(OBSERVATION_RING_SLOTS);
 
 const fn geometry<M: SlotMessage>(slots: usize) -> Geometry {
     Geometry { slots, slot_bytes: M::SLOT_BYTES, index_stride: LINE_WORDS }
@@ -134,9 +137,14 @@ impl Layout {
         Span { start: self.events(self.sources()).start + worker * len, len }
     }
 
+    pub(crate) fn observations(&self, worker: usize) -> Span {
+        let len = OBSERVATION_RING.words();
+        Span { start: self.punts(self.workers as usize).start + worker * len, len }
+    }
+
     /// Octets of the segment.
     pub(crate) fn bytes(&self) -> usize {
-        let words = self.punts(self.workers as usize).start;
+        let words = self.observations(self.workers as usize).start;
         (words * size_of::<u64>()).next_multiple_of(SEGMENT_ALIGN)
     }
 }
@@ -149,9 +157,10 @@ pub fn layout_hash() -> u64 {
         (Datagram::LAYOUT, SEND_RING),
         (Event::LAYOUT, EVENT_RING),
         (Datagram::LAYOUT, PUNT_RING),
+        (Observation::LAYOUT, OBSERVATION_RING),
     ];
     let mut text = format!(
-        "segment-3 {LINE_WORDS} {STATS_WORDS} {DROP_WORDS}; {} {MAX_PORTS} {PORT_WORDS}",
+        "segment-4 {LINE_WORDS} {STATS_WORDS} {DROP_WORDS}; {} {MAX_PORTS} {PORT_WORDS}",
         Port::LAYOUT
     );
     for (name, ring) in rings {
@@ -183,6 +192,7 @@ mod tests {
             spans.extend([layout.stats(), layout.sa_drops(), layout.commands(), layout.send_queue()]);
             spans.extend((0..layout.sources()).map(|source| layout.events(source)));
             spans.extend((0..workers as usize).map(|worker| layout.punts(worker)));
+            spans.extend((0..workers as usize).map(|worker| layout.observations(worker)));
             for pair in spans.windows(2) {
                 assert!(pair[0].start + pair[0].len <= pair[1].start, "{pair:?}");
                 assert_eq!(pair[1].start % LINE_WORDS, 0, "{pair:?}");

@@ -10,9 +10,11 @@ mod datagram;
 mod event;
 #[cfg(test)]
 mod tests;
+mod watch;
 
 pub use command::peek_command_id;
 pub use datagram::DatagramRef;
+pub use watch::SeenRef;
 
 use std::net::IpAddr;
 

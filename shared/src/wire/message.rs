@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use super::watch::Watch;
 use crate::sa::{Encapsulation, Ipv4Prefix, Ipv6Prefix, SaPair};
 
 /// Octets of a command slot.
@@ -62,6 +63,13 @@ pub enum Action {
     /// Removes every SA and pool: a control plane that comes back to a data plane without knowing what it holds begins
     /// with this.
     RemoveAll,
+    /// Watches packets.
+    Watch(Watch),
+    /// Ends a watch; one that is over already is no error.
+    Unwatch {
+        /// Its number, or [`super::ALL_WATCHES`].
+        id: u32,
+    },
     /// Acknowledged after every command before it has taken effect on every worker.
     Barrier,
 }

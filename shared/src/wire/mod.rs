@@ -4,9 +4,11 @@
 
 mod codec;
 mod message;
+mod watch;
 
-pub use codec::{DatagramRef, peek_command_id};
+pub use codec::{DatagramRef, SeenRef, peek_command_id};
 pub use message::*;
+pub use watch::*;
 
 /// A message that fits a ring slot.
 pub trait SlotMessage: Sized {

@@ -3,6 +3,7 @@
 //! An `InstallSa` carries keys: who decodes one wipes the octets it decoded from.
 
 use super::bytes::{Reader, Writer};
+use super::watch::{read_watch, write_watch};
 use super::{check_encapsulation, check_family, check_spi, read_peer_location, write_peer_location};
 use crate::sa::{
     EspKeys, EspSuite, InnerAddresses, Ipv4Prefix, Ipv6Prefix, MAX_CIPHER_KEY, MAX_INTEGRITY_KEY,
@@ -18,10 +19,12 @@ const ADD_POOL: u16 = 5;
 const REMOVE_ALL: u16 = 6;
 const BARRIER: u16 = 7;
 const ADD_POOL6: u16 = 8;
+const WATCH: u16 = 9;
+const UNWATCH: u16 = 10;
 
 impl SlotMessage for Command {
     const SLOT_BYTES: usize = COMMAND_SLOT_BYTES;
-    const LAYOUT: &'static str = "command-3";
+    const LAYOUT: &'static str = "command-4";
 
     fn encode(&self, slot: &mut [u8]) -> Result<usize, SlotError> {
         let mut out = Writer::new(slot);
@@ -52,6 +55,8 @@ impl SlotMessage for Command {
                 out.u8(*client_length)?;
                 out.zeros(2)?;
             }
+            Action::Watch(watch) => write_watch(&mut out, watch)?,
+            Action::Unwatch { id } => out.u32(*id)?,
             Action::RemoveAll | Action::Barrier => {}
         }
         Ok(out.used())
@@ -87,6 +92,8 @@ impl SlotMessage for Command {
             }
             REMOVE_ALL => Action::RemoveAll,
             BARRIER => Action::Barrier,
+            WATCH => Action::Watch(read_watch(&mut input)?),
+            UNWATCH => Action::Unwatch { id: input.u32("watch")? },
             other => return Err(SlotError::UnknownKind(u32::from(other))),
         };
         input.finish()?;
@@ -110,6 +117,8 @@ fn kind_of(action: &Action) -> u16 {
         Action::AddPool6 { .. } => ADD_POOL6,
         Action::RemoveAll => REMOVE_ALL,
         Action::Barrier => BARRIER,
+        Action::Watch(_) => WATCH,
+        Action::Unwatch { .. } => UNWATCH,
     }
 }
 

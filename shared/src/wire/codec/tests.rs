@@ -1,4 +1,4 @@
-//! Round trips, tables of refusals, and arbitrary octets for all three messages.
+//! Round trips, tables of refusals, and arbitrary octets for all messages.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -10,8 +10,10 @@ use crate::sa::{
     SaPair, Selector, keymat_len,
 };
 use crate::wire::{
-    AckStatus, Action, COMMAND_SLOT_BYTES, Command, DATAGRAM_SLOT_BYTES, Datagram, EVENT_SLOT_BYTES, Event,
-    MAX_DATAGRAM, SlotMessage,
+    AckStatus, Action, COMMAND_SLOT_BYTES, CaptureOrder, Command, DATAGRAM_SLOT_BYTES, Datagram,
+    EVENT_SLOT_BYTES, Event, FlowEnd, FlowKey, FlowOrder, FlowRecord, MAX_DATAGRAM, MAX_SEEN,
+    OBSERVATION_SLOT_BYTES, Observation, Seen, SeenPacket, SeenRef, SlotMessage, TraceFilter, TraceOrder,
+    TraceStep, TracedPacket, Watch, WatchOrder, Way,
 };
 
 fn round_trip<M: SlotMessage + PartialEq + std::fmt::Debug>(message: &M) {
@@ -38,6 +40,20 @@ fn the_largest_messages_fit_their_slots() {
     largest.payload.push(7);
     let refused = largest.encode(&mut [0; DATAGRAM_SLOT_BYTES]);
     assert_eq!(refused, Err(SlotError::TooLong { needed: MAX_DATAGRAM + 1, available: MAX_DATAGRAM }));
+}
+
+#[test]
+fn a_packet_is_cut_where_it_was_asked_for_whatever_it_is_made_of() {
+    let seen =
+        Seen { watch: 1, time_ns: 2, inbound_spi: 300, way: Way::ToPeer, inner: false, whole_len: 3000 };
+    let text: Vec<u8> = (0..3000u32).map(|number| number as u8).collect();
+    for (head, snap_len, kept) in [(0, 64, 64), (28, 64, 64), (28, 20, 20), (28, u16::MAX, MAX_SEEN)] {
+        let (head, tail) = text.split_at(head);
+        let mut slot = [0; OBSERVATION_SLOT_BYTES];
+        let used = SeenRef { seen, head, tail }.encode(&mut slot, snap_len).unwrap();
+        let octets = text[..kept].to_vec();
+        assert_eq!(Observation::decode(&slot[..used]), Ok(Observation::Packet(SeenPacket { seen, octets })));
+    }
 }
 
 #[test]
@@ -86,7 +102,7 @@ fn changed_octets_are_refused_by_the_reader_with_the_fields_name() {
     let pool6 = command(Action::AddPool6 { pool: pool6, client_length: 64 });
     let commands: [(&Command, usize, u8, SlotError); 26] = [
         (&install, 8, 0, UnknownKind(0)),
-        (&install, 8, 9, UnknownKind(9)),
+        (&install, 8, 99, UnknownKind(99)),
         (&install, 9, 1, UnknownKind(0x101)),
         (&install, 10, 1, Invalid("reserved")),
         (&install, 15, 1, Invalid("reserved")),
@@ -316,6 +332,87 @@ fn any_action() -> impl Strategy<Value = Action> {
         }),
         Just(Action::RemoveAll),
         Just(Action::Barrier),
+        (any::<u32>(), any_watch()).prop_map(|(id, order)| Action::Watch(Watch { id, order })),
+        any::<u32>().prop_map(|id| Action::Unwatch { id }),
+    ]
+}
+
+fn any_watch() -> impl Strategy<Value = WatchOrder> {
+    let capture = (any::<(u64, bool, bool, u32)>(), 1..=MAX_SEEN as u16, any::<[u64; 2]>()).prop_map(
+        |((session_id, outer, inner, max_packets), snap_len, [max_octets, max_ms])| CaptureOrder {
+            session_id,
+            outer,
+            inner,
+            snap_len,
+            max_packets,
+            max_octets,
+            max_ms,
+        },
+    );
+    let address = || proptest::option::of(any_address());
+    let trace = (address(), any::<Option<u32>>(), address(), any::<(u32, u64)>()).prop_map(
+        |(peer, spi, inner, (packets, max_ms))| TraceOrder {
+            filter: TraceFilter { peer, spi, inner },
+            packets,
+            max_ms,
+        },
+    );
+    prop_oneof![
+        capture.prop_map(WatchOrder::Capture),
+        trace.prop_map(WatchOrder::Trace),
+        (1..=u32::MAX, 1..=u32::MAX)
+            .prop_map(|(active_ms, idle_ms)| WatchOrder::Flows(FlowOrder { active_ms, idle_ms })),
+    ]
+}
+
+fn any_way() -> impl Strategy<Value = Way> {
+    proptest::sample::select(vec![Way::FromPeer, Way::ToPeer])
+}
+
+fn any_observation() -> impl Strategy<Value = Observation> {
+    let packet = (
+        any::<(u32, u64, bool, u16)>(),
+        any_spi(),
+        any_way(),
+        proptest::collection::vec(any::<u8>(), 0..=MAX_SEEN),
+    )
+        .prop_map(|((watch, time_ns, inner, more), inbound_spi, way, octets)| {
+            let whole_len = octets.len() as u32 + u32::from(more);
+            SeenPacket { seen: Seen { watch, time_ns, inbound_spi, way, inner, whole_len }, octets }
+        });
+    let step = ("[ -~]{0,20}", "[ -~é]{0,40}").prop_map(|(stage, did)| TraceStep { stage, did });
+    let traced = (
+        any::<(u32, u64)>(),
+        "[ -~]{0,96}",
+        proptest::collection::vec(step, 0..12),
+        proptest::collection::vec("[ -~]{0,96}", 0..4),
+    )
+        .prop_map(|((watch, time_ns), entry, steps, left)| TracedPacket {
+            watch,
+            time_ns,
+            entry,
+            steps,
+            left,
+        });
+    let ends = vec![FlowEnd::Idle, FlowEnd::Active, FlowEnd::Forced, FlowEnd::Displaced];
+    let flow = (
+        any::<(u64, u8, u16, u16)>(),
+        any_ends(),
+        any_way(),
+        any::<[u64; 4]>(),
+        proptest::sample::select(ends),
+    )
+        .prop_map(|((session_id, protocol, source_port, destination_port), ends, way, numbers, end)| {
+            let ((source, destination), [packets, octets, first_ms, last_ms]) = (ends, numbers);
+            let key =
+                FlowKey { session_id, source, destination, protocol, way, source_port, destination_port };
+            FlowRecord { key, packets, octets, first_ms, last_ms, end }
+        });
+    prop_oneof![
+        packet.prop_map(Observation::Packet),
+        traced.prop_map(Observation::Trace),
+        flow.prop_map(Observation::Flow),
+        any::<u32>().prop_map(|watch| Observation::Ended { watch }),
     ]
 }
 
@@ -384,12 +481,18 @@ proptest! {
     }
 
     #[test]
+    fn observations_round_trip(observation in any_observation()) {
+        round_trip(&observation);
+    }
+
+    #[test]
     fn arbitrary_octets_never_panic(
         octets in proptest::collection::vec(prop_oneof![any::<u8>(), 0u8..8], 0..COMMAND_SLOT_BYTES),
     ) {
         decoded_is_canonical::<Command>(&octets);
         decoded_is_canonical::<Event>(&octets);
         decoded_is_canonical::<Datagram>(&octets);
+        decoded_is_canonical::<Observation>(&octets);
     }
 
     #[test]
