@@ -32,6 +32,7 @@ use crate::reconnect::{Settings, Table};
 use crate::setup::{self, SetupError};
 use crate::slots::{Slots, SlotsError};
 use crate::store::{self, StoreError};
+use crate::watch::WatchDesk;
 
 /// How to call the daemon.
 pub const USAGE: &str = "usage: causeway-controlplane --config FILE [--udp ADDRESS[:IKE_PORT:NATT_PORT]]...";
@@ -168,7 +169,9 @@ pub fn run(arguments: impl IntoIterator<Item = String>, version: &str) -> Result
                 pools: PoolRange::of(&config.pools),
                 sa_capacity: config.dataplane.sa_capacity,
             };
-            serve(&config, RingLink::new(options), version, stop).await
+            let watches = Arc::new(WatchDesk::default());
+            let link = RingLink::new(options).watched_by(Arc::clone(&watches));
+            serve(&config, link, watches, version, stop).await
         } else {
             let link = UdpLink::bind(&udp).await.map_err(|(endpoint, source)| DaemonError::Bind {
                 address: endpoint.address,
@@ -179,7 +182,7 @@ pub fn run(arguments: impl IntoIterator<Item = String>, version: &str) -> Result
             for UdpEndpoint { address, ike_port, natt_port } in link.endpoints() {
                 tracing::info!(%address, ike_port, natt_port, "listening");
             }
-            serve(&config, link, version, stop).await
+            serve(&config, link, Arc::default(), version, stop).await
         }
     })
 }
@@ -191,6 +194,7 @@ pub fn run(arguments: impl IntoIterator<Item = String>, version: &str) -> Result
 pub async fn serve<L: Link>(
     config: &Config,
     link: L,
+    watches: Arc<WatchDesk>,
     version: &str,
     stop: watch::Receiver<bool>,
 ) -> Result<(), DaemonError> {
@@ -235,6 +239,7 @@ pub async fn serve<L: Link>(
         board,
         policy: Arc::new(ViewPolicy::new(config)),
         access,
+        watches,
         key_export: KeyExport(config.management.allow_key_export),
     };
     let api = ApiServer::start(listener, tls, context)

@@ -19,3 +19,4 @@ pub mod setup;
 pub mod slots;
 pub mod store;
 pub mod tickets;
+pub mod watch;

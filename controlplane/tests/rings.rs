@@ -165,7 +165,11 @@ fn execute(seen: &mut Seen, stats: &causeway_shm::StatsTable, action: Action) ->
             (seen.sas, seen.pools) = (BTreeMap::new(), 0);
             AckStatus::Done
         }
-        Action::SelectOutbound { .. } | Action::MovePeer { .. } | Action::Barrier => AckStatus::Done,
+        Action::SelectOutbound { .. }
+        | Action::MovePeer { .. }
+        | Action::Barrier
+        | Action::Watch(_)
+        | Action::Unwatch { .. } => AckStatus::Done,
     }
 }
 

@@ -6,6 +6,7 @@ mod crypto;
 mod debug;
 mod ports;
 mod reconnect;
+mod watch;
 
 pub use access::{
     AuditEntry, AuditList, CreatedToken, MAX_TOKEN_NAME, MAX_TOKEN_SECS, NewToken, Role, TokenInfo, TokenList,
@@ -24,6 +25,7 @@ pub use debug::{
 };
 pub use ports::{Port, PortEsp, PortLink, PortList, Spread};
 pub use reconnect::{InactiveSession, InactiveSessionList, ReconnectStats};
+pub use watch::*;
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;

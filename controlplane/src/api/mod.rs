@@ -23,6 +23,7 @@ pub mod socket;
 pub mod tls;
 mod tokens;
 pub mod view;
+mod watches;
 
 use std::collections::HashMap;
 use std::io;
@@ -49,6 +50,7 @@ use crate::access::{Access, locked};
 use crate::debug::Board;
 use crate::driver::DriverHandle;
 use crate::keys as key_files;
+use crate::watch::WatchDesk;
 
 /// Connections of one listener at once; more wait in the kernel's queue.
 pub const MAX_CONNECTIONS: usize = 64;
@@ -74,6 +76,8 @@ pub struct ApiContext {
     pub policy: Arc<ViewPolicy>,
     /// Tokens, audit log, limits.
     pub access: Arc<Access>,
+    /// Packets under observation.
+    pub watches: Arc<WatchDesk>,
     /// `management.allow_key_export`
     pub key_export: KeyExport,
 }
@@ -85,6 +89,12 @@ pub struct KeyExport(pub bool);
 impl FromRef<ApiContext> for Arc<Access> {
     fn from_ref(context: &ApiContext) -> Arc<Access> {
         Arc::clone(&context.access)
+    }
+}
+
+impl FromRef<ApiContext> for Arc<WatchDesk> {
+    fn from_ref(context: &ApiContext) -> Arc<WatchDesk> {
+        Arc::clone(&context.watches)
     }
 }
 

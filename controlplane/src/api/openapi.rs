@@ -124,6 +124,9 @@ fn operation(
             Some(Content::Text) => {
                 response["content"] = json!({"text/plain": {"schema": {"type": "string"}}})
             }
+            Some(Content::File(media_type)) => {
+                response["content"][media_type] = json!({"schema": {"type": "string", "format": "binary"}});
+            }
             None => {}
         }
         responses.insert(status.as_str().to_owned(), response);

@@ -25,6 +25,8 @@ pub enum ProblemKind {
     NoSuchCondition,
     /// The token does not exist (any more).
     NoSuchToken,
+    /// The capture or trace does not exist (any more).
+    NoSuchWatch,
     /// The caller has not proved who it is.
     Unauthorized,
     /// The caller's role does not suffice.
@@ -37,6 +39,8 @@ pub enum ProblemKind {
     NotAllowed,
     /// The session's client cannot do what is asked.
     NotPossible,
+    /// Packets are asked for, and no data plane is attached.
+    NoDataPlane,
     /// A table is full.
     Full,
     /// The query string is not usable.
@@ -70,18 +74,20 @@ pub struct KindDoc {
 
 impl ProblemKind {
     /// Every kind, in the order of the manual.
-    pub const ALL: [ProblemKind; 19] = [
+    pub const ALL: [ProblemKind; 21] = [
         ProblemKind::NoSuchPath,
         ProblemKind::MethodNotAllowed,
         ProblemKind::NoSuchSession,
         ProblemKind::NoSuchCondition,
         ProblemKind::NoSuchToken,
+        ProblemKind::NoSuchWatch,
         ProblemKind::Unauthorized,
         ProblemKind::Forbidden,
         ProblemKind::TooMany,
         ProblemKind::NotStored,
         ProblemKind::NotAllowed,
         ProblemKind::NotPossible,
+        ProblemKind::NoDataPlane,
         ProblemKind::Full,
         ProblemKind::BadQuery,
         ProblemKind::BadBody,
@@ -111,6 +117,9 @@ impl ProblemKind {
             ProblemKind::NoSuchToken => {
                 ("no-such-token", "No such token", &[404], "no token has this id, or no more")
             }
+            ProblemKind::NoSuchWatch => {
+                ("no-such-watch", "No such capture or trace", &[404], "none has this id, or no more")
+            }
             ProblemKind::Unauthorized => (
                 "unauthorized",
                 "Who are you?",
@@ -138,6 +147,12 @@ impl ProblemKind {
             ProblemKind::NotPossible => {
                 ("not-possible", "Not possible", &[409], "the session's client cannot do what is asked")
             }
+            ProblemKind::NoDataPlane => (
+                "no-data-plane",
+                "No data plane",
+                &[409],
+                "no data plane is attached whose packets could be watched",
+            ),
             ProblemKind::Full => ("full", "No room", &[409], "a table is full"),
             ProblemKind::BadQuery => (
                 "bad-query",

@@ -65,6 +65,8 @@ pub(super) enum Content {
     Json(SchemaOf),
     /// Text.
     Text,
+    /// Octets of this media type.
+    File(&'static str),
 }
 
 /// One route.
@@ -188,6 +190,11 @@ impl Route {
     /// A way to end well, with plain text.
     pub(super) fn text(self, status: StatusCode, means: &'static str) -> Route {
         self.ends(Answer { status, means, body: Some(Content::Text) })
+    }
+
+    /// A way to end well, with a file of a media type.
+    pub(super) fn file(self, status: StatusCode, media_type: &'static str, means: &'static str) -> Route {
+        self.ends(Answer { status, means, body: Some(Content::File(media_type)) })
     }
 
     /// A way to end well, without a body.

@@ -13,8 +13,9 @@ use axum::http::{StatusCode, Uri};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use causeway_shared::api::{
-    AuditList, Cleared, Condition, Counters, CreatedToken, DebugState, ExportedKeys, Health, NewCondition,
-    NewToken, PortList, ReconnectStats, RedirectOrder, RekeyOrder, Role, Session, SetTopics, TokenList,
+    AuditList, Capture, CaptureList, Cleared, Condition, Counters, CreatedToken, DebugState, ExportedKeys,
+    Health, NewCapture, NewCondition, NewToken, NewTrace, PortList, ReconnectStats, RedirectOrder,
+    RekeyOrder, Role, Session, SetTopics, TokenList, Trace,
 };
 
 use super::idempotency::{self, Idempotency};
@@ -23,7 +24,7 @@ use super::precondition;
 use super::problem::{ApiError, ProblemKind};
 use super::route::Route;
 use super::sessions::{DeleteQuery, ListQuery};
-use super::{ApiContext, auth, bulk, debug, keys, metrics, openapi, redirect, sessions, tokens};
+use super::{ApiContext, auth, bulk, debug, keys, metrics, openapi, redirect, sessions, tokens, watches};
 use crate::driver::{DriverHandle, Request as Ask};
 
 /// How long one request may take in all.
@@ -34,6 +35,7 @@ pub fn all() -> Vec<Route> {
     let mut routes = of_sessions();
     routes.extend(of_the_gateway());
     routes.extend(of_debugging());
+    routes.extend(of_watching());
     routes.extend(of_access());
     routes
 }
@@ -164,6 +166,53 @@ fn of_debugging() -> Vec<Route> {
             .summary("What is logged of the sessions that match.")
             .body::<SetTopics>()
             .answer::<DebugState>(ok, "What is set now."),
+    ]
+}
+
+fn of_watching() -> Vec<Route> {
+    const MISSING: &[ProblemKind] = &[ProblemKind::NoSuchWatch];
+    const REFUSED: &[ProblemKind] =
+        &[ProblemKind::NoSuchSession, ProblemKind::NoDataPlane, ProblemKind::Full];
+    let (ok, created, gone) = (StatusCode::OK, StatusCode::CREATED, StatusCode::NO_CONTENT);
+    vec![
+        Route::get("/v1/captures", "list_captures", watches::captures)
+            .role(Role::Operator)
+            .summary("Captures of packets, running and over.")
+            .answer::<CaptureList>(ok, "The captures."),
+        Route::post("/v1/captures", "add_capture", watches::capture)
+            .role(Role::Admin)
+            .summary("Capture packets of one session, before and after crypto, until a bound is reached.")
+            .body::<NewCapture>()
+            .answer::<Capture>(created, "It runs.")
+            .problems(REFUSED),
+        Route::get("/v1/captures/{id}/pcapng", "get_capture_file", watches::download)
+            .role(Role::Admin)
+            .summary(
+                "A capture's packets so far, as a pcapng file with an interface for each side of the crypto.",
+            )
+            .file(ok, watches::PCAPNG, "The file.")
+            .problems(MISSING),
+        Route::delete("/v1/captures/{id}", "remove_capture", watches::remove_capture)
+            .role(Role::Admin)
+            .summary("End a capture and forget its packets.")
+            .no_body(gone, "It is forgotten.")
+            .problems(MISSING),
+        Route::post("/v1/traces", "add_trace", watches::trace)
+            .role(Role::Operator)
+            .summary("Follow the next packets that match through the data plane's stages.")
+            .body::<NewTrace>()
+            .answer::<Trace>(created, "It runs.")
+            .problems(REFUSED),
+        Route::get("/v1/traces/{id}", "get_trace", watches::traced)
+            .role(Role::Operator)
+            .summary("What each stage did with the packets so far, and why they were dropped.")
+            .answer::<Trace>(ok, "The packets.")
+            .problems(MISSING),
+        Route::delete("/v1/traces/{id}", "remove_trace", watches::remove_trace)
+            .role(Role::Operator)
+            .summary("End a trace and forget it.")
+            .no_body(gone, "It is forgotten.")
+            .problems(MISSING),
     ]
 }
 

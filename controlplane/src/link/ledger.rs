@@ -315,6 +315,13 @@ impl Ledger {
         self.global.extend(remove);
     }
 
+    /// Something for no SA, to be told before any SA's; nothing while no data plane is attached.
+    pub fn order(&mut self, action: Action) {
+        if self.attached {
+            self.global.push_back(action);
+        }
+    }
+
     /// The data plane is gone. `sequence` says from the old segment how far an SA had come; an SA that was told but
     /// has no such record cannot be installed again, because a repeated IV would break its cipher.
     pub fn detach(&mut self, sequence: impl Fn(u32) -> Option<SequenceState>) -> Vec<Outcome> {
@@ -529,9 +536,12 @@ impl Ledger {
                 }
                 self.sent(Outstanding::Other);
             }
-            Action::AddPool(_) | Action::AddPool6 { .. } | Action::RemoveAll | Action::Barrier => {
-                self.sent(Outstanding::Other)
-            }
+            Action::AddPool(_)
+            | Action::AddPool6 { .. }
+            | Action::RemoveAll
+            | Action::Barrier
+            | Action::Watch(_)
+            | Action::Unwatch { .. } => self.sent(Outstanding::Other),
         }
     }
 

@@ -95,7 +95,7 @@ impl Model {
                 self.pools = 0;
                 AckStatus::Done
             }
-            Action::Barrier => AckStatus::Done,
+            Action::Barrier | Action::Watch(_) | Action::Unwatch { .. } => AckStatus::Done,
         };
         self.acks.push_back((command.id, status));
     }

@@ -7,6 +7,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::os::fd::{AsFd, AsRawFd};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use causeway_ike::api::{ChildCommand, DataPlaneEvent, Datagram, EspPath};
@@ -25,6 +26,7 @@ use tokio::time::Instant;
 use super::ledger::{Ledger, Outcome, PoolRange, Pushed, Refused, SequenceState, Ticket};
 use super::{EarlierTraffic, Link, LinkCounts, LinkInput, LinkStatus};
 use crate::sessions::SaTraffic;
+use crate::watch::WatchDesk;
 
 /// Datagrams that wait for the ring to drain, or for a data plane; above it they are counted and dropped, as a network
 /// would.
@@ -74,6 +76,8 @@ pub struct RingLink {
     trouble: Option<String>,
     epoch: u64,
     counts: LinkCounts,
+    /// What of its packets is watched.
+    watches: Arc<WatchDesk>,
 }
 
 enum State {
@@ -116,7 +120,14 @@ impl RingLink {
             trouble: None,
             epoch: 0,
             counts: LinkCounts::default(),
+            watches: Arc::default(),
         }
+    }
+
+    /// Tells the data plane what `desk` wants watched, and `desk` what was seen.
+    #[must_use]
+    pub fn watched_by(self, desk: Arc<WatchDesk>) -> RingLink {
+        RingLink { watches: desk, ..self }
     }
 
     fn begin_attaching(&mut self) {
@@ -144,6 +155,7 @@ impl RingLink {
             side.discard_waiting();
             self.ledger.attach(first_id);
         }
+        self.watches.attached().into_iter().for_each(|action| self.ledger.order(action));
         self.counts.attached = self.counts.attached.saturating_add(1);
         tracing::info!(epoch = self.epoch, workers = side.workers(), "data plane attached");
         let attachment = Attachment { side, stats, bell, peer, refusals_counted: 0 };
@@ -178,6 +190,7 @@ impl RingLink {
         }
         let outcomes = self.ledger.detach(|spi| stats.read(spi).map(|stats| sequence_of(&stats)));
         self.deliver(outcomes);
+        self.watches.detached();
         tracing::warn!(epoch = self.epoch, sas = self.ledger.wanted(), "{trouble}");
         self.trouble = Some(trouble.to_owned());
         self.state = State::Detached(Instant::now() + ATTACH_RETRY);
@@ -188,12 +201,18 @@ impl RingLink {
         let State::Attached(attachment) = &mut self.state else { return Taken::Nothing };
         let event = attachment.side.next_event();
         let punt = attachment.side.next_punt();
-        let taken = match (&event, &punt) {
-            (Err(PopError::Corrupt), _) | (_, Err(PopError::Corrupt)) => Taken::Corrupt,
-            (Ok(None), Ok(None)) => Taken::Nothing,
+        let observation = attachment.side.next_observation();
+        let corrupt = Some(&PopError::Corrupt);
+        let taken = match (&event, &punt, &observation) {
+            (Ok(None), Ok(None), Ok(None)) => Taken::Nothing,
+            _ if [event.as_ref().err(), punt.as_ref().err(), observation.as_ref().err()]
+                .contains(&corrupt) =>
+            {
+                Taken::Corrupt
+            }
             _ => Taken::Something,
         };
-        if event.is_err() || punt.is_err() {
+        if event.is_err() || punt.is_err() || observation.is_err() {
             let refusals = attachment.side.refusals();
             let total = refusals.garbage.saturating_add(refusals.corrupt);
             let new = total.saturating_sub(attachment.refusals_counted);
@@ -205,6 +224,9 @@ impl RingLink {
         }
         if let Ok(Some((_, datagram))) = punt {
             self.inbox.push_back(LinkInput::Datagram(from_wire(datagram)));
+        }
+        if let Ok(Some((worker, observation))) = observation {
+            self.watches.observe(worker, observation);
         }
         taken
     }
@@ -324,6 +346,7 @@ impl RingLink {
                         }
                     }
                     _ = attachment.peer.readable() => self.detach(GONE),
+                    () = self.watches.has_orders() => {}
                     () = tokio::time::sleep(DRAIN_RETRY), if draining => {}
                 }
                 Ok(())
@@ -402,6 +425,7 @@ impl Link for RingLink {
     fn flush(&mut self, now: Duration) {
         let late = self.ledger.expire(now);
         self.deliver(late);
+        self.watches.orders().into_iter().for_each(|action| self.ledger.order(action));
         self.tell();
         self.send_unsent();
     }

@@ -16,8 +16,8 @@ use causeway_shared::api::{
     MAX_WATCH_SECS, NewCapture, NewTrace, Trace, TracedStage, TracedWay, WatchState,
 };
 use causeway_shared::wire::{
-    ALL_WATCHES, Action, CaptureOrder, MAX_SEEN, MAX_WATCHES, Observation, SeenPacket, TraceFilter, TraceOrder,
-    TracedPacket, Watch, WatchOrder,
+    ALL_WATCHES, Action, CaptureOrder, MAX_SEEN, MAX_WATCHES, Observation, SeenPacket, TraceFilter,
+    TraceOrder, TracedPacket, Watch, WatchOrder,
 };
 use tokio::sync::Notify;
 

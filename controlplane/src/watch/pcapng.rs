@@ -78,13 +78,9 @@ impl Pcapng {
             Way::ToPeer => FLAG_OUTBOUND,
         };
         self.block(ENHANCED_PACKET, |body| {
-            for number in [
-                u32::from(seen.inner),
-                (time >> 32) as u32,
-                time as u32,
-                octets.len() as u32,
-                seen.whole_len,
-            ] {
+            for number in
+                [u32::from(seen.inner), (time >> 32) as u32, time as u32, octets.len() as u32, seen.whole_len]
+            {
                 body.extend(number.to_le_bytes());
             }
             body.extend(octets);

@@ -4,7 +4,8 @@ use causeway_shared::wire::{Seen, TraceStep, Way};
 
 use super::*;
 
-const BEGAN: FileTime = FileTime { monotonic: Duration::from_secs(100), wall: Duration::from_secs(1_700_000_000) };
+const BEGAN: FileTime =
+    FileTime { monotonic: Duration::from_secs(100), wall: Duration::from_secs(1_700_000_000) };
 
 fn new_capture() -> NewCapture {
     NewCapture {
@@ -40,7 +41,9 @@ fn packet(watch: u32, len: usize) -> Observation {
 fn a_capture_ends_when_all_workers_together_have_brought_enough() {
     let desk = desk();
     let capture = desk.capture(BEGAN, 7, &new_capture()).unwrap();
-    let [Action::Watch(Watch { id, order: WatchOrder::Capture(order) })] = &desk.orders()[..] else { panic!() };
+    let [Action::Watch(Watch { id, order: WatchOrder::Capture(order) })] = &desk.orders()[..] else {
+        panic!()
+    };
     assert_eq!((*id, order.session_id, order.max_packets, order.max_ms), (capture.id, 7, 3, 10_000));
     (0..5).for_each(|worker| desk.observe(worker % 2, packet(capture.id, 61)));
     assert_eq!(desk.orders(), [Action::Unwatch { id: capture.id }]);
@@ -73,7 +76,8 @@ fn octets_time_and_a_lost_data_plane_end_it_too() {
     let silent = desk.capture(BEGAN, 7, &new_capture()).unwrap().id;
     (0..2).for_each(|_| desk.observe(0, packet(by_octets, 61)));
     desk.observe(1, Observation::Ended { watch: by_time });
-    let states = |now| -> Vec<_> { desk.captures(now).iter().map(|capture| (capture.id, capture.state)).collect() };
+    let states =
+        |now| -> Vec<_> { desk.captures(now).iter().map(|capture| (capture.id, capture.state)).collect() };
     let expected = |last| [(by_octets, WatchState::Ended), (by_time, WatchState::Ended), (silent, last)];
     assert_eq!(states(Duration::from_secs(114)), expected(WatchState::Running));
     assert_eq!(states(Duration::from_secs(116)), expected(WatchState::Interrupted));

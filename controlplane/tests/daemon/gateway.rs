@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::mpsc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -114,7 +115,7 @@ impl Gateway {
                 let link = UdpLink::bind(&[at]).await.unwrap();
                 sender.send(link.endpoints()[0]).unwrap();
                 tokio::select! {
-                    ended = daemon::serve(&of_thread, wrap(link), "test", stopped) => ended,
+                    ended = daemon::serve(&of_thread, wrap(link), Arc::default(), "test", stopped) => ended,
                     _ = crashed.wait_for(|crashed| *crashed) => Ok(()),
                 }
             })

@@ -72,7 +72,7 @@ pub(super) async fn trace(
     let mut filter = TraceFilter { peer: new.peer, spi: new.spi, inner: new.inner };
     if let Some(id) = &new.session {
         if filter.inner.is_some() {
-            return Err(ApiError::bad_member("/session", "`session` and `inner` exclude each other.".into()));
+            return Err(ApiError::bad_member("/session", "`session` and `inner` exclude each other."));
         }
         let session = session(&driver, id).await?;
         let inner6 = || session.inner_prefix6()?.split('/').next()?.parse().ok();
@@ -83,10 +83,7 @@ pub(super) async fn trace(
     Ok((StatusCode::CREATED, Json(trace)))
 }
 
-pub(super) async fn traced(
-    State(desk): State<Arc<WatchDesk>>,
-    Id(id): Id,
-) -> Result<Json<Trace>, ApiError> {
+pub(super) async fn traced(State(desk): State<Arc<WatchDesk>>, Id(id): Id) -> Result<Json<Trace>, ApiError> {
     let trace = id.parse().ok().and_then(|number| desk.traced(clock::now(), number));
     trace.map(Json).ok_or_else(|| no_such_watch(&id))
 }
