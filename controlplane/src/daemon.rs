@@ -1,7 +1,8 @@
 //! The control-plane daemon: command line and configuration in, sessions served until SIGTERM.
 //!
 //! Order of start: log, keys, link, driver, API socket. The socket comes last: who can connect finds everything running.
-//! On SIGTERM or SIGINT every client is told goodbye within bounded time, then the daemon ends with success.
+//! On SIGTERM or SIGINT every client is told goodbye within bounded time, then the daemon ends with success. On SIGUSR1 it ends at
+//! once and leaves the sessions to the next control plane: that is how a package is upgraded under its tunnels.
 
 use std::io;
 use std::path::PathBuf;
@@ -9,6 +10,7 @@ use std::sync::Arc;
 
 use causeway_ike::Endpoint;
 use causeway_shared::config::{Config, DATAPLANE_SOCKET, Log, Mistakes, StoreBackend};
+use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tracing_subscriber::EnvFilter;
@@ -22,7 +24,7 @@ use crate::api::view::ViewPolicy;
 use crate::api::{ApiContext, ApiServer, KeyExport};
 use crate::continuity;
 use crate::debug::{self, Board};
-use crate::driver::{self, Accounts, Core, Desk, PublicKeyPool, request_queue, restore};
+use crate::driver::{self, Accounts, Core, Desk, PublicKeyPool, Stop, request_queue, restore};
 use crate::keys::{self, KeyFiles};
 use crate::link::Link;
 use crate::link::ledger::PoolRange;
@@ -196,7 +198,7 @@ pub async fn serve<L: Link>(
     link: L,
     watches: Arc<WatchDesk>,
     version: &str,
-    stop: watch::Receiver<bool>,
+    stop: watch::Receiver<Stop>,
 ) -> Result<(), DaemonError> {
     let key_files = KeyFiles::new(config)?;
     let key_states = key_files.states();
@@ -245,6 +247,7 @@ pub async fn serve<L: Link>(
     let api = ApiServer::start(listener, tls, context)
         .map_err(|source| DaemonError::System { doing: "start the API's thread", source })?;
     tracing::info!(version, "control plane started");
+    tell_manager(NotifyState::Ready);
     let accounts = driver::run(core, requests, stop).await;
     following.abort();
     if let Some(bookkeeper) = accounts.and_then(Accounts::into_bookkeeper) {
@@ -257,18 +260,23 @@ pub async fn serve<L: Link>(
     Ok(())
 }
 
-fn stop_on_signals() -> Result<watch::Receiver<bool>, DaemonError> {
+fn stop_on_signals() -> Result<watch::Receiver<Stop>, DaemonError> {
     let listen =
         |kind| signal(kind).map_err(|source| DaemonError::System { doing: "listen to signals", source });
     let (mut terminate, mut interrupt) = (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
-    let (sender, receiver) = watch::channel(false);
+    let mut leave = listen(SignalKind::user_defined1())?;
+    let (sender, receiver) = watch::channel(Stop::Not);
     tokio::spawn(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
+        let stop = tokio::select! {
+            _ = terminate.recv() => Stop::Goodbye,
+            _ = interrupt.recv() => Stop::Goodbye,
+            _ = leave.recv() => Stop::Leave,
+        };
+        match stop {
+            Stop::Leave => tracing::info!("stopping: the sessions stay for the next control plane"),
+            _ => tracing::info!("stopping: every session is being deleted"),
         }
-        tracing::info!("stopping: every session is being deleted");
-        sender.send_replace(true);
+        sender.send_replace(stop);
         // A second signal does not wait for clients.
         tokio::select! {
             _ = terminate.recv() => {}
@@ -278,6 +286,13 @@ fn stop_on_signals() -> Result<watch::Receiver<bool>, DaemonError> {
         std::process::exit(1);
     });
     Ok(receiver)
+}
+
+/// A service manager that does not listen is no reason to stop.
+fn tell_manager(state: NotifyState<'_>) {
+    if let Err(error) = sd_notify::notify(&[state]) {
+        tracing::warn!(%error, "the service manager cannot be told");
+    }
 }
 
 fn start_log(log: &Log) -> Result<(), DaemonError> {

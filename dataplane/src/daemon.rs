@@ -62,6 +62,21 @@ pub enum DaemonError {
     /// Too many cores.
     #[error("dataplane.cores names {0} cores; at most {MAX_WORKERS} are possible")]
     TooManyCores(usize),
+    /// `dataplane.control_user`.
+    #[error("dataplane.control_user: this machine has no user `{0}`; make it, or name another")]
+    ControlUser(String),
+    /// `dataplane.control_user` and `dataplane.control_uid`.
+    #[error(
+        "dataplane.control_user `{user}` has the user id {uid}, and dataplane.control_uid says {wanted}; remove one"
+    )]
+    TwoControlUsers {
+        /// The user.
+        user: String,
+        /// Its id.
+        uid: u32,
+        /// The other id.
+        wanted: u32,
+    },
     /// Hugepages are demanded and not there.
     #[error("{0}")]
     EalArguments(#[from] EalArgumentsError),
@@ -166,9 +181,14 @@ fn forward(config: &Config, eal: Eal, version: &str, stop: &Arc<AtomicBool>) -> 
         threads.start(parts)?;
     }
     let path = run_directory(&config.gateway.run_directory)?.join(DATAPLANE_SOCKET);
-    let options = ListenOptions { path, control_uid: config.dataplane.control_uid, socket_gid: None };
+    let Dataplane { control_user, control_uid, .. } = &config.dataplane;
+    let control_uid = self::control_uid(control_user.as_deref(), *control_uid)?;
+    let options = ListenOptions { path, control_uid, socket_gid: None };
     let handover = Handover::bind(options, &side.segment)?;
     tracing::info!(workers, socket = %config.gateway.run_directory.join(DATAPLANE_SOCKET).display(), "data plane is ready");
+    if let Err(error) = sd_notify::notify(&[sd_notify::NotifyState::Ready]) {
+        tracing::warn!(%error, "the service manager cannot be told");
+    }
     let executor = Executor::new(workers, config.dataplane.sa_capacity);
     let watch = PortWatch::new(ports.handles);
     let mut manager = Manager::new(side.manager, handover, mailboxes, executor, watch);
@@ -179,6 +199,18 @@ fn forward(config: &Config, eal: Eal, version: &str, stop: &Arc<AtomicBool>) -> 
         Ended::Stopped => Ok(()),
         Ended::WorkerDied => Err(DaemonError::WorkerDied),
         Ended::CannotWait => Err(DaemonError::ManagerDied),
+    }
+}
+
+/// Who may attach as the control plane.
+fn control_uid(user: Option<&str>, uid: Option<u32>) -> Result<Option<u32>, DaemonError> {
+    let Some(user) = user else { return Ok(uid) };
+    let found = uzers::get_user_by_name(user).ok_or_else(|| DaemonError::ControlUser(user.into()))?.uid();
+    match uid {
+        Some(wanted) if wanted != found => {
+            Err(DaemonError::TwoControlUsers { user: user.into(), uid: found, wanted })
+        }
+        _ => Ok(Some(found)),
     }
 }
 
@@ -392,6 +424,20 @@ impl Drop for RuntimeDirectory {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_control_plane_is_known_by_name_or_number() {
+        for (user, uid, expected) in [
+            (None, None, Some(None)),
+            (None, Some(7), Some(Some(7))),
+            (Some("root"), None, Some(Some(0))),
+            (Some("root"), Some(0), Some(Some(0))),
+            (Some("root"), Some(7), None),
+            (Some("nobody-of-this-name"), None, None),
+        ] {
+            assert_eq!(control_uid(user, uid).ok(), expected, "{user:?} {uid:?}");
+        }
+    }
 
     #[test]
     fn the_command_line_names_one_file() {

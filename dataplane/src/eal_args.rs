@@ -153,6 +153,7 @@ mod tests {
             crypto_sessions: 1024,
             eal_args: vec!["--log-level=lib.eal:debug".into()],
             control_uid: None,
+            control_user: None,
         }
     }
 

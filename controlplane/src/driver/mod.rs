@@ -49,12 +49,23 @@ pub const SETTLE_DEADLINE: Duration = Duration::from_millis(500);
 /// How long a shutdown may take in all, beyond what the endpoint itself waits for its peers.
 pub const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(10);
 
+/// Whether the control plane is to end, and what becomes of the sessions.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Stop {
+    /// It goes on.
+    Not,
+    /// Every client is told goodbye.
+    Goodbye,
+    /// The sessions stay, as after a crash: the next control plane takes them up (docs/store.md).
+    Leave,
+}
+
 /// Runs the endpoint until `stop` says so and every peer has been told, or the deadlines have passed. Leaves what is still to
 /// be told to RADIUS servers.
 pub async fn run<L: Link>(
     mut core: Core<L>,
     mut requests: mpsc::Receiver<Request>,
-    mut stop: watch::Receiver<bool>,
+    mut stop: watch::Receiver<Stop>,
 ) -> Option<Accounts> {
     loop {
         core.flush();
@@ -65,7 +76,10 @@ pub async fn run<L: Link>(
             ended = core.desk.ended() => core.later(ended),
             Some(request) = requests.recv() => core.answer(request),
             () = tokio::time::sleep(wake) => core.timer(),
-            () = stopping(&mut stop) => break,
+            how = stopping(&mut stop) => match how {
+                Stop::Leave => return core.accounts.take(),
+                _ => break,
+            },
         }
         serve_batches(&mut core, &mut requests);
     }
@@ -118,7 +132,7 @@ async fn shut_down<L: Link>(mut core: Core<L>, mut requests: mpsc::Receiver<Requ
     }
 }
 
-async fn stopping(stop: &mut watch::Receiver<bool>) {
+async fn stopping(stop: &mut watch::Receiver<Stop>) -> Stop {
     // An error means that the sender is gone, which stops as well.
-    let _ = stop.wait_for(|stop| *stop).await;
+    stop.wait_for(|stop| *stop != Stop::Not).await.map_or(Stop::Goodbye, |stop| *stop)
 }

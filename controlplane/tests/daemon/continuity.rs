@@ -104,6 +104,20 @@ fn lives_on(gateway: Gateway, mut client: Client) {
 }
 
 #[test]
+fn an_upgrade_leaves_the_sessions_to_the_next_control_plane() {
+    let mut gateway = Gateway::start("leave", "");
+    let mut client = Client::psk(&gateway, "a.example").connect();
+    let before = gateway.sessions().sessions.remove(0);
+    gateway.leave();
+    let mut gateway = gateway.again_there();
+    assert!(gateway.sessions().sessions.iter().map(known).eq([known(&before)]));
+    answered(&mut client);
+    gateway.begin_stop();
+    client.until_seen(&Notable::Down);
+    gateway.stop();
+}
+
+#[test]
 fn a_client_that_could_come_back_need_not() {
     let gateway = Gateway::start_reconnect("on-anyconnect", "", |_| {});
     let client = Client::anyconnect(&gateway, USER, PASSWORD).connect();

@@ -8,6 +8,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use causeway_controlplane::daemon::{self, DaemonError};
+use causeway_controlplane::driver::Stop;
 use causeway_controlplane::link::Link;
 use causeway_controlplane::link::udp::{UdpEndpoint, UdpLink};
 use causeway_controlplane::store::sqlite::SqliteStore;
@@ -45,7 +46,7 @@ pub struct Gateway {
     /// Who signed its certificate.
     pub authority: String,
     config: Config,
-    stop: watch::Sender<bool>,
+    stop: watch::Sender<Stop>,
     crash: watch::Sender<bool>,
     thread: Option<JoinHandle<Result<(), DaemonError>>>,
 }
@@ -105,7 +106,7 @@ impl Gateway {
     ) -> Gateway {
         let api = config.management.socket.clone();
         let _ = std::fs::remove_file(&api);
-        let (stop, stopped) = watch::channel(false);
+        let (stop, stopped) = watch::channel(Stop::Not);
         let (crash, mut crashed) = watch::channel(false);
         let (sender, receiver) = mpsc::channel();
         let of_thread = config.clone();
@@ -153,7 +154,13 @@ impl Gateway {
 
     /// Asks it to stop.
     pub fn begin_stop(&self) {
-        self.stop.send_replace(true);
+        self.stop.send_replace(Stop::Goodbye);
+    }
+
+    /// Asks it to stop and to leave its sessions to the next one, and waits for its end.
+    pub fn leave(&mut self) {
+        self.stop.send_replace(Stop::Leave);
+        self.thread.take().unwrap().join().unwrap().unwrap();
     }
 
     /// `GET /v1/sessions`.

@@ -106,8 +106,10 @@ impl Handover {
             .map_err(io::Error::from)
             .map_err(failed("protect"))?;
         bind(&listener, &address).map_err(io::Error::from).map_err(failed("bind"))?;
-        // Who is not its owner could not even connect.
-        chown(path, options.control_uid, options.socket_gid).map_err(failed("give an owner or group to"))?;
+        // Who is neither its owner nor of its group could not even connect. Without root's rights the group has to be the
+        // right one already: that of a run directory with the set-group-id bit.
+        let owner = options.control_uid.filter(|_| rustix::process::geteuid().is_root());
+        chown(path, owner, options.socket_gid).map_err(failed("give an owner or group to"))?;
         fs::set_permissions(path, fs::Permissions::from_mode(SOCKET_MODE)).map_err(failed("protect"))?;
         listen(&listener, BACKLOG).map_err(io::Error::from).map_err(failed("listen on"))?;
         Ok(Handover { listener, segment: segment.clone(), attached: None, options })

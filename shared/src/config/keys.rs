@@ -147,6 +147,8 @@ section! {
         /// User id that the control plane runs as, when it is another one than the data plane's: beside that and root, nobody
         /// gets the keys that lie in their shared memory.
         control_uid: Option<u32> = optional("the data plane's own user").range(0, 4_294_967_294).sketch("990");
+        /// The same by name: a user of this machine. One of the two keys is enough.
+        control_user: Option<String> = optional("the data plane's own user").sketch("\"causeway-control\"");
     }
 }
 

@@ -101,6 +101,8 @@ pub struct Dataplane {
     pub eal_args: Vec<String>,
     /// User that may attach as the control plane, beside root and the data plane's own.
     pub control_uid: Option<u32>,
+    /// The same by name.
+    pub control_user: Option<String>,
 }
 
 /// Which ESP crypto engine the data plane uses.

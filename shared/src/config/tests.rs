@@ -150,7 +150,7 @@ fn each_mistake_is_told_with_place_and_remedy() {
         (
             "cores = [1, 2]",
             "colour = 1",
-            "4:1: dataplane.colour: unknown key; [dataplane] has: cores, hugepages, memory_mib, buffers, sa_capacity, poll, idle_sleep_usecs, crypto_engine, crypto_device, crypto_sessions, eal_args, control_uid",
+            "4:1: dataplane.colour: unknown key; [dataplane] has: cores, hugepages, memory_mib, buffers, sa_capacity, poll, idle_sleep_usecs, crypto_engine, crypto_device, crypto_sessions, eal_args, control_uid, control_user",
         ),
         (
             "cores = [1, 2]",

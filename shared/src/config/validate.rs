@@ -118,6 +118,7 @@ pub(super) fn validate(document: Document, checks: &Checks<'_>, notes: &mut Note
             crypto_sessions: dataplane.crypto_sessions?.value,
             eal_args: dataplane.eal_args?.value,
             control_uid: dataplane.control_uid?.value,
+            control_user: dataplane.control_user?.value,
         },
         ports: ports
             .into_iter()

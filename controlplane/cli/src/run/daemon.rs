@@ -141,6 +141,8 @@ fn start(daemon: &Daemon) -> std::io::Result<Child> {
         .arg(&daemon.program)
         .args(&daemon.arguments)
         .stdin(std::process::Stdio::null())
+        // The supervisor is the service; what it runs is its own affair.
+        .env_remove("NOTIFY_SOCKET")
         // A group of its own: Ctrl-C on the terminal reaches the supervisor alone, which stops the daemons in order.
         .process_group(0)
         .kill_on_drop(true)

@@ -7,7 +7,6 @@
 
 mod backoff;
 mod daemon;
-mod notify;
 
 use std::ffi::OsString;
 use std::fs::{DirBuilder, File, TryLockError};
@@ -16,6 +15,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use causeway_shared::config::{Config, DATAPLANE_SOCKET, Log};
+use sd_notify::NotifyState;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -26,7 +26,6 @@ use crate::args::Run;
 use crate::config_command;
 use crate::exit::{Exit, Failure};
 use daemon::{Daemon, Health, Order, Stopped, keep};
-use notify::notify;
 
 /// Longest time that the data plane takes to be ready: the EAL may clear many hugepages.
 const DATAPLANE_READY_WITHIN: Duration = Duration::from_secs(120);
@@ -77,7 +76,7 @@ async fn supervise(dataplane: Daemon, controlplane: Daemon) -> Result<Exit, Fail
         }
     };
 
-    notify("STOPPING=1");
+    tell_manager(NotifyState::Stopping);
     let mut order = Order::Stop;
     let mut unclean = false;
     if let Some(mut controlplane) = controlplane {
@@ -105,9 +104,16 @@ async fn watch_over(signals: &mut Signals, dataplane: &Kept, controlplane: &Kept
             () = controlplane.becomes(Health::Ready), if !announced => {
                 announced = true;
                 tracing::info!("both daemons are ready");
-                notify("READY=1");
+                tell_manager(NotifyState::Ready);
             }
         }
+    }
+}
+
+/// A service manager that does not listen is no reason to stop.
+fn tell_manager(state: NotifyState<'_>) {
+    if let Err(error) = sd_notify::notify(&[state]) {
+        tracing::warn!(%error, "the service manager cannot be told");
     }
 }
 
