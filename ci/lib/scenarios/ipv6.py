@@ -168,3 +168,34 @@ def pmtu(context):
     rate = Iperf(world).run("c1", seconds=2, down=True, target=LAN6_HOST)
     expect(rate > 1, f"TCP down to the client: {rate:.1f} Mbit/s")
     expect_nothing_forged(appliance)
+
+
+@scenario("ipv6-own-client", "our own client: both families inside, over IPv4 through a NAT and over IPv6, through a suspend and rekeys")
+def own_client(context):
+    world = context.world(nat_clients=1, direct_clients=1, ipv6=True)
+    extra = {"auth": {"methods": ["anyconnect-eap"]}, "ike": {"proposals": ["aes256-sha512-ecp256"]}, "reconnect": {"enabled": True}}
+    appliance = context.appliance(world, users={"user1": "cisco"}, psks=[], extra=extra)
+    for namespace, gateway, peer in (("c1", GATEWAY_OUTSIDE, "10.99.1.3:"), ("d1", GATEWAY6_OUTSIDE, "[2001:db8:1::101]:")):
+        user = VpnClient(world, namespace, context.certificates, context.binaries, gateway={"address": gateway}).start()
+        session = appliance.only_session()
+        expect(session["peer"].startswith(peer), f"the client comes from {peer}: {session['peer']}")
+        before = user.status()
+        inner = [before["address"], before["address6"]]
+
+        def pings():
+            for target, address in ((LAN_HOST, inner[0]), (LAN6_HOST, inner[1])):
+                expect_ping(world, namespace, target=target)
+                expect_ping(world, "lan", target=address)
+        pings()
+        for what, counted in ((["rekey"], "rekeys"), (["rekey", "--ike"], "ike_rekeys")):
+            user.ask(what)
+            wait_until(f"the client has done {what}", 15, lambda: user.status()[counted] == 1)
+        pings()
+        user.suspend()
+        after = user.resume()
+        expect_equal([after["address"], after["address6"]], inner, "inner addresses after a resume")
+        pings()
+        user.ask(["disconnect"])
+        wait_until("the client is gone", 20, lambda: user.process.poll() is not None)
+        appliance.expect_empty()
+    expect_nothing_forged(appliance)

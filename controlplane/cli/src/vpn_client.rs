@@ -78,6 +78,7 @@ fn write_status(status: &Status, out: &mut dyn Write) -> std::io::Result<()> {
         ("Gateway", status.gateway.clone()),
         ("User", status.user.clone()),
         ("Inner address", or_none(status.address.map(|address| address.to_string()))),
+        ("Inner IPv6", or_none(status.address6.map(|address| address.to_string()))),
         ("DNS", list(status.dns.iter().map(ToString::to_string).collect(), "none")),
         ("Reached", list(status.subnets.clone(), "everything")),
         ("Device", or_none(status.device.clone())),

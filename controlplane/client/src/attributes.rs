@@ -3,7 +3,7 @@
 //!
 //! Enters: numbers, a CFG_REPLY. Leaves: a CFG_REQUEST, [`Granted`].
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use causeway_ike::crypto::Secret;
 use causeway_ike::wire::{CfgAttribute, CfgAttributeType, CfgType, Configuration};
@@ -46,12 +46,14 @@ impl Default for AttributeNumbers {
 /// What the gateway granted.
 #[derive(Default)]
 pub struct Granted {
-    /// Our inner address.
+    /// Our inner IPv4 address.
     pub address: Option<Ipv4Addr>,
-    /// DNS servers.
-    pub dns: Vec<Ipv4Addr>,
+    /// Our inner IPv6 address.
+    pub address6: Option<Ipv6Addr>,
+    /// DNS servers, of either family.
+    pub dns: Vec<IpAddr>,
     /// What is reached through the tunnel; empty: everything.
-    pub subnets: Vec<(Ipv4Addr, u8)>,
+    pub subnets: Vec<(IpAddr, u8)>,
     /// Default domain.
     pub domain: Option<String>,
     /// Text for the user.
@@ -73,8 +75,8 @@ pub struct Reconnect {
     pub token: Secret,
 }
 
-/// The CFG_REQUEST of a remote user.
-pub(crate) fn request(numbers: &AttributeNumbers, version: &str) -> Configuration {
+/// The CFG_REQUEST of a remote user; `ipv6` asks for the other family, too.
+pub(crate) fn request(numbers: &AttributeNumbers, version: &str, ipv6: bool) -> Configuration {
     let mut attributes: Vec<CfgAttribute> = [
         CfgAttributeType::InternalIp4Address,
         CfgAttributeType::InternalIp4Netmask,
@@ -97,6 +99,12 @@ pub(crate) fn request(numbers: &AttributeNumbers, version: &str) -> Configuratio
         CfgAttributeType::UnitySplitDnsName,
     ];
     attributes.extend(more.into_iter().map(CfgAttribute::empty));
+    let family6 = [
+        CfgAttributeType::InternalIp6Address,
+        CfgAttributeType::InternalIp6Dns,
+        CfgAttributeType::InternalIp6Subnet,
+    ];
+    attributes.extend(family6.into_iter().filter(|_| ipv6).map(CfgAttribute::empty));
     let reconnect = [
         numbers.session_id,
         numbers.token,
@@ -133,12 +141,27 @@ impl Granted {
                 .all(CfgAttributeType::InternalIp4Address)
                 .find_map(CfgAttribute::as_ipv4)
                 .filter(|address| !address.is_unspecified()),
-            dns: reply.all(CfgAttributeType::InternalIp4Dns).filter_map(CfgAttribute::as_ipv4).collect(),
-            subnets: reply
-                .all(CfgAttributeType::InternalIp4Subnet)
-                .filter_map(CfgAttribute::as_ip4_subnet)
-                .filter_map(|(address, mask)| Some((address, prefix_len(mask)?)))
-                .collect(),
+            address6: reply
+                .all(CfgAttributeType::InternalIp6Address)
+                .find_map(CfgAttribute::as_ipv6_prefix)
+                .map(|(address, _)| address)
+                .filter(|address| !address.is_unspecified()),
+            dns: {
+                let v4 = reply.all(CfgAttributeType::InternalIp4Dns).filter_map(CfgAttribute::as_ipv4);
+                let v6 = reply.all(CfgAttributeType::InternalIp6Dns).filter_map(CfgAttribute::as_ipv6);
+                v4.map(IpAddr::V4).chain(v6.map(IpAddr::V6)).collect()
+            },
+            subnets: {
+                let v4 = reply
+                    .all(CfgAttributeType::InternalIp4Subnet)
+                    .filter_map(CfgAttribute::as_ip4_subnet)
+                    .filter_map(|(address, mask)| Some((IpAddr::V4(address), prefix_len(mask)?)));
+                let v6 = reply
+                    .all(CfgAttributeType::InternalIp6Subnet)
+                    .filter_map(CfgAttribute::as_ipv6_prefix)
+                    .map(|(address, prefix_len)| (IpAddr::V6(address), prefix_len));
+                v4.chain(v6).collect()
+            },
             domain: text(CfgAttributeType::UnityDefDomain)
                 .or_else(|| text(CfgAttributeType::InternalDnsDomain)),
             banner: text(CfgAttributeType::UnityBanner),
@@ -178,6 +201,10 @@ mod tests {
             (3, &[10, 0, 0, 53]),
             (13, &[10, 1, 0, 0, 255, 255, 0, 0]),
             (13, &[10, 2, 0, 0, 255, 0, 255, 0]),
+            (8, &[0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 5, 128]),
+            (10, &[0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x53]),
+            (15, &[0x20, 1, 0xd, 0xb8, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 48]),
+            (15, &[0x20, 1, 0xd, 0xb8, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 129]),
             (28672, b"Hello\x07"),
             (0x7080, b"rIUHKccDRiUtFTATwq"),
             (0x7081, &[b'A'; 64]),
@@ -185,8 +212,10 @@ mod tests {
             (0x7084, &[0, 30]),
         ]);
         assert_eq!(granted.address, Some(Ipv4Addr::new(10, 0, 0, 5)));
-        assert_eq!(granted.dns, [Ipv4Addr::new(10, 0, 0, 53)]);
-        assert_eq!(granted.subnets, [(Ipv4Addr::new(10, 1, 0, 0), 16)]);
+        assert_eq!(granted.dns, [IpAddr::from([10, 0, 0, 53]), "2001:db8::53".parse().unwrap()]);
+        let net6 = ("2001:db8:1::".parse().unwrap(), 48);
+        assert_eq!(granted.subnets, [(IpAddr::from([10, 1, 0, 0]), 16), net6]);
+        assert_eq!(granted.address6, Some("2001:db8::5".parse().unwrap()));
         assert_eq!(granted.banner.as_deref(), Some("Hello"));
         let reconnect = granted.reconnect.unwrap();
         assert_eq!(reconnect.session_id, "rIUHKccDRiUtFTATwq");
@@ -210,7 +239,7 @@ mod tests {
 
     #[test]
     fn the_request_asks_for_every_attribute_of_reconnect_without_a_value() {
-        let request = request(&AttributeNumbers::default(), "test 1");
+        let request = request(&AttributeNumbers::default(), "test 1", true);
         for number in 0x7080..=0x7084 {
             let attribute = request.all(CfgAttributeType::from_number(number)).next().unwrap();
             assert!(attribute.value.is_empty());

@@ -2,7 +2,7 @@
 //!
 //! Enters: a file. Leaves: a [`Config`] whose proposals parse and whose files can be read, or the reason with line and key.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use causeway_ike::cert::{Credential, TrustStore};
@@ -45,7 +45,7 @@ pub struct Config {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Gateway {
-    /// Host name or IPv4 address to dial.
+    /// Host name or address, IPv4 or IPv6, to dial.
     pub address: String,
     /// Name that its certificate must have; the dialled address by default.
     pub name: Option<String>,
@@ -119,7 +119,7 @@ pub struct Ike {
     /// Largest IKE datagram with fragmentation, octets.
     pub fragment_octets: usize,
     /// Address to send from; the system's choice by default.
-    pub source: Option<Ipv4Addr>,
+    pub source: Option<IpAddr>,
 }
 
 /// `[reconnect]`
@@ -148,6 +148,8 @@ pub struct Tunnel {
     pub device: String,
     /// Its MTU: 1500 less outer headers and the longest ESP overhead.
     pub mtu: u16,
+    /// Whether an inner IPv6 address is asked for beside the IPv4 one.
+    pub ipv6: bool,
     /// Whether routes are set to what the gateway grants.
     pub routes: bool,
     /// File like `/etc/resolv.conf` that has the gateway's name servers while connected; none is touched by default.
@@ -250,6 +252,7 @@ impl Config {
             esp: parsed("ike.esp", &self.ike.esp)?,
             fragment_octets: self.ike.fragmentation.then_some(self.ike.fragment_octets),
             cisco_fragment_octets: cisco_fragments.then_some(self.ike.fragment_octets),
+            ipv6: self.tunnel.ipv6,
             attributes: self.reconnect.attributes,
             version: format!("Causeway {}", env!("CARGO_PKG_VERSION")),
             cisco_vendor_ids: cisco,
@@ -350,7 +353,8 @@ impl Default for ReconnectPolicy {
 
 impl Default for Tunnel {
     fn default() -> Tunnel {
-        Tunnel { enabled: true, device: "causeway0".into(), mtu: 1380, routes: true, resolv_conf: None }
+        let device = "causeway0".into();
+        Tunnel { enabled: true, device, mtu: 1380, ipv6: true, routes: true, resolv_conf: None }
     }
 }
 

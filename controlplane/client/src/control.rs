@@ -3,7 +3,7 @@
 //! Enters: a [`Request`]. Leaves: a [`Reply`]. The socket's directory lets only its owner in.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
@@ -56,16 +56,18 @@ pub struct Status {
     pub user: String,
     /// The inner address.
     pub address: Option<Ipv4Addr>,
+    /// The inner IPv6 address.
+    pub address6: Option<Ipv6Addr>,
     /// DNS servers behind the gateway.
-    pub dns: Vec<Ipv4Addr>,
+    pub dns: Vec<IpAddr>,
     /// What is reached through the tunnel, `address/length`; empty: everything.
     pub subnets: Vec<String>,
     /// The TUN device.
     pub device: Option<String>,
     /// Our outer address and port.
-    pub local: Option<SocketAddrV4>,
+    pub local: Option<SocketAddr>,
     /// The gateway's.
-    pub peer: Option<SocketAddrV4>,
+    pub peer: Option<SocketAddr>,
     /// Session id of Auto Reconnect; `None` when the session cannot be resumed.
     pub session_id: Option<String>,
     /// SPIs of the IKE SA, hexadecimal.

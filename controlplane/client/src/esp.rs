@@ -1,7 +1,7 @@
 //! ESP in user space: tunnel-mode packets sealed and opened (RFC 4303, RFC 4106, RFC 3602, RFC 4868), UDP-encapsulated by
 //! the caller (RFC 3948).
 //!
-//! Enters: Child SAs, IPv4 packets, ESP packets. Leaves: ESP packets, IPv4 packets that were authentic and new. Sequence
+//! Enters: Child SAs, IP packets of either version, ESP packets. Leaves: ESP packets, IP packets that were authentic and new. Sequence
 //! numbers have 32 bits, or 64 of which 32 are sent (RFC 4303 §2.2.1, ESN); an SA that has used them up seals nothing more.
 
 use std::collections::VecDeque;
@@ -30,8 +30,11 @@ const CBC_BLOCK: usize = 16;
 const GCM_IV: usize = 8;
 const AEAD_SALT: usize = 4;
 const GCM_TAG: usize = 16;
-/// Next header of a tunnelled IPv4 packet.
+/// Next header of a tunnelled IPv4 packet, and of an IPv6 one.
 const IPV4: u8 = 4;
+const IPV6: u8 = 41;
+/// Octets of an IPv6 header, which its own length leaves out.
+const IPV6_HEADER: usize = 40;
 
 /// The Child SAs of a connection.
 #[derive(Default)]
@@ -104,19 +107,19 @@ impl Tunnels {
         self.all.clear();
     }
 
-    /// Seals an IPv4 packet in the newest Child SA; `None` without one, or when it is used up.
+    /// Seals an IP packet in the newest Child SA; `None` without one, or when it is used up.
     pub fn seal(&mut self, packet: &[u8]) -> Option<Vec<u8>> {
-        if packet.first().map(|octet| octet >> 4) != Some(4) {
+        let Some(next_header) = next_header(packet) else {
             self.counters.dropped += 1;
             return None;
-        }
+        };
         let tunnel = self.all.iter_mut().rev().find(|tunnel| tunnel.usable)?;
-        let sealed = tunnel.seal(packet)?;
+        let sealed = tunnel.seal(packet, next_header)?;
         self.counters.sealed += 1;
         Some(sealed)
     }
 
-    /// Opens an ESP packet: the IPv4 packet in it, if it is authentic and new.
+    /// Opens an ESP packet: the IP packet in it, if it is authentic and new.
     pub fn open(&mut self, packet: &[u8]) -> Option<Vec<u8>> {
         let opened = self.find_and_open(packet);
         match opened {
@@ -137,7 +140,7 @@ impl Tunnels {
 }
 
 impl Tunnel {
-    fn seal(&mut self, packet: &[u8]) -> Option<Vec<u8>> {
+    fn seal(&mut self, packet: &[u8], next_header: u8) -> Option<Vec<u8>> {
         let last = if self.esn { u64::MAX } else { u64::from(u32::MAX) };
         let sequence = self.sequence.checked_add(1).filter(|next| *next <= last)?;
         self.sequence = sequence;
@@ -149,7 +152,7 @@ impl Tunnel {
         let mut plaintext = packet.to_vec();
         // RFC 4303 §2.4: 1, 2, 3, …; never more than 15 octets here.
         plaintext.extend((1..=u8::MAX).take(padding));
-        plaintext.extend([u8::try_from(padding).ok()?, IPV4]);
+        plaintext.extend([u8::try_from(padding).ok()?, next_header]);
         let mut out = Vec::with_capacity(HEADER + CBC_BLOCK + plaintext.len() + 32);
         out.extend_from_slice(&self.outbound_spi.to_be_bytes());
         let [high, low] = halves(sequence);
@@ -166,15 +169,32 @@ impl Tunnel {
         let [high, _] = halves(sequence);
         let mut plaintext = self.inbound.open(self.esn.then_some(high), packet)?;
         self.window.accept(sequence);
-        let (next_header, padding) = (plaintext.pop()?, plaintext.pop()?);
+        let (said, padding) = (plaintext.pop()?, plaintext.pop()?);
         let octets = plaintext.len().checked_sub(usize::from(padding))?;
         plaintext.truncate(octets);
         // Padding for traffic-flow confidentiality may follow the packet (RFC 4303 §2.7): its own length counts.
-        let total = usize::from(u16::from_be_bytes(*plaintext.get(2..)?.first_chunk::<2>()?));
-        let fits =
-            next_header == IPV4 && plaintext.first()? >> 4 == 4 && (20..=plaintext.len()).contains(&total);
+        let total = total_length(&plaintext)?;
+        let fits = next_header(&plaintext) == Some(said) && total <= plaintext.len();
         plaintext.truncate(total);
         fits.then_some(plaintext)
+    }
+}
+
+/// What the ESP trailer calls this packet, by its version.
+fn next_header(packet: &[u8]) -> Option<u8> {
+    match packet.first()? >> 4 {
+        4 => Some(IPV4),
+        6 => Some(IPV6),
+        _ => None,
+    }
+}
+
+/// Octets of the packet as its own header says; `None` for less than a header.
+fn total_length(packet: &[u8]) -> Option<usize> {
+    let at = |offset: usize| Some(u16::from_be_bytes(*packet.get(offset..)?.first_chunk::<2>()?));
+    match next_header(packet)? {
+        IPV6 => packet.get(..IPV6_HEADER).and(at(4)).map(|octets| usize::from(octets) + IPV6_HEADER),
+        _ => at(2).map(usize::from).filter(|octets| *octets >= 20),
     }
 }
 
@@ -447,9 +467,30 @@ mod tests {
     }
 
     #[test]
-    fn only_ipv4_is_sealed_and_a_used_up_sa_seals_nothing() {
+    fn ipv6_comes_through_and_what_says_another_length_or_version_does_not() {
+        let (mut a, mut b) = pair("aes256gcm16", false);
+        let mut packet = vec![0x60, 0, 0, 0, 0, 20];
+        packet.resize(60, 0xcd);
+        let sealed = a.seal(&packet).unwrap();
+        assert_eq!(b.open(&sealed).as_deref(), Some(&packet[..]));
+        // Octets behind the packet are padding (RFC 4303 §2.7); a packet longer than what there is is none.
+        packet[5] = 19;
+        let sealed = a.seal(&packet).unwrap();
+        assert_eq!(b.open(&sealed).as_deref(), Some(&packet[..59]));
+        for bad in [&[0x60, 0, 0, 0, 0, 21][..], &[0x60, 0, 0], &[0x45, 0, 0, 61]] {
+            let mut packet = bad.to_vec();
+            packet.resize(bad.len().max(if bad.len() < 6 && bad[0] == 0x60 { 3 } else { 60 }), 0);
+            let sealed = a.seal(&packet).unwrap();
+            assert!(b.open(&sealed).is_none(), "{bad:x?}");
+        }
+        let foreign = a.all[0].seal(&packet, IPV4).unwrap();
+        assert!(b.open(&foreign).is_none(), "the trailer says another version than the packet");
+    }
+
+    #[test]
+    fn only_ip_is_sealed_and_a_used_up_sa_seals_nothing() {
         let (mut a, _) = pair("aes256gcm16", false);
-        assert!(a.seal(&[0x60; 40]).is_none());
+        assert!(a.seal(&[0x50; 40]).is_none());
         assert!(a.seal(&[]).is_none());
         a.all[0].sequence = u64::from(u32::MAX);
         assert!(a.seal(&packet(40)).is_none());

@@ -4,7 +4,7 @@
 //! replaces the old one in one step, and is on the disk before the token is used.
 
 use std::io::Write as _;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
@@ -29,8 +29,10 @@ pub struct StateFile {
 pub struct Kept {
     /// Session id and token.
     pub reconnect: Reconnect,
-    /// The inner address it had.
-    pub address: Ipv4Addr,
+    /// The inner addresses it had.
+    pub address: Option<Ipv4Addr>,
+    /// And of the other family.
+    pub address6: Option<Ipv6Addr>,
     /// Seconds for which the gateway keeps it, if it said.
     pub cleanup_interval_secs: Option<u32>,
 }
@@ -44,7 +46,10 @@ struct Form {
     #[serde(flatten)]
     token: Written,
     #[zeroize(skip)]
-    address: Ipv4Addr,
+    address: Option<Ipv4Addr>,
+    #[serde(default)]
+    #[zeroize(skip)]
+    address6: Option<Ipv6Addr>,
     cleanup_interval_secs: Option<u32>,
 }
 
@@ -93,6 +98,7 @@ impl StateFile {
         Some(Kept {
             reconnect: Reconnect { session_id: form.session_id.clone(), token },
             address: form.address,
+            address6: form.address6,
             cleanup_interval_secs: form.cleanup_interval_secs,
         })
     }
@@ -109,6 +115,7 @@ impl StateFile {
             session_id: kept.reconnect.session_id.clone(),
             token: Written::write(kept.reconnect.token.as_bytes()),
             address: kept.address,
+            address6: kept.address6,
             cleanup_interval_secs: kept.cleanup_interval_secs,
         };
         let octets = zeroize::Zeroizing::new(serde_json::to_vec(&form)?);
@@ -160,7 +167,8 @@ mod tests {
         let token = Secret::new(token.to_vec());
         Kept {
             reconnect: Reconnect { session_id: "rIUHKccDRiUtFTATwq".into(), token },
-            address: Ipv4Addr::new(10, 0, 0, 5),
+            address: Some(Ipv4Addr::new(10, 0, 0, 5)),
+            address6: None,
             cleanup_interval_secs: Some(900),
         }
     }

@@ -1,25 +1,32 @@
 //! The TUN device: packets of the machine in, packets of the gateway out; its address and routes by the `ip` command.
 //!
-//! Enters: what the gateway granted. Leaves: IPv4 packets. The device lives as long as the client, through suspends and
+//! Enters: what the gateway granted. Leaves: IP packets of either version. The device lives as long as the client, through suspends and
 //! resumes, so that connections over it survive them; what is sent meanwhile is dropped.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use tokio::process::Command;
 use tokio_tun::Tun;
 
+use crate::attributes::Granted;
 use crate::config::Tunnel;
 
-/// The whole IPv4 Internet in two halves, so that the machine's default route stays as it is.
-const EVERYTHING: [(Ipv4Addr, u8); 2] = [(Ipv4Addr::UNSPECIFIED, 1), (Ipv4Addr::new(128, 0, 0, 0), 1)];
+/// The whole Internet of each family in two halves, so that the machine's default routes stay as they are.
+const EVERYTHING: [(IpAddr, u8); 4] = [
+    (IpAddr::V4(Ipv4Addr::UNSPECIFIED), 1),
+    (IpAddr::V4(Ipv4Addr::new(128, 0, 0, 0)), 1),
+    (IpAddr::V6(Ipv6Addr::UNSPECIFIED), 1),
+    (IpAddr::V6(Ipv6Addr::new(0x8000, 0, 0, 0, 0, 0, 0, 0)), 1),
+];
 
 /// A device that is up.
 pub(super) struct Device {
     tun: Tun,
     name: String,
-    address: Option<Ipv4Addr>,
+    /// One of each family at most.
+    addresses: Vec<IpAddr>,
     /// The route around the tunnel to the gateway.
-    around: Option<Ipv4Addr>,
+    around: Option<IpAddr>,
     /// Whether the tunnel's routes hold the gateway's own address.
     needs_way_around: bool,
 }
@@ -56,44 +63,58 @@ impl Device {
             .pop()
             .ok_or_else(|| format!("the device {} was not made", config.device))?;
         let name = tun.name().to_owned();
-        Ok(Device { tun, name, address: None, around: None, needs_way_around: false })
+        Ok(Device { tun, name, addresses: Vec::new(), around: None, needs_way_around: false })
     }
 
     pub(super) fn name(&self) -> &str {
         &self.name
     }
 
-    /// Gives it address and routes; the same again does no harm.
+    /// Gives it addresses and routes; the same again does no harm. Says why it goes on with IPv4 alone, if it does.
     pub(super) async fn configure(
         &mut self,
         config: &Tunnel,
-        address: Ipv4Addr,
-        subnets: &[(Ipv4Addr, u8)],
-        gateway: Ipv4Addr,
-    ) -> Result<(), String> {
-        if let Some(old) = self.address.filter(|old| *old != address) {
-            ip(&["address", "del", &format!("{old}/32"), "dev", &self.name]).await?;
+        granted: &Granted,
+        gateway: IpAddr,
+    ) -> Result<Option<String>, String> {
+        let wanted = [granted.address.map(IpAddr::V4), granted.address6.map(IpAddr::V6)];
+        for old in std::mem::take(&mut self.addresses) {
+            if !wanted.contains(&Some(old)) {
+                ip(&["address", "del", &host(old), "dev", &self.name]).await?;
+            }
         }
-        ip(&["address", "replace", &format!("{address}/32"), "dev", &self.name]).await?;
-        self.address = Some(address);
+        let mut problem = None;
+        for address in wanted.into_iter().flatten() {
+            let prefix = host(address);
+            let mut words = vec!["address", "replace", &prefix, "dev", &self.name];
+            // Nobody else is on this link, so the address can be used at once.
+            words.extend(address.is_ipv6().then_some("nodad"));
+            match ip(&words).await {
+                Ok(_) => self.addresses.push(address),
+                // As on a machine whose IPv6 is switched off.
+                Err(error) if !self.addresses.is_empty() => problem = Some(error),
+                Err(error) => return Err(error),
+            }
+        }
         if !config.routes {
-            return Ok(());
+            return Ok(problem);
         }
-        let subnets = if subnets.is_empty() { &EVERYTHING[..] } else { subnets };
+        let subnets = if granted.subnets.is_empty() { &EVERYTHING[..] } else { &granted.subnets[..] };
         match subnets.iter().any(|subnet| holds(*subnet, gateway)) {
             true => self.route_around(gateway).await?,
             false => self.needs_way_around = false,
         }
-        let source = address.to_string();
         for (network, prefix_len) in subnets {
+            let source = self.addresses.iter().find(|address| address.is_ipv4() == network.is_ipv4());
+            let Some(source) = source.map(IpAddr::to_string) else { continue };
             let prefix = format!("{network}/{prefix_len}");
             ip(&["route", "replace", &prefix, "dev", &self.name, "src", &source]).await?;
         }
-        Ok(())
+        Ok(problem)
     }
 
     /// Finds the way around the tunnel again, if there must be one: the machine may have moved to another network.
-    pub(super) async fn refresh_way_around(&mut self, gateway: Ipv4Addr) -> Result<(), String> {
+    pub(super) async fn refresh_way_around(&mut self, gateway: IpAddr) -> Result<(), String> {
         match self.needs_way_around {
             true => self.route_around(gateway).await,
             false => Ok(()),
@@ -101,14 +122,14 @@ impl Device {
     }
 
     /// The gateway itself must not be reached through the tunnel to it.
-    async fn route_around(&mut self, gateway: Ipv4Addr) -> Result<(), String> {
+    async fn route_around(&mut self, gateway: IpAddr) -> Result<(), String> {
         self.forget_way_around().await;
         self.needs_way_around = true;
         let best = Hop::read(&ip(&["-o", "route", "get", &gateway.to_string()]).await?);
         let hop = match best.into_iter().find(|hop| hop.device != self.name) {
             Some(hop) => Some(hop),
             // Our halves hide the default route, but it is still there.
-            None => Hop::read(&ip(&["-o", "route", "show", "default"]).await?)
+            None => Hop::read(&ip(&["-o", family(gateway), "route", "show", "default"]).await?)
                 .into_iter()
                 .find(|hop| hop.device != self.name),
         };
@@ -116,7 +137,7 @@ impl Device {
         if hop.device == "lo" {
             return Ok(());
         }
-        let prefix = format!("{gateway}/32");
+        let prefix = host(gateway);
         let mut words = vec!["route", "replace", &prefix];
         words.extend(hop.via.iter().flat_map(|via| ["via", via]));
         words.extend(["dev", &hop.device]);
@@ -129,7 +150,7 @@ impl Device {
     pub(super) async fn forget_way_around(&mut self) {
         if let Some(gateway) = self.around.take() {
             // The network it led through may be gone, and the route with it.
-            let _ = ip(&["route", "del", &format!("{gateway}/32")]).await;
+            let _ = ip(&["route", "del", &host(gateway)]).await;
         }
     }
 
@@ -160,9 +181,28 @@ async fn ip(words: &[&str]) -> Result<String, String> {
     Err(format!("`ip {}`: {}", words.join(" "), said.trim()))
 }
 
-fn holds((network, prefix_len): (Ipv4Addr, u8), address: Ipv4Addr) -> bool {
-    let mask = u32::MAX.checked_shl(32 - u32::from(prefix_len.min(32))).unwrap_or(0);
-    u32::from(network) & mask == u32::from(address) & mask
+/// The prefix of one address.
+fn host(address: IpAddr) -> String {
+    format!("{address}/{}", if address.is_ipv4() { 32 } else { 128 })
+}
+
+/// The switch of `ip` for an address's family.
+fn family(address: IpAddr) -> &'static str {
+    if address.is_ipv4() { "-4" } else { "-6" }
+}
+
+fn holds((network, prefix_len): (IpAddr, u8), address: IpAddr) -> bool {
+    match (network, address) {
+        (IpAddr::V4(network), IpAddr::V4(address)) => {
+            let mask = u32::MAX.checked_shl(32 - u32::from(prefix_len.min(32))).unwrap_or(0);
+            u32::from(network) & mask == u32::from(address) & mask
+        }
+        (IpAddr::V6(network), IpAddr::V6(address)) => {
+            let mask = u128::MAX.checked_shl(128 - u32::from(prefix_len.min(128))).unwrap_or(0);
+            u128::from(network) & mask == u128::from(address) & mask
+        }
+        _ => false,
+    }
 }
 
 #[cfg(test)]
@@ -180,7 +220,7 @@ mod tests {
 
     #[test]
     fn subnets() {
-        let gateway = Ipv4Addr::new(192, 0, 2, 1);
+        let gateway = IpAddr::from([192, 0, 2, 1]);
         for (subnet, prefix_len, wanted) in [
             ([192, 0, 2, 0], 24, true),
             ([192, 0, 3, 0], 24, false),
@@ -189,7 +229,14 @@ mod tests {
             ([0, 0, 0, 0], 1, false),
             ([192, 0, 2, 1], 32, true),
         ] {
-            assert_eq!(holds((subnet.into(), prefix_len), gateway), wanted);
+            assert_eq!(holds((IpAddr::from(subnet), prefix_len), gateway), wanted);
         }
+        let gateway: IpAddr = "2001:db8:1::1".parse().unwrap();
+        for (subnet, prefix_len, wanted) in
+            [("2001:db8:1::", 64, true), ("2001:db8:2::", 64, false), ("::", 1, true), ("8000::", 1, false)]
+        {
+            assert_eq!(holds((subnet.parse().unwrap(), prefix_len), gateway), wanted);
+        }
+        assert!(!holds((IpAddr::from([0, 0, 0, 0]), 0), gateway), "another family");
     }
 }

@@ -3,7 +3,7 @@
 //! Enters: a connection wanted. Leaves: IKE and ESP datagrams to the gateway's two ports, told apart by the non-ESP marker
 //! (RFC 3948 §2). The source port is the system's choice, new for every connection.
 
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ pub(super) const MAX_DATAGRAM: usize = 65_535;
 /// Where the gateway is.
 #[derive(Clone, Copy)]
 pub(super) struct GatewayAddress {
-    pub(super) address: Ipv4Addr,
+    pub(super) address: IpAddr,
     pub(super) ike_port: u16,
     pub(super) natt_port: u16,
 }
@@ -35,7 +35,7 @@ pub(super) struct Link {
     pub(super) socket: UdpSocket,
     pub(super) gateway: GatewayAddress,
     /// Our outer address and port.
-    pub(super) local: Option<SocketAddrV4>,
+    pub(super) local: Option<SocketAddr>,
     /// When something was sent to the gateway's second port.
     pub(super) last_sent: tokio::time::Instant,
 }
@@ -51,20 +51,21 @@ pub(super) enum Arrived {
 
 /// A socket of a new source port, and the address that the gateway is reached from.
 pub(super) async fn open_socket(
-    source: Option<Ipv4Addr>,
+    source: Option<IpAddr>,
     gateway: GatewayAddress,
-) -> std::io::Result<(UdpSocket, Option<SocketAddrV4>)> {
-    let source = source.unwrap_or(Ipv4Addr::UNSPECIFIED);
+) -> std::io::Result<(UdpSocket, Option<SocketAddr>)> {
+    let any = match gateway.address {
+        IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+    };
+    let source = source.unwrap_or(any);
     let socket = UdpSocket::bind((source, 0)).await?;
     let port = socket.local_addr()?.port();
     // A connected socket knows which address the system would send from; nothing is sent by it.
     let probe = UdpSocket::bind((source, 0)).await?;
     probe.connect((gateway.address, gateway.ike_port)).await?;
-    let local = match probe.local_addr()? {
-        SocketAddr::V4(address) => Some(SocketAddrV4::new(*address.ip(), port)),
-        SocketAddr::V6(_) => None,
-    };
-    Ok((socket, local))
+    let local = SocketAddr::new(probe.local_addr()?.ip(), port);
+    Ok((socket, Some(local)))
 }
 
 impl Link {

@@ -19,7 +19,7 @@ mod resolver;
 mod returning;
 mod sleep_watch;
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::sync::Arc;
 use std::time::Duration;
@@ -372,13 +372,13 @@ impl Agent {
             self.journal.tell_user(&printable(banner));
         }
         self.last_gateway = Some(link.gateway);
-        let (gateway, address) = (link.gateway.address, granted.address);
+        let gateway = link.gateway.address;
         self.granted = granted;
         self.phase = Phase::Up { link };
         self.lost_since = None;
         self.refusals = 0;
         self.tally.children = 0;
-        if let Err(problem) = self.configure_device(address, gateway).await {
+        if let Err(problem) = self.configure_device(gateway).await {
             self.finish(Err(AgentError::Device(problem)));
             return;
         }
@@ -395,11 +395,13 @@ impl Agent {
 
     /// The new token is on the disk before anything is said under the new IKE SA, which is what burns the old one.
     fn keep(&mut self, granted: &Granted, how: How) {
-        let fresh = granted.reconnect.clone().filter(|_| self.config.reconnect.enabled).zip(granted.address);
-        self.kept = match fresh {
-            Some((reconnect, address)) => {
-                Some(Kept { reconnect, address, cleanup_interval_secs: granted.cleanup_interval_secs })
-            }
+        self.kept = match granted.reconnect.clone().filter(|_| self.config.reconnect.enabled) {
+            Some(reconnect) => Some(Kept {
+                reconnect,
+                address: granted.address,
+                address6: granted.address6,
+                cleanup_interval_secs: granted.cleanup_interval_secs,
+            }),
             // A gateway that does not repeat them goes on with the old ones.
             None => self.kept.take().filter(|_| how == How::Resume),
         };
@@ -413,13 +415,13 @@ impl Agent {
         }
     }
 
-    async fn configure_device(&mut self, address: Option<Ipv4Addr>, gateway: Ipv4Addr) -> Result<(), String> {
-        match (&mut self.device, address) {
-            (Some(device), Some(address)) => {
-                device.configure(&self.config.tunnel, address, &self.granted.subnets, gateway).await
-            }
-            _ => Ok(()),
+    async fn configure_device(&mut self, gateway: IpAddr) -> Result<(), String> {
+        let Some(device) = &mut self.device else { return Ok(()) };
+        if let Some(problem) = device.configure(&self.config.tunnel, &self.granted, gateway).await? {
+            let text = format!("The inner IPv6 address is not used: {problem}");
+            self.journal.event(Kind::Warning, Source::Agent, &text);
         }
+        Ok(())
     }
 
     fn set_name_servers(&mut self) {

@@ -2,7 +2,6 @@
 //!
 //! Enters: the kept session or the user's password. Leaves: a [`Phase::Opening`] with the first request on its way.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use causeway_ike::crypto::SystemRandom;
@@ -142,12 +141,19 @@ impl Agent {
         let name = &self.config.gateway.address;
         let unresolved = || AgentError::Unresolved(name.clone());
         let (ike_port, natt_port) = (self.config.gateway.ike_port, self.config.gateway.natt_port);
-        let mut found = tokio::net::lookup_host((name.as_str(), ike_port)).await.map_err(|_| unresolved())?;
-        let address = found.find_map(|address| match address {
-            SocketAddr::V4(address) => Some(*address.ip()),
-            SocketAddr::V6(_) => None,
-        });
-        Ok(GatewayAddress { address: address.ok_or_else(unresolved)?, ike_port, natt_port })
+        let found = tokio::net::lookup_host((name.as_str(), ike_port)).await.map_err(|_| unresolved())?;
+        let source = self.config.ike.source;
+        let found: Vec<_> = found
+            .map(|found| GatewayAddress { address: found.ip(), ike_port, natt_port })
+            .filter(|gateway| source.is_none_or(|source| source.is_ipv4() == gateway.address.is_ipv4()))
+            .collect();
+        for gateway in &found {
+            // The system's order, but not a family that leads nowhere from here.
+            if link::open_socket(source, *gateway).await.is_ok() {
+                return Ok(*gateway);
+            }
+        }
+        found.first().copied().ok_or_else(unresolved)
     }
 }
 

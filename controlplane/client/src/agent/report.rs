@@ -2,7 +2,7 @@
 //!
 //! Enters: the agent. Leaves: a [`Status`], without secrets.
 
-use std::net::SocketAddrV4;
+use std::net::SocketAddr;
 
 use super::{Agent, Device, How, Phase};
 use crate::control::{ConnectionState, Reply, Status};
@@ -53,11 +53,12 @@ impl Agent {
             gateway: self.config.display_name().to_owned(),
             user: self.user.clone(),
             address: self.granted.address,
+            address6: self.granted.address6,
             dns: self.granted.dns.clone(),
             subnets: self.granted.subnets.iter().map(|(network, len)| format!("{network}/{len}")).collect(),
             device: self.device.as_ref().map(Device::name).map(str::to_owned),
             local: link.and_then(|link| link.local),
-            peer: link.map(|link| SocketAddrV4::new(link.gateway.address, link.gateway.natt_port)),
+            peer: link.map(|link| SocketAddr::new(link.gateway.address, link.gateway.natt_port)),
             session_id: self.kept.as_ref().map(|kept| kept.reconnect.session_id.clone()),
             ike_spis: link.and_then(|link| link.initiator.ike_spis()).map(|(i, r)| (hex(i), hex(r))),
             resumed: self.resumed,

@@ -4,7 +4,7 @@
 //! a mount), and a copy of the old one beside the session's state, from which a killed client's successor restores it.
 
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 /// Most octets of the old file that are kept.
@@ -26,7 +26,7 @@ impl Resolver {
     }
 
     /// Makes the tunnel's servers the machine's. Without any, nothing is changed.
-    pub(super) fn apply(&self, servers: &[Ipv4Addr], domain: Option<&str>) -> io::Result<()> {
+    pub(super) fn apply(&self, servers: &[IpAddr], domain: Option<&str>) -> io::Result<()> {
         if servers.is_empty() {
             return self.restore();
         }
@@ -48,7 +48,7 @@ impl Resolver {
         }
     }
 
-    fn text(&self, servers: &[Ipv4Addr], domain: Option<&str>) -> String {
+    fn text(&self, servers: &[IpAddr], domain: Option<&str>) -> String {
         let mut text = format!("# causeway client; before: {}\n", self.before.display());
         if let Some(domain) = domain.filter(|domain| is_domain(domain)) {
             text.push_str(&format!("search {domain}\n"));
@@ -107,7 +107,7 @@ mod tests {
     fn the_old_file_comes_back_however_often_the_new_one_was_written() {
         let (resolver, file) = resolver("twice");
         for last in [1, 2] {
-            resolver.apply(&[Ipv4Addr::new(10, 0, 0, last)], Some("staff.example.test")).unwrap();
+            resolver.apply(&[IpAddr::from([10, 0, 0, last])], Some("staff.example.test")).unwrap();
             assert!(text(&file).ends_with(&format!("search staff.example.test\nnameserver 10.0.0.{last}\n")));
         }
         // As a successor of a client that was killed.
@@ -121,7 +121,7 @@ mod tests {
     #[test]
     fn a_gateway_writes_nothing_but_servers_and_a_domain() {
         let (resolver, file) = resolver("hostile");
-        let servers: Vec<Ipv4Addr> = (1..9).map(|last| Ipv4Addr::new(10, 0, 0, last)).collect();
+        let servers: Vec<IpAddr> = (1..9).map(|last| IpAddr::from([10, 0, 0, last])).collect();
         resolver.apply(&servers, Some("a\nnameserver 203.0.113.1")).unwrap();
         assert!(!text(&file).contains("203.0.113.1") && !text(&file).contains("search"));
         assert_eq!(text(&file).matches("nameserver").count(), MAX_SERVERS);

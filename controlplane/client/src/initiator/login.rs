@@ -4,8 +4,6 @@
 //! [`Output::Failed`]. Nothing of the user is said before [`ProvenGateway`] exists: MSCHAPv2 and AnyConnect-EAP both rest
 //! on the gateway's certificate.
 
-use std::net::IpAddr;
-
 use causeway_ike::cert::{CertUse, SIGNATURE_HASHES};
 use causeway_ike::crypto::{
     ExchangeValues, IkeKeys, KePrivate, Role, Secret, nat_detection_hash, shared_key_auth,
@@ -15,7 +13,7 @@ use causeway_ike::suite::{Group, accept_ike_answer};
 use causeway_ike::time::Instant;
 use causeway_ike::wire::{
     Auth, AuthMethod, Cert, ExchangeType, Header, Identification, IkeSpi, Incoming, Ke, Message, Nonce,
-    Notify, NotifyType, Payload, TrafficSelector, TsRange, rules,
+    Notify, NotifyType, Payload, rules,
 };
 
 use super::established::Established;
@@ -129,7 +127,7 @@ impl InitSent {
         // A hash of no address: ESP is always carried in UDP, because a program has no socket for plain ESP.
         let source = shared.octets::<{ causeway_ike::crypto::NAT_HASH_LEN }>()?.to_vec();
         let (gateway, port) = connection.gateway;
-        let destination = nat_detection_hash(spi, IkeSpi::ZERO, IpAddr::V4(gateway), port);
+        let destination = nat_detection_hash(spi, IkeSpi::ZERO, gateway, port);
         payloads.push(notify(NotifyType::NatDetectionSourceIp, source));
         payloads.push(notify(NotifyType::NatDetectionDestinationIp, destination));
         if shared.config.fragment_octets.is_some() {
@@ -265,12 +263,13 @@ impl Authenticating {
             }
             Proof::Eap(method) => Stage::Asked(method),
         };
-        let request = attributes::request(&shared.config.attributes, &shared.config.version);
+        let request =
+            attributes::request(&shared.config.attributes, &shared.config.version, shared.config.ipv6);
         payloads.push(Payload::Cp(request));
         let esp = offer::with_group(&shared.config.esp, None);
         payloads.push(Payload::Sa(offer::esp(&esp, child_spi)));
-        payloads.push(Payload::TsI(everything()));
-        payloads.push(Payload::TsR(everything()));
+        payloads.push(Payload::TsI(offer::everything(shared.config.ipv6)));
+        payloads.push(Payload::TsR(offer::everything(shared.config.ipv6)));
         let (message_id, datagrams) = sa.request(ExchangeType::IkeAuth, payloads, &mut *shared.random)?;
         let sent = to_natt(datagrams);
         shared.send(&sent);
@@ -442,7 +441,7 @@ impl Login {
         let granted = message
             .cp()
             .map_or_else(Granted::default, |reply| Granted::read(reply, &shared.config.attributes));
-        if granted.address.is_none() {
+        if granted.address.is_none() && granted.address6.is_none() {
             return Err(Fault::Answer("no inner address"));
         }
         let exchange = Exchanged {
@@ -481,8 +480,4 @@ fn shared_key_payload(sa: &IkeSa, key: &[u8], octets: &[u8]) -> Payload {
 
 fn notify(kind: NotifyType, data: Vec<u8>) -> Payload {
     Payload::Notify(Notify::with_data(kind, data))
-}
-
-fn everything() -> Vec<TrafficSelector> {
-    vec![TrafficSelector::Range(TsRange::any_ipv4())]
 }

@@ -13,7 +13,7 @@ mod rekey;
 mod retry;
 
 use std::collections::VecDeque;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use causeway_ike::cert::TrustStore;
@@ -49,6 +49,8 @@ pub struct InitiatorConfig {
     pub fragment_octets: Option<usize>,
     /// The same in Cisco's way (payload 132), with gateways that know only that. `None`: never.
     pub cisco_fragment_octets: Option<usize>,
+    /// Whether to ask for inner addresses of both families.
+    pub ipv6: bool,
     /// Numbers of the attributes of Auto Reconnect.
     pub attributes: AttributeNumbers,
     /// APPLICATION_VERSION.
@@ -78,7 +80,7 @@ pub struct Connection {
     /// How it is proven.
     pub proof: Proof,
     /// The gateway's address and first port.
-    pub gateway: (Ipv4Addr, u16),
+    pub gateway: (IpAddr, u16),
     /// Unix time, for certificates.
     pub unix_secs: u64,
 }

@@ -1,7 +1,7 @@
 //! SA payloads that we offer, and what we take from a gateway's offer (RFC 7296 §2.7, §3.3).
 
 use causeway_ike::suite::{EspPolicy, EspProposal, EspSuite, Group, IkeProposal};
-use causeway_ike::wire::Sa;
+use causeway_ike::wire::{Sa, TrafficSelector, TsRange};
 
 pub(super) fn ike(proposals: &[IkeProposal]) -> Sa {
     Sa { proposals: (1..=u8::MAX).zip(proposals).map(|(number, p)| p.to_wire(number, &[])).collect() }
@@ -25,6 +25,12 @@ pub(super) fn rekey_group(proposals: &[EspProposal]) -> Option<Group> {
 /// Whether extended sequence numbers (or short ones) are among what we propose.
 pub(super) fn may_be_esn(proposals: &[EspProposal], esn: bool) -> bool {
     proposals.iter().any(|proposal| proposal.esn.contains(&esn))
+}
+
+/// Selectors of a whole family, or of both: the gateway narrows them to what it grants.
+pub(super) fn everything(ipv6: bool) -> Vec<TrafficSelector> {
+    let v6 = ipv6.then(TsRange::any_ipv6);
+    [Some(TsRange::any_ipv4()), v6].into_iter().flatten().map(TrafficSelector::Range).collect()
 }
 
 /// What a gateway that rekeys may choose.

@@ -7,9 +7,7 @@ use causeway_ike::suite::{
     ChildKe, EspChoice, EspProposal, Group, IkeProposal, IkeStage, accept_esp_answer, accept_ike_answer,
     select_esp, select_ike,
 };
-use causeway_ike::wire::{
-    IkeSpi, Ke, Message, Nonce, Notify, NotifyType, Payload, Sa, TrafficSelector, TsRange,
-};
+use causeway_ike::wire::{IkeSpi, Ke, Message, Nonce, Notify, NotifyType, Payload, Sa, TrafficSelector};
 
 use super::ike_sa::IkeSa;
 use super::{Child, Fault, Shared, offer};
@@ -83,9 +81,8 @@ pub(super) fn ask(shared: &mut Shared, old: ChildFacts) -> Result<(Vec<Payload>,
             Some(private)
         }
     };
-    let everything = || vec![TrafficSelector::Range(TsRange::any_ipv4())];
-    payloads.push(Payload::TsI(everything()));
-    payloads.push(Payload::TsR(everything()));
+    payloads.push(Payload::TsI(offer::everything(shared.config.ipv6)));
+    payloads.push(Payload::TsR(offer::everything(shared.config.ipv6)));
     Ok((payloads, ChildRekey { old, spi, ni, private }))
 }
 

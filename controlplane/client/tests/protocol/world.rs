@@ -87,6 +87,7 @@ pub fn initiator(pki: &Pki, ike: &str, esp: &str) -> InitiatorConfig {
         attributes: AttributeNumbers::default(),
         version: "Causeway test".into(),
         cisco_vendor_ids: true,
+        ipv6: false,
         dpd_interval_secs: 30,
         child_lifetime_secs: 0,
         ike_lifetime_secs: 0,
@@ -140,7 +141,7 @@ impl World {
 
     /// Connects and runs until the outcome.
     pub fn connect(&mut self, identity: Identity, proof: Proof) {
-        let connection = Connection { identity, proof, gateway: (GATEWAY, 500), unix_secs: UNIX_NOW };
+        let connection = Connection { identity, proof, gateway: (GATEWAY.into(), 500), unix_secs: UNIX_NOW };
         let client =
             Initiator::start(self.config.clone(), connection, Box::new(SystemRandom), self.now).unwrap();
         self.client = Some(client);
