@@ -87,7 +87,8 @@ def known(client):
             cell, found = Cell(client, auth, suite, network), re.fullmatch(r"(pass|fail)(?: \[(\d+)\])?", word)
             if found and results.get(cell, {}).get("status") == NOT_RUN:
                 results[cell] = {"status": found[1], "reason": reasons.get(found[2] or "")}
-    return results, re.findall(r"^(?:Run on|Cells of) .+$", text, flags=re.MULTILINE)
+    # Without the two spaces that end a line of the document: who writes them anew adds their own.
+    return results, [line.rstrip() for line in re.findall(r"^(?:Run on|Cells of) .+$", text, flags=re.MULTILINE)]
 
 
 def write(new):
