@@ -60,7 +60,7 @@ impl Gateway {
                 let any = UdpEndpoint { address: Ipv4Addr::LOCALHOST.into(), ike_port: 0, natt_port: 0 };
                 let link = UdpLink::bind(&[any]).await.unwrap();
                 sender.send(link.endpoints()[0]).unwrap();
-                daemon::serve(&config, link, "test", stopped).await
+                daemon::serve(&config, link, std::sync::Arc::default(), "test", stopped).await
             })
         });
         let endpoint = receiver.recv_timeout(DEADLINE).unwrap();
