@@ -265,6 +265,7 @@ impl Run {
                             (2, true) => pending.add_second(&mut sum),
                             (4, true) => pending.add_first(&mut sum),
                             (6, true) => pending.add_lengths(&mut sum),
+                            (2, false) if N < GROUP => self.add_third::<LAST>(&mut sum),
                             (2, false) => self.add_pair::<LAST>(&mut sum, 2),
                             (6, false) => self.add_pair::<LAST>(&mut sum, 0),
                             _ => {}
@@ -331,6 +332,36 @@ impl Run {
         true
     }
 
+    /// The third row of the hash of the group before, which has no fourth: groups of fewer than four come before all of four.
+    ///
+    /// # Safety
+    /// The rows must be those of a group.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,vpclmulqdq")]
+    unsafe fn add_third<const LAST: bool>(&self, sum: &mut Sum) {
+        // SAFETY: as for `add_pair`.
+        let powers = unsafe { self.powers_of::<LAST>(2) };
+        sum.add(reverse(self.rows[2]), powers);
+    }
+
+    /// The powers of a row of the group before: for the last, every lane's own; otherwise the same in all.
+    ///
+    /// # Safety
+    /// `row` is at most 3.
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    unsafe fn powers_of<const LAST: bool>(&self, row: usize) -> __m512i {
+        // SAFETY: these are powers of the table, or lie behind it: see `Quad::powers_of`.
+        unsafe {
+            let powers = self.row_powers.add(row * LANES);
+            if LAST {
+                _mm512_loadu_si512(powers.cast())
+            } else {
+                _mm512_broadcast_i32x4(_mm_load_si128(powers.cast()))
+            }
+        }
+    }
+
     /// Two rows of the hash of the group before, from `row` on. Every lane is a sum of its own, with the same powers in
     /// all, as long as whole groups follow.
     ///
@@ -339,17 +370,8 @@ impl Run {
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,vpclmulqdq")]
     unsafe fn add_pair<const LAST: bool>(&self, sum: &mut Sum, row: usize) {
-        // SAFETY: these are powers of the table, or lie behind it: see `Quad::powers_of`.
-        let powers = unsafe {
-            let powers = self.row_powers.add(row * LANES);
-            [powers, powers.add(LANES)].map(|powers| {
-                if LAST {
-                    _mm512_loadu_si512(powers.cast())
-                } else {
-                    _mm512_broadcast_i32x4(_mm_load_si128(powers.cast()))
-                }
-            })
-        };
+        // SAFETY: the caller's promise.
+        let powers = unsafe { [self.powers_of::<LAST>(row), self.powers_of::<LAST>(row + 1)] };
         let mut rows = [reverse(self.rows[row]), reverse(self.rows[row + 1])];
         if row == 0 {
             rows[0] = _mm512_xor_si512(rows[0], self.hash);
