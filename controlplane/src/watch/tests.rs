@@ -1,4 +1,4 @@
-//! The desk alone, without a data plane: bounds, orders, and files that another program reads (`e2e capture` has tshark read them).
+//! The desk alone, without a data plane: bounds, orders, and files that another program reads.
 
 use causeway_shared::wire::{Seen, TraceStep, Way};
 

@@ -7,6 +7,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use causeway_controlplane::daemon::{self, DaemonError};
+use causeway_controlplane::driver::Stop;
 use causeway_controlplane::link::udp::{UdpEndpoint, UdpLink};
 use causeway_shared::config::Config;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
@@ -32,7 +33,7 @@ pub struct Gateway {
     pub directory: PathBuf,
     /// Where it listens.
     pub endpoint: UdpEndpoint,
-    stop: watch::Sender<bool>,
+    stop: watch::Sender<Stop>,
     thread: Option<JoinHandle<Result<(), DaemonError>>>,
 }
 
@@ -52,7 +53,7 @@ impl Gateway {
         std::fs::create_dir_all(&directory).unwrap();
         write_certificates(&directory);
         let config = write_config(&directory, methods, client_authority, extra);
-        let (stop, stopped) = watch::channel(false);
+        let (stop, stopped) = watch::channel(Stop::Not);
         let (sender, receiver) = mpsc::channel();
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -70,7 +71,7 @@ impl Gateway {
 
 impl Drop for Gateway {
     fn drop(&mut self) {
-        self.stop.send_replace(true);
+        self.stop.send_replace(Stop::Goodbye);
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
