@@ -162,7 +162,9 @@ class World:
             self.link("nat", "wan0", "wan", "p-nat")
             self.exec("wan", "ip", "link", "set", "p-nat", "master", "br0")
             self.exec("nat", "ip", "addr", "add", f"{NAT_OUTSIDE}/24", "dev", "wan0")
-            self.exec("nat", "ip", "link", "add", "in0", "type", "bridge", "mcast_snooping", "0")
+            # An address of its own: else the bridge takes its lowest port's, and a client that joins late makes it another one
+            # under the neighbours' feet.
+            self.exec("nat", "ip", "link", "add", "in0", "address", "02:00:00:4d:00:01", "type", "bridge", "mcast_snooping", "0")
             self.exec("nat", "ip", "addr", "add", "192.168.77.1/24", "dev", "in0")
             self.exec("nat", "ip", "link", "set", "in0", "up")
             self.exec("nat", "sysctl", "-qw", "net.ipv4.ip_forward=1")
